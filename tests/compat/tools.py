@@ -12,6 +12,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Self
 
 from tests.compat.reference.install import Installation, install
 
@@ -62,7 +63,9 @@ class ToolResult:
 
     def ok(self) -> ToolResult:
         """Itself, after checking that the tool ended with 0."""
-        assert self.code == 0, f"exit {self.code}\n--- out\n{self.out}\n--- err\n{self.err}"
+        assert self.code == 0, (
+            f"exit {self.code}\n--- out\n{self.out}\n--- err\n{self.err}"
+        )
         return self
 
 
@@ -79,7 +82,11 @@ class ToolServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def run(
-        self, tool: str, *args: str, stdin: bytes = b"", timeout_s: float = DEFAULT_TIMEOUT_S
+        self,
+        tool: str,
+        *args: str,
+        stdin: bytes = b"",
+        timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> ToolResult:
         """Runs a tool named as in Apache's bin folder. Raises ToolTimeout."""
         if tool in NEED_OWN_JVM:
@@ -96,14 +103,16 @@ class ToolServer:
         try:
             (code,) = struct.unpack(">i", self._read(4, deadline))
             out, err = (
-                self._read(struct.unpack(">i", self._read(4, deadline))[0], deadline).decode(
-                    errors="replace"
-                )
+                self._read(
+                    struct.unpack(">i", self._read(4, deadline))[0], deadline
+                ).decode(errors="replace")
                 for _ in range(2)
             )
         except TimeoutError as error:
             self.close()
-            raise ToolTimeout(f"{tool} {args} did not end within {timeout_s} s") from error
+            raise ToolTimeout(
+                f"{tool} {args} did not end within {timeout_s} s"
+            ) from error
         return ToolResult(code, out, err)
 
     def close(self) -> None:
@@ -112,7 +121,7 @@ class ToolServer:
             process.kill()
             process.communicate()
 
-    def __enter__(self) -> ToolServer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -138,7 +147,9 @@ class ToolServer:
         stream = self._process.stdout
         data = b""
         while len(data) < size:
-            ready, _, _ = select.select([stream], [], [], max(0.0, deadline - time.monotonic()))
+            ready, _, _ = select.select(
+                [stream], [], [], max(0.0, deadline - time.monotonic())
+            )
             if not ready:
                 raise TimeoutError
             piece = stream.read(size - len(data))
@@ -151,7 +162,9 @@ class ToolServer:
 class JavaTool:
     """One tool in a JVM of its own: for tools that run beside others, or must be measured."""
 
-    def __init__(self, name: str, *, heap_mb: int = 384, full_speed: bool = False) -> None:
+    def __init__(
+        self, name: str, *, heap_mb: int = 384, full_speed: bool = False
+    ) -> None:
         self.name = name
         self._heap_mb = heap_mb
         self._full_speed = full_speed
@@ -176,8 +189,12 @@ class JavaTool:
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise ToolTimeout(f"{self.name} {args} did not end within {timeout_s} s") from error
-        out, err = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
+            raise ToolTimeout(
+                f"{self.name} {args} did not end within {timeout_s} s"
+            ) from error
+        out, err = (
+            text.decode(errors="replace") for text in (done.stdout, done.stderr)
+        )
         return ToolResult(done.returncode, out, err)
 
     def start(self, *args: str) -> subprocess.Popen[bytes]:

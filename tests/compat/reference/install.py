@@ -64,7 +64,9 @@ def missing_reason() -> str | None:
     """Why the Java side cannot run here, or None."""
     for program in ("java", "javac", "mvn"):
         if shutil.which(program) is None:
-            return f"{program} is not installed (the reference needs a JDK 17+ and Maven)"
+            return (
+                f"{program} is not installed (the reference needs a JDK 17+ and Maven)"
+            )
     return None
 
 
@@ -93,11 +95,25 @@ def _fetch(work: Path, root: Path) -> None:
     (work / "classes").mkdir(parents=True)
     shutil.copy(HERE / "pom.xml", work / "pom.xml")
     shutil.copy(HERE / "java" / "log4j2.properties", work / "log4j2.properties")
-    maven = ["mvn", "-B", "-q", "-f", str(work / "pom.xml"), "dependency:copy-dependencies"]
+    maven = [
+        "mvn",
+        "-B",
+        "-q",
+        "-f",
+        str(work / "pom.xml"),
+        "dependency:copy-dependencies",
+    ]
     maven += [f"-DoutputDirectory={work / 'lib'}", "-DincludeScope=runtime"]
     _run(maven, "Maven could not fetch the reference broker")
     sources = [str(p) for p in sorted((HERE / "java").glob("*.java"))]
-    javac = ["javac", "-nowarn", "-cp", f"{work / 'lib'}/*", "-d", str(work / "classes")]
+    javac = [
+        "javac",
+        "-nowarn",
+        "-cp",
+        f"{work / 'lib'}/*",
+        "-d",
+        str(work / "classes"),
+    ]
     _run(javac + sources, "the Java helper does not compile")
     (work / "complete").touch()
     try:
@@ -112,7 +128,11 @@ def _fetch(work: Path, root: Path) -> None:
 def _run(command: list[str], what: str) -> None:
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=MAVEN_TIMEOUT_S, check=False
+            command,
+            capture_output=True,
+            text=True,
+            timeout=MAVEN_TIMEOUT_S,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ReferenceMissing(f"{what}: {error}") from error

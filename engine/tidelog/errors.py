@@ -1,0 +1,40 @@
+"""The three kinds of wrong, as exception bases.
+
+Belongs to no process or task: every layer raises and catches these. Nothing in here may import from
+the rest of the package.
+
+* The peer's fault (`PeerError`): answered with an error code, or the connection is closed.
+* The environment's fault (`StorageError`): the log or directory goes offline; nothing that was
+  acknowledged is lost.
+* Ours (`InvariantError`): never handled. The worker dies and the supervisor recovers it.
+"""
+
+
+class TidelogError(Exception):
+    """Base of every exception that this package defines."""
+
+
+class InvariantError(TidelogError):
+    """Our own code is wrong: an invariant does not hold. Not to be caught and carried on from."""
+
+
+class StorageError(TidelogError):
+    """A disk, file or metastore failed or holds something unreadable."""
+
+
+class PeerError(TidelogError):
+    """The other side of a connection did something that it must not do."""
+
+
+class MalformedMessageError(PeerError, ValueError):
+    """Bytes that are no message of the expected schema and version (truncated, hostile length, ...)."""
+
+
+class MessageEncodeError(InvariantError, ValueError):
+    """A message object that cannot be written: a value of a wrong type or out of range, null where
+    the version has no null, or a value in a field that the version lacks and that must not be
+    dropped silently."""
+
+
+class UnsupportedVersionError(PeerError):
+    """An API key or a version of it that has no table here."""

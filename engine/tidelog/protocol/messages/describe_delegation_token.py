@@ -1,0 +1,53 @@
+"""DescribeDelegationToken (key 41)."""
+
+from tidelog.protocol.api import ApiKey
+from tidelog.protocol.schema import (
+    Request,
+    Response,
+    Struct,
+    array,
+    bytes_,
+    int16,
+    int32,
+    int64,
+    string,
+)
+
+
+class DescribeDelegationTokenOwner(Struct):
+    principal_type: str = string()
+    principal_name: str = string()
+
+
+class DescribeDelegationTokenRequest(Request, api=ApiKey.DESCRIBE_DELEGATION_TOKEN):
+    """DescribeDelegationToken: the question."""
+
+    owners: list[DescribeDelegationTokenOwner] | None = array(
+        DescribeDelegationTokenOwner, nullable="0+"
+    )
+
+
+class DescribedDelegationTokenRenewer(Struct):
+    principal_type: str = string()
+    principal_name: str = string()
+
+
+class DescribedDelegationToken(Struct):
+    principal_type: str = string()
+    principal_name: str = string()
+    token_requester_principal_type: str = string("3+")
+    token_requester_principal_name: str = string("3+")
+    issue_timestamp: int = int64()
+    expiry_timestamp: int = int64()
+    max_timestamp: int = int64()
+    token_id: str = string()
+    hmac: bytes = bytes_()
+    renewers: list[DescribedDelegationTokenRenewer] = array(DescribedDelegationTokenRenewer)
+
+
+class DescribeDelegationTokenResponse(Response, api=ApiKey.DESCRIBE_DELEGATION_TOKEN):
+    """DescribeDelegationToken: the answer."""
+
+    error_code: int = int16()
+    tokens: list[DescribedDelegationToken] = array(DescribedDelegationToken)
+    throttle_time_ms: int = int32()

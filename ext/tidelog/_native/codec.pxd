@@ -1,0 +1,71 @@
+"""Table-driven encoder and decoder of Kafka's messages (contract).
+
+A `Plan` is the compiled table of one struct in one version: an array of ops in wire order. It is built
+once (by tidelog.protocol.schema), then only read; it keeps its sub-plans and defaults alive. Objects
+of the struct's class are read and written through the memory offsets of their slots.
+
+Everything here holds the GIL. Decoding fails with MalformedMessageError, encoding with
+MessageEncodeError; a failed encode leaves the buffer longer than it was, and its owner drops it.
+"""
+
+from libc.stdint cimport int32_t, uint8_t, uint32_t
+
+from tidelog._native.wire cimport wire_buffer, wire_cursor
+
+cdef enum Kind:
+    KIND_BOOL
+    KIND_INT8
+    KIND_INT16
+    KIND_UINT16
+    KIND_INT32
+    KIND_INT64
+    KIND_FLOAT64
+    KIND_UUID
+    KIND_STRING
+    KIND_BYTES
+    KIND_STRUCT
+
+cdef enum OpFlag:
+    FLAG_ARRAY = 1
+    FLAG_NULLABLE = 2
+    FLAG_COMPACT = 4
+    FLAG_IGNORABLE = 8
+
+cdef struct Op:
+    uint8_t kind
+    uint8_t flags
+    uint32_t tag
+    size_t min_size  # of one encoded element (arrays) or of the value
+    Py_ssize_t slot  # offset of the slot in an object of the plan's class
+    void *name  # borrowed str
+    void *default  # borrowed; for structs a pristine object that is compared with, never handed out
+    void *sub  # borrowed Plan of a struct, or NULL
+
+cdef class Plan:
+    cdef readonly object cls  # a type
+    cdef readonly str name
+    cdef readonly int version
+    cdef readonly bint flexible
+    cdef readonly size_t min_size
+    cdef Op *ops  # regular fields in wire order
+    cdef Py_ssize_t op_count
+    cdef Op *tagged  # tagged fields, tags ascending
+    cdef Py_ssize_t tagged_count
+    cdef Op *absent  # fields that this version lacks
+    cdef Py_ssize_t absent_count
+    cdef Py_ssize_t unknown_slot
+    cdef list refs  # what the ops borrow
+
+    cdef Op *_compile(self, list specs) except? NULL
+
+# Decodes one struct and moves the cursor behind it.
+cdef object decode_struct(Plan plan, wire_cursor *cursor, bint keep_unknown)
+
+# Appends the encoded struct to the buffer.
+cdef int encode_struct(Plan plan, object message, wire_buffer *out) except -1
+
+# Appends a whole answer: int32 size, response header (with its empty tagged section when
+# flexible_header), body.
+cdef int encode_response_frame_into(
+    Plan plan, object message, int32_t correlation_id, bint flexible_header, wire_buffer *out
+) except -1

@@ -38,3 +38,19 @@ class MessageEncodeError(InvariantError, ValueError):
 
 class UnsupportedVersionError(PeerError):
     """An API key or a version of it that has no table here."""
+
+
+class KafkaError(PeerError):
+    """A request, or one item of it, that is answered with an error code of Kafka's.
+
+    `error_code` is a number of tidelog.protocol.error_codes; `message` goes into the answer's error_message where the API has
+    one (None: the code's own text).
+    """
+
+    def __init__(self, error_code: int, message: str | None = None) -> None:
+        super().__init__(int(error_code), message)
+        self.error_code = int(error_code)
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"error {self.error_code}" if self.message is None else self.message

@@ -27,7 +27,7 @@ class PeerError(TidelogError):
 
 
 class MalformedMessageError(PeerError, ValueError):
-    """Bytes that are no message of the expected schema and version (truncated, hostile length, ...)."""
+    """Bytes that are no message of the expected schema and version: truncated, a hostile length."""
 
 
 class MessageEncodeError(InvariantError, ValueError):
@@ -43,8 +43,8 @@ class UnsupportedVersionError(PeerError):
 class KafkaError(PeerError):
     """A request, or one item of it, that is answered with an error code of Kafka's.
 
-    `error_code` is a number of tidelog.protocol.error_codes; `message` goes into the answer's error_message where the API has
-    one (None: the code's own text).
+    `error_code` is a number of tidelog.protocol.error_codes; `message` goes into the answer's
+    error_message where the API has one (None: the code's own text).
     """
 
     def __init__(self, error_code: int, message: str | None = None) -> None:

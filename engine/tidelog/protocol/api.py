@@ -3,8 +3,8 @@
 This is the table of record: message tables, headers and ApiVersions take their versions from it.
 Pure values; belongs to no task, must never import a message table.
 
-Left out: keys 4-7 (gone in Kafka 4.0) and what only KRaft controllers answer (52-54, 56, 58, 59, 62, 63,
-67, 70, 73, 82); Tidelog's controller has its own channel.
+Left out: keys 4-7 (gone in Kafka 4.0) and what only KRaft controllers answer (52-54, 56, 58, 59,
+62, 63, 67, 70, 73, 82); Tidelog's controller has its own channel.
 """
 
 from enum import Flag, IntEnum

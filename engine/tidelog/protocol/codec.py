@@ -4,10 +4,10 @@
     answer = MetadataResponse(topics=[MetadataResponseTopic(name="a", error_code=3)])
     frame = encode_response_frame(answer, 12, correlation_id)  # size, header, body: ready to send
 
-Message classes stand in tidelog.protocol.messages, one module per API, with Kafka's names in snake_case:
-`from tidelog.protocol.messages.metadata import MetadataRequest, MetadataResponse`. Every field of a
-constructor is optional and has Kafka's default. A decoded message has a value in every field: those
-that the version lacks hold their default.
+Message classes stand in tidelog.protocol.messages, one module per API, with Kafka's names in
+snake_case: `from tidelog.protocol.messages.metadata import MetadataRequest, MetadataResponse`.
+Every field of a constructor is optional and has Kafka's default. A decoded message has a value in
+every field: those that the version lacks hold their default.
 
 Decoding raises MalformedMessageError and nothing else for bad bytes (UnsupportedVersionError for a
 version without a table); encoding raises MessageEncodeError, which is always our own mistake. Enums
@@ -59,8 +59,8 @@ def decode(
 ) -> M:
     """Decodes the message that reaches from `offset` to the end of the buffer.
 
-    Unknown tagged fields are skipped, or with keep_unknown kept (`message.unknown_tagged_fields`) and
-    written again by `encode`. Trailing bytes raise MalformedMessageError too.
+    Unknown tagged fields are skipped, or with keep_unknown kept (`message.unknown_tagged_fields`)
+    and written again by `encode`. Trailing bytes raise MalformedMessageError too.
     """
     message, end = native.decode(plan(cls, version), buffer, offset, keep_unknown)
     if end != len(buffer):
@@ -106,8 +106,11 @@ def encode_response_frame(message: Response, version: int, correlation_id: int) 
 
 
 def decode_response(key: ApiKey, version: int, frame: Buffer) -> tuple[int, Response]:
-    """Decodes header and body of a response frame (without its size): correlation id and message."""
-    header: Any
+    """Decodes header and body of a response frame (without its size).
+
+    Returns the correlation id and the message.
+    """
+    header: ResponseHeader
     header_plan = plan(ResponseHeader, key.response_header_version(version))
     header, offset = native.decode(header_plan, frame)
     return header.correlation_id, decode(response_class(key), version, frame, offset)

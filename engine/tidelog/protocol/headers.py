@@ -1,7 +1,7 @@
 """Request and response headers, and reading the first bytes of a frame.
 
-Pure; belongs to no task. A frame is: int32 size, header, body. What is called a frame below has lost
-its size already (tidelog.protocol.frames does that).
+Pure; belongs to no task. A frame is: int32 size, header, body. What is called a frame below has
+lost its size already (tidelog.protocol.frames does that).
 """
 
 from struct import Struct as Packed
@@ -44,9 +44,9 @@ class ParsedHeader(NamedTuple):
 def parse_request_header(frame: bytes | bytearray | memoryview) -> ParsedHeader:
     """Reads the header at the start of a request frame.
 
-    The version is not checked against the supported ones: whoever answers decides what to do with it.
-    Raises UnsupportedVersionError for an API key without a row in ApiKey (its header cannot be read), and
-    MalformedMessageError.
+    The version is not checked against the supported ones: whoever answers decides what to do with
+    it. Raises UnsupportedVersionError for an API key without a row in ApiKey (its header cannot be
+    read), and MalformedMessageError.
     """
     if len(frame) < _KEY_AND_VERSION.size:
         raise MalformedMessageError(f"a frame of {len(frame)} bytes has no header")

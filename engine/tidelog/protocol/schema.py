@@ -11,17 +11,18 @@ A struct is a class; its table is its body, one line per field, in wire order:
         allow_auto_topic_creation: bool = boolean("4+", default=True)
 
 The class that comes out has one slot per field and nothing else: a keyword constructor in which
-every field is optional, equality, a repr. `plan(cls, version)` compiles the table for the native codec.
+every field is optional, equality, a repr. `plan(cls, version)` compiles the table for the native
+codec.
 
 Words of a field:
-    versions     the versions that have the field: "3", "1-4", "9+"; all when it is left out
-    nullable     the versions in which None may be written
-    default      the value when the constructor or the version does not have it. Without one: False, 0,
-                 "", b"", sixteen zero bytes, a new list, a new struct, and None for nullable records
-    ignorable    a value is dropped silently by a version that lacks the field; otherwise a value other
-                 than the default raises MessageEncodeError
-    tag          number of a tagged field (KIP-482); tagged in all its versions, or in `tagged` only
-    flexible     "none": keeps the old length prefix in flexible versions too (client_id)
+    versions   the versions that have the field: "3", "1-4", "9+"; all when it is left out
+    nullable   the versions in which None may be written
+    default    the value when the constructor or the version does not have it. Without one: False,
+               0, "", b"", sixteen zero bytes, a new list, a new struct, None for nullable records
+    ignorable  a value is dropped silently by a version that lacks the field; without this word a
+               value other than the default raises MessageEncodeError
+    tag        number of a tagged field (KIP-482); tagged in all its versions, or only in `tagged`
+    flexible   "none": keeps the old length prefix in flexible versions too (client_id)
 
 UUIDs are 16 bytes, strings str, bytes and records bytes, arrays lists.
 
@@ -38,7 +39,6 @@ from typing import (
     NamedTuple,
     Protocol,
     TypeVar,
-    cast,
     dataclass_transform,
     overload,
 )
@@ -124,11 +124,15 @@ def _field(
     tagged: str | None = None,
     flexible: str | None = None,
 ) -> Any:
-    """A Field that does not know its name yet. Typed Any: in the class body it stands for a value."""
+    """A Field that does not know its name yet. Typed Any: in a class body it stands for a value."""
     struct_type = None if isinstance(of, Primitive) else of
     if default is UNSET:
         default = [] if is_array else of.zero if isinstance(of, Primitive) else struct_type
     parsed_versions = ALL if versions is None else Versions.parse(versions)
+    if tag < 0:
+        parsed_tagged = NO_VERSIONS
+    else:
+        parsed_tagged = parsed_versions if tagged is None else Versions.parse(tagged)
     return Field(
         name="",
         kind=of.name if isinstance(of, Primitive) else "struct",
@@ -139,17 +143,14 @@ def _field(
         default=default,
         ignorable=ignorable,
         tag=tag,
-        tagged=NO_VERSIONS
-        if tag < 0
-        else parsed_versions
-        if tagged is None
-        else Versions.parse(tagged),
+        tagged=parsed_tagged,
         flexible=flexible != "none",
     )
 
 
-# The words of the tables. Each returns a Field and says that it returns the field's value: so a type
-# checker sees in `port: int = int32()` an int with a default, and checks constructors and attributes.
+# The words of the tables. Each returns a Field and says that it returns the field's value: so a
+# type checker sees in `port: int = int32()` an int with a default, and checks constructors and
+# attributes.
 
 
 class Word(Protocol[T]):
@@ -342,7 +343,7 @@ def _methods(name: str, fields: tuple[Field, ...]) -> dict[str, Any]:
         f"    return {' and '.join(equal)}",
     ]
     made: dict[str, Any] = {}
-    exec("\n".join(lines), scope, made)  # noqa: S102 (the text is made of this package's tables)
+    exec("\n".join(lines), scope, made)  # the text is made of this package's tables only
     for method in made.values():
         method.__qualname__ = f"{name}.{method.__name__}"
     return made

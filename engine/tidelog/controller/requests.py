@@ -1,0 +1,292 @@
+"""What the controller can be asked, and what it answers: the messages between nodes and controller.
+
+Pure values (msgspec, tagged, frozen), sent over the control channel as they are; belongs to no
+process. Items of one request are decided independently: each has its error_code
+(`protocol.error_codes`, 0 is success) and a message for the user, None on success.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import msgspec
+
+from tidelog.metadata.records import Endpoint
+
+
+class ControllerRequest(msgspec.Struct, frozen=True, tag=True):
+    """Base of everything that the controller decides about."""
+
+
+class ControllerAnswer(msgspec.Struct, frozen=True, tag=True):
+    """Base of the controller's answers."""
+
+
+class RequestFailed(ControllerAnswer, frozen=True):
+    """The request as a whole was not carried out, e.g. because the store failed."""
+
+    error_code: int
+    error_message: str
+
+
+# --- topics ------------------------------------------------------------------------------------
+
+
+class ReplicaAssignment(msgspec.Struct, frozen=True):
+    """Where the user wants one partition's replicas; the first one is the preferred leader."""
+
+    partition: int
+    replicas: tuple[int, ...]
+
+
+class NewTopic(msgspec.Struct, frozen=True):
+    """A topic to create. partition_count and replication_factor: -1 takes the broker's default (and
+    has to be given together with assignments). configs: a value of None is refused.
+    """
+
+    name: str
+    partition_count: int = -1
+    replication_factor: int = -1
+    assignments: tuple[ReplicaAssignment, ...] = ()
+    configs: tuple[tuple[str, str | None], ...] = ()
+
+
+class CreateTopics(ControllerRequest, frozen=True):
+    """Creates topics. automatic: on first use, not by an administrator; the counts and configs are
+    then the broker's own (internal topics included), and those of the items are not looked at.
+    """
+
+    topics: tuple[NewTopic, ...]
+    validate_only: bool = False
+    automatic: bool = False
+
+
+class CreatedTopic(msgspec.Struct, frozen=True):
+    """The answer for one topic. With validate_only, topic_id is all zeros. configs: those set on
+    the topic.
+    """
+
+    name: str
+    error_code: int
+    error_message: str | None = None
+    topic_id: bytes = bytes(16)
+    partition_count: int = -1
+    replication_factor: int = -1
+    configs: tuple[tuple[str, str], ...] = ()
+
+
+class CreateTopicsAnswer(ControllerAnswer, frozen=True):
+    """One result for each item of the request, in its order."""
+
+    topics: tuple[CreatedTopic, ...]
+
+
+class TopicReference(msgspec.Struct, frozen=True):
+    """A topic by name or by id, the other one None."""
+
+    name: str | None = None
+    topic_id: bytes | None = None
+
+
+class DeleteTopics(ControllerRequest, frozen=True):
+    """Deletes topics with their logs and configs."""
+
+    topics: tuple[TopicReference, ...]
+
+
+class DeletedTopic(msgspec.Struct, frozen=True):
+    """The answer for one topic; name and id as far as they are known."""
+
+    name: str | None
+    topic_id: bytes | None
+    error_code: int
+    error_message: str | None = None
+
+
+class DeleteTopicsAnswer(ControllerAnswer, frozen=True):
+    """One result for each item of the request, in its order."""
+
+    topics: tuple[DeletedTopic, ...]
+
+
+class MorePartitions(msgspec.Struct, frozen=True):
+    """A topic that shall have `partition_count` partitions in all; assignments, if any, for the
+    new ones.
+    """
+
+    name: str
+    partition_count: int
+    assignments: tuple[tuple[int, ...], ...] | None = None
+
+
+class CreatePartitions(ControllerRequest, frozen=True):
+    """Adds partitions to topics."""
+
+    topics: tuple[MorePartitions, ...]
+    validate_only: bool = False
+
+
+class NamedResult(msgspec.Struct, frozen=True):
+    """The answer for something that has a name."""
+
+    name: str
+    error_code: int
+    error_message: str | None = None
+
+
+class CreatePartitionsAnswer(ControllerAnswer, frozen=True):
+    """One result for each item of the request, in its order."""
+
+    topics: tuple[NamedResult, ...]
+
+
+# --- configs -----------------------------------------------------------------------------------
+
+
+class AlterOperation(IntEnum):
+    """What an incremental change does with a config: Kafka's codes (KIP-339)."""
+
+    SET = 0
+    DELETE = 1
+    APPEND = 2
+    SUBTRACT = 3
+
+
+class ConfigChange(msgspec.Struct, frozen=True):
+    """One config to change. operation: an AlterOperation, or what the client sent instead."""
+
+    key: str
+    value: str | None
+    operation: int = AlterOperation.SET
+
+
+class ResourceChange(msgspec.Struct, frozen=True):
+    """Changes of one resource; resource_type: Kafka's code."""
+
+    resource_type: int
+    resource_name: str
+    changes: tuple[ConfigChange, ...]
+
+
+class AlterConfigs(ControllerRequest, frozen=True):
+    """Changes configs. incremental: apply each operation to what is set; otherwise the values given
+    replace everything that is set on the resource (AlterConfigs, deprecated but used).
+    """
+
+    resources: tuple[ResourceChange, ...]
+    validate_only: bool = False
+    incremental: bool = True
+
+
+class AlteredResource(msgspec.Struct, frozen=True):
+    """The answer for one resource."""
+
+    resource_type: int
+    resource_name: str
+    error_code: int
+    error_message: str | None = None
+
+
+class AlterConfigsAnswer(ControllerAnswer, frozen=True):
+    """One result for each item of the request, in its order."""
+
+    resources: tuple[AlteredResource, ...]
+
+
+# --- nodes -------------------------------------------------------------------------------------
+
+
+class AllocateProducerIds(ControllerRequest, frozen=True):
+    """Takes a block of producer ids that no one else ever gets."""
+
+    node_id: int
+    node_epoch: int
+
+
+class AllocateProducerIdsAnswer(ControllerAnswer, frozen=True):
+    """The ids first_producer_id ... first_producer_id + length - 1."""
+
+    error_code: int
+    first_producer_id: int = -1
+    length: int = 0
+
+
+class RegisterNode(ControllerRequest, frozen=True):
+    """A node begins a new life: its epoch grows, and with it the leader epochs of what it leads."""
+
+    node_id: int
+    rack: str | None
+    endpoints: tuple[Endpoint, ...]
+    internode_host: str
+    internode_port: int
+    directory: str = ""
+
+
+class RegisterNodeAnswer(ControllerAnswer, frozen=True):
+    """The node's new epoch."""
+
+    node_epoch: int
+
+
+class UnfenceNode(ControllerRequest, frozen=True):
+    """The node serves: it may lead and is shown to clients. Ignored for an older life than the
+    present one.
+    """
+
+    node_id: int
+    node_epoch: int
+
+
+class FenceNode(ControllerRequest, frozen=True):
+    """The node is away for longer than a moment: others take over what it led, or nobody does."""
+
+    node_id: int
+    node_epoch: int
+
+
+class RemoveNode(ControllerRequest, frozen=True):
+    """The node is taken out of the cluster; refused while replicas are placed on it."""
+
+    node_id: int
+
+
+class StartCluster(ControllerRequest, frozen=True):
+    """First event of a new store: records the cluster's id and its features."""
+
+    cluster_id: str
+    features: tuple[tuple[str, int], ...] = ()
+
+
+class Done(ControllerAnswer, frozen=True):
+    """Carried out (or nothing had to be done)."""
+
+    error_code: int = 0
+    error_message: str | None = None
+
+
+AnyRequest = (
+    CreateTopics
+    | DeleteTopics
+    | CreatePartitions
+    | AlterConfigs
+    | AllocateProducerIds
+    | RegisterNode
+    | UnfenceNode
+    | FenceNode
+    | RemoveNode
+    | StartCluster
+)
+
+AnyAnswer = (
+    RequestFailed
+    | CreateTopicsAnswer
+    | DeleteTopicsAnswer
+    | CreatePartitionsAnswer
+    | AlterConfigsAnswer
+    | AllocateProducerIdsAnswer
+    | RegisterNodeAnswer
+    | Done
+)
+
+#: What a worker may ask over its channel; the rest are events of the supervisor itself.
+WorkerRequest = CreateTopics | DeleteTopics | CreatePartitions | AlterConfigs | AllocateProducerIds

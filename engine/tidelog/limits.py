@@ -1,0 +1,77 @@
+"""Limits that are ours and not a config of Kafka's: each named once, with its unit and its reason.
+
+Belongs to no task; never imports anything of Tidelog. What a user may set stands in `config/`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- processes ---------------------------------------------------------------------------------
+
+#: Workers that `--workers auto` starts at most: one event loop each; beyond that the disk is the
+#: limit.
+WORKERS_AUTO_MAX: Final = 8
+
+#: Workers of one host in all: each needs a port beside the first one.
+WORKERS_MAX: Final = 256
+
+#: One frame of the control channel. A snapshot is cut into frames far below it; a longer length is
+#: a bug or garbage.
+CONTROL_FRAME_BYTES_MAX: Final = 64 * 1024 * 1024
+
+#: Change records in one snapshot frame (about 100 bytes each).
+SNAPSHOT_FRAME_RECORDS: Final = 5_000
+
+#: Bytes not yet taken by a worker before the supervisor stops sending deltas to it; it then gets a
+#: snapshot instead.
+CONTROL_QUEUE_BYTES_MAX: Final = 8 * 1024 * 1024
+
+#: Requests of one worker to the controller that may wait for their answers; the next one fails at
+#: once.
+CONTROL_REQUESTS_MAX: Final = 1_024
+
+#: Largest message between supervisor and zygote: a spawn order with its settings.
+ZYGOTE_MESSAGE_BYTES_MAX: Final = 64 * 1024
+
+#: Descriptors that one spawn order may carry: the control socket and the listening sockets (Linux
+#: allows 253).
+ZYGOTE_FDS_MAX: Final = 64
+
+#: How long a forked worker may take to say Hello before it is killed and started anew.
+WORKER_HELLO_TIMEOUT_MS: Final = 30_000
+
+#: Waits before a worker that died is started again; the last one repeats. The first is 0: one
+#: death costs no wait.
+RESTART_BACKOFF_MS: Final = (0, 100, 500, 1_000, 2_000, 5_000, 10_000)
+
+#: A worker that served this long has proven itself: the next death starts at the first back-off
+#: again.
+RESTART_PROVEN_MS: Final = 10_000
+
+# --- controller --------------------------------------------------------------------------------
+
+#: Events that may wait for the controller before new ones are refused.
+CONTROLLER_QUEUE_MAX: Final = 4_096
+
+#: Events that are decided together and written in one transaction of the store.
+CONTROLLER_BATCH_EVENTS_MAX: Final = 64
+
+#: Partitions that one CreateTopics or CreatePartitions request may make (Kafka: 10,000 records for
+#: one operation).
+PARTITIONS_PER_REQUEST_MAX: Final = 10_000
+
+#: Replicas of a partition. Goes up when followers exist.
+REPLICATION_FACTOR_MAX: Final = 1
+
+#: Producer ids in one block handed to a node (Kafka: 1,000).
+PRODUCER_ID_BLOCK_SIZE: Final = 1_000
+
+#: Longest topic name: the folder `topic-partition` has to fit into 255 bytes of file name (Kafka:
+#: 249).
+TOPIC_NAME_CHARS_MAX: Final = 249
+
+# --- metastore ---------------------------------------------------------------------------------
+
+#: How long the local store waits for another process's lock on the database before it gives up.
+METASTORE_BUSY_TIMEOUT_MS: Final = 2_000

@@ -1,0 +1,224 @@
+"""Change records: the only way in which cluster metadata changes.
+
+The controller decides a list of them, the metastore keeps them (one row for each key), the workers
+apply them to their image. Belongs to no process; pure values, never does I/O.
+
+A record says what holds from now on for its key (`store_key`), so the latest record of every key
+is the whole state, and a snapshot is a list of records like any other. A `Remove...` record ends
+its key and everything that `ends` names below it.
+
+Fields may be added with defaults; a field is never renamed or given another meaning, because the
+records lie in stores.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+import msgspec
+
+from tidelog.errors import InvariantError
+
+#: The resource name under which configs of all brokers are kept (Kafka's cluster-wide default).
+CLUSTER_DEFAULT: Final = ""
+
+NO_LEADER: Final = -1
+
+
+class Endpoint(msgspec.Struct, frozen=True, gc=False):
+    """Where clients reach a node on one listener.
+
+    host: "" means that nothing was advertised; an answer then names the address on which the
+    client's connection was accepted. port: the port of that node's listener (or the advertised
+    one).
+    """
+
+    listener: str
+    host: str
+    port: int
+    security_protocol: str = "PLAINTEXT"
+
+
+class ClusterRecord(msgspec.Struct, frozen=True, gc=False, tag="cluster"):
+    """The cluster's id: 22 characters of URL-safe base64 of a UUID, as Kafka writes it."""
+
+    kind: ClassVar[str] = "cluster"
+
+    cluster_id: str
+
+    @property
+    def store_key(self) -> tuple[str, str]:
+        return self.kind, ""
+
+
+class NodeRecord(msgspec.Struct, frozen=True, gc=False, tag="node"):
+    """A node and its present life.
+
+    epoch: grows with every registration (Kafka's broker epoch); fenced: not to be led by, not
+    shown to clients. directory: the node's log directory, relative to the data directory.
+    """
+
+    kind: ClassVar[str] = "node"
+
+    node_id: int
+    epoch: int
+    rack: str | None
+    endpoints: tuple[Endpoint, ...]
+    internode_host: str
+    internode_port: int
+    fenced: bool
+    directory: str = ""
+
+    @property
+    def store_key(self) -> tuple[str, str]:
+        return self.kind, str(self.node_id)
+
+
+class RemoveNodeRecord(msgspec.Struct, frozen=True, gc=False, tag="remove_node"):
+    """The node is gone for good; nothing may be placed on it when this is decided."""
+
+    kind: ClassVar[str] = "node"
+
+    node_id: int
+
+    @property
+    def store_key(self) -> tuple[str, str]:
+        return self.kind, str(self.node_id)
+
+
+class TopicRecord(msgspec.Struct, frozen=True, gc=False, tag="topic"):
+    """A topic: 16 bytes of id that are never used again, and its name."""
+
+    kind: ClassVar[str] = "topic"
+
+    topic_id: bytes
+    name: str
+
+    @property
+    def store_key(self) -> tuple[str, str]:
+        return self.kind, self.topic_id.hex()
+
+
+class RemoveTopicRecord(msgspec.Struct, frozen=True, gc=False, tag="remove_topic"):
+    """The topic and its partitions are gone. Its configs are ended by their own records."""
+
+    kind: ClassVar[str] = "topic"
+
+    topic_id: bytes
+
+    @property
+    def store_key(self) -> tuple[str, str]:
+        return self.kind, self.topic_id.hex()
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """Kind and key prefix of what ends together with the topic."""
+        return PartitionRecord.kind, self.topic_id.hex() + "/"
+
+
+class PartitionRecord(msgspec.Struct, frozen=True, gc=False, tag="partition"):
+    """One partition: where its replicas are, who leads it, and the epochs that fence older
+    decisions.
+
+    leader: node id or -1; leader_epoch grows with every new leader or new life of the same one;
+    partition_epoch with every record of this partition.
+    """
+
+    kind: ClassVar[str] = "partition"
+
+    topic_id: bytes
+    partition: int
+    replicas: tuple[int, ...]
+    isr: tuple[int, ...]
+    leader: int
+    leader_epoch: int
+    partition_epoch: int
+    adding_replicas: tuple[int, ...] = ()
+    removing_replicas: tuple[int, ...] = ()
+
+    @property
+    def store_key(self) -> tuple[str, str]:
+        return self.kind, f"{self.topic_id.hex()}/{self.partition}"
+
+
+class ConfigRecord(msgspec.Struct, frozen=True, gc=False, tag="config"):
+    """One config of a resource; value None ends it. resource_type: Kafka's code
+    (`config.definition.ResourceType`).
+    """
+
+    kind: ClassVar[str] = "config"
+
+    resource_type: int
+    resource_name: str
+    key: str
+    value: str | None
+
+    @property
+    def store_key(self) -> tuple[str, str]:
+        # The name comes last: it is the one part that may hold any character.
+        return self.kind, f"{self.resource_type}/{self.key}/{self.resource_name}"
+
+
+class ProducerIdsRecord(msgspec.Struct, frozen=True, gc=False, tag="producer_ids"):
+    """The first producer id that no block holds yet."""
+
+    kind: ClassVar[str] = "producer_ids"
+
+    next_producer_id: int
+
+    @property
+    def store_key(self) -> tuple[str, str]:
+        return self.kind, ""
+
+
+class FeatureRecord(msgspec.Struct, frozen=True, gc=False, tag="feature"):
+    """The finalized level of a feature; 0 ends it."""
+
+    kind: ClassVar[str] = "feature"
+
+    name: str
+    level: int
+
+    @property
+    def store_key(self) -> tuple[str, str]:
+        return self.kind, self.name
+
+
+ChangeRecord = (
+    ClusterRecord
+    | NodeRecord
+    | RemoveNodeRecord
+    | TopicRecord
+    | RemoveTopicRecord
+    | PartitionRecord
+    | ConfigRecord
+    | ProducerIdsRecord
+    | FeatureRecord
+)
+
+
+def is_removal(record: ChangeRecord) -> bool:
+    """Whether the record ends its key instead of giving it a value."""
+    match record:
+        case RemoveNodeRecord() | RemoveTopicRecord():
+            return True
+        case ConfigRecord(value=None) | FeatureRecord(level=0):
+            return True
+    return False
+
+
+_encoder: Final = msgspec.json.Encoder()
+_decoder: Final = msgspec.json.Decoder(ChangeRecord)
+
+
+def encode_record(record: ChangeRecord) -> bytes:
+    """The record as JSON, for a store. A removal has no stored form: InvariantError."""
+    if is_removal(record):
+        raise InvariantError(f"a removal is not stored: {record}")
+    return _encoder.encode(record)
+
+
+def decode_record(data: bytes | str) -> ChangeRecord:
+    """The stored record; msgspec.DecodeError or msgspec.ValidationError when the text is none."""
+    record: ChangeRecord = _decoder.decode(data)
+    return record

@@ -18,7 +18,7 @@ Belongs to no task; keeps no state but compiled tables, each made when it is fir
 
 from functools import cache
 from importlib import import_module
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from tidelog._native import codec as native
 from tidelog.errors import InvariantError, MalformedMessageError

@@ -1,4 +1,7 @@
-"""AddRaftVoter (key 80)."""
+"""AddRaftVoter (key 80): adds a voter to the metadata quorum (KIP-853).
+
+v1  ack_when_committed
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -22,8 +25,6 @@ class Listener(Struct):
 
 
 class AddRaftVoterRequest(Request, api=ApiKey.ADD_RAFT_VOTER):
-    """AddRaftVoter: the question."""
-
     cluster_id: str | None = string(nullable="0+")
     timeout_ms: int = int32()
     voter_id: int = int32()
@@ -33,8 +34,6 @@ class AddRaftVoterRequest(Request, api=ApiKey.ADD_RAFT_VOTER):
 
 
 class AddRaftVoterResponse(Response, api=ApiKey.ADD_RAFT_VOTER):
-    """AddRaftVoter: the answer."""
-
     throttle_time_ms: int = int32()
     error_code: int = int16()
     error_message: str | None = string(nullable="0+", ignorable=True)

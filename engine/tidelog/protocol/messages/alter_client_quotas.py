@@ -1,4 +1,4 @@
-"""AlterClientQuotas (key 49)."""
+"""AlterClientQuotas (key 49): sets and removes client quotas (KIP-546)."""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -31,8 +31,6 @@ class EntryData(Struct):
 
 
 class AlterClientQuotasRequest(Request, api=ApiKey.ALTER_CLIENT_QUOTAS):
-    """AlterClientQuotas: the question."""
-
     entries: list[EntryData] = array(EntryData)
     validate_only: bool = boolean()
 
@@ -44,7 +42,5 @@ class AlterClientQuotasResponseEntryData(Struct):
 
 
 class AlterClientQuotasResponse(Response, api=ApiKey.ALTER_CLIENT_QUOTAS):
-    """AlterClientQuotas: the answer."""
-
     throttle_time_ms: int = int32()
     entries: list[AlterClientQuotasResponseEntryData] = array(AlterClientQuotasResponseEntryData)

@@ -1,4 +1,5 @@
-"""AlterConfigs (key 33)."""
+"""AlterConfigs (key 33): replaces all configs of a resource; what is not named falls back to its
+default."""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -26,8 +27,6 @@ class AlterConfigsResource(Struct):
 
 
 class AlterConfigsRequest(Request, api=ApiKey.ALTER_CONFIGS):
-    """AlterConfigs: the question."""
-
     resources: list[AlterConfigsResource] = array(AlterConfigsResource)
     validate_only: bool = boolean()
 
@@ -40,7 +39,5 @@ class AlterConfigsResourceResponse(Struct):
 
 
 class AlterConfigsResponse(Response, api=ApiKey.ALTER_CONFIGS):
-    """AlterConfigs: the answer."""
-
     throttle_time_ms: int = int32()
     responses: list[AlterConfigsResourceResponse] = array(AlterConfigsResourceResponse)

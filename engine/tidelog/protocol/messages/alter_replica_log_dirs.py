@@ -1,4 +1,4 @@
-"""AlterReplicaLogDirs (key 34)."""
+"""AlterReplicaLogDirs (key 34): moves replicas between log directories (KIP-113)."""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import INT32, Request, Response, Struct, array, int16, int32, string
@@ -15,8 +15,6 @@ class AlterReplicaLogDir(Struct):
 
 
 class AlterReplicaLogDirsRequest(Request, api=ApiKey.ALTER_REPLICA_LOG_DIRS):
-    """AlterReplicaLogDirs: the question."""
-
     dirs: list[AlterReplicaLogDir] = array(AlterReplicaLogDir)
 
 
@@ -31,7 +29,5 @@ class AlterReplicaLogDirTopicResult(Struct):
 
 
 class AlterReplicaLogDirsResponse(Response, api=ApiKey.ALTER_REPLICA_LOG_DIRS):
-    """AlterReplicaLogDirs: the answer."""
-
     throttle_time_ms: int = int32()
     results: list[AlterReplicaLogDirTopicResult] = array(AlterReplicaLogDirTopicResult)

@@ -1,4 +1,9 @@
-"""ApiVersions (key 18)."""
+"""ApiVersions (key 18): which APIs and features the broker has; most clients' first request.
+
+v1  throttle_time_ms
+v3  the client's name and version (KIP-511); features (KIP-584)
+v4  min_version of a feature may be 0
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -15,8 +20,6 @@ from tidelog.protocol.schema import (
 
 
 class ApiVersionsRequest(Request, api=ApiKey.API_VERSIONS):
-    """ApiVersions: the question."""
-
     client_software_name: str = string("3+", ignorable=True)
     client_software_version: str = string("3+", ignorable=True)
 
@@ -40,7 +43,7 @@ class FinalizedFeatureKey(Struct):
 
 
 class ApiVersionsResponse(Response, api=ApiKey.API_VERSIONS):
-    """ApiVersions: the answer."""
+    """Its header is always version 0, and an unsupported version is answered in version 0."""
 
     error_code: int = int16()
     api_keys: list[ApiVersion] = array(ApiVersion)

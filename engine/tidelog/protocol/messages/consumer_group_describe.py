@@ -1,4 +1,7 @@
-"""ConsumerGroupDescribe (key 69)."""
+"""ConsumerGroupDescribe (key 69): state and members of consumer groups (KIP-848).
+
+v1  member_type (KIP-1099)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -19,8 +22,6 @@ from tidelog.protocol.schema import (
 
 
 class ConsumerGroupDescribeRequest(Request, api=ApiKey.CONSUMER_GROUP_DESCRIBE):
-    """ConsumerGroupDescribe: the question."""
-
     group_ids: list[str] = array(STRING)
     include_authorized_operations: bool = boolean()
 
@@ -58,11 +59,9 @@ class DescribedGroup(Struct):
     assignment_epoch: int = int32()
     assignor_name: str = string()
     members: list[Member] = array(Member)
-    authorized_operations: int = int32(default=-2147483648)
+    authorized_operations: int = int32(default=-0x80000000)
 
 
 class ConsumerGroupDescribeResponse(Response, api=ApiKey.CONSUMER_GROUP_DESCRIBE):
-    """ConsumerGroupDescribe: the answer."""
-
     throttle_time_ms: int = int32()
     groups: list[DescribedGroup] = array(DescribedGroup)

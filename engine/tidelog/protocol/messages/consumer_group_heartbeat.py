@@ -1,4 +1,8 @@
-"""ConsumerGroupHeartbeat (key 68)."""
+"""ConsumerGroupHeartbeat (key 68): membership of a consumer group with server-side assignment
+(KIP-848).
+
+    v1  subscribed_topic_regex; the client makes its member id (KIP-1082)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -22,7 +26,8 @@ class TopicPartitions(Struct):
 
 
 class ConsumerGroupHeartbeatRequest(Request, api=ApiKey.CONSUMER_GROUP_HEARTBEAT):
-    """ConsumerGroupHeartbeat: the question."""
+    """None means unchanged since the last heartbeat. member_epoch: 0 joins, -1 leaves, -2 leaves for now
+    (static members)."""
 
     group_id: str = string()
     member_id: str = string()
@@ -43,8 +48,6 @@ class Assignment(Struct):
 
 
 class ConsumerGroupHeartbeatResponse(Response, api=ApiKey.CONSUMER_GROUP_HEARTBEAT):
-    """ConsumerGroupHeartbeat: the answer."""
-
     throttle_time_ms: int = int32()
     error_code: int = int16()
     error_message: str | None = string(nullable="0+", default=None)

@@ -1,4 +1,8 @@
-"""CreateAcls (key 30)."""
+"""CreateAcls (key 30): creates ACLs.
+
+v1  pattern types (KIP-290)
+v3  user resources (KIP-373)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import Request, Response, Struct, array, int8, int16, int32, string
@@ -15,7 +19,7 @@ class AclCreation(Struct):
 
 
 class CreateAclsRequest(Request, api=ApiKey.CREATE_ACLS):
-    """CreateAcls: the question."""
+    """Numbers of resource and pattern types, operations and permissions are those of Kafka's ACLs."""
 
     creations: list[AclCreation] = array(AclCreation)
 
@@ -26,7 +30,5 @@ class AclCreationResult(Struct):
 
 
 class CreateAclsResponse(Response, api=ApiKey.CREATE_ACLS):
-    """CreateAcls: the answer."""
-
     throttle_time_ms: int = int32()
     results: list[AclCreationResult] = array(AclCreationResult)

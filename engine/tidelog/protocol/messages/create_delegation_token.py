@@ -1,4 +1,7 @@
-"""CreateDelegationToken (key 38)."""
+"""CreateDelegationToken (key 38): issues a delegation token (KIP-48).
+
+v3  for another owner (KIP-373)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -20,8 +23,6 @@ class CreatableRenewers(Struct):
 
 
 class CreateDelegationTokenRequest(Request, api=ApiKey.CREATE_DELEGATION_TOKEN):
-    """CreateDelegationToken: the question."""
-
     owner_principal_type: str | None = string("3+", nullable="3+")
     owner_principal_name: str | None = string("3+", nullable="3+")
     renewers: list[CreatableRenewers] = array(CreatableRenewers)
@@ -29,8 +30,6 @@ class CreateDelegationTokenRequest(Request, api=ApiKey.CREATE_DELEGATION_TOKEN):
 
 
 class CreateDelegationTokenResponse(Response, api=ApiKey.CREATE_DELEGATION_TOKEN):
-    """CreateDelegationToken: the answer."""
-
     error_code: int = int16()
     principal_type: str = string()
     principal_name: str = string()

@@ -1,4 +1,7 @@
-"""CreatePartitions (key 37)."""
+"""CreatePartitions (key 37): adds partitions to topics (KIP-195).
+
+v3  THROTTLING_QUOTA_EXCEEDED (KIP-599)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -27,7 +30,7 @@ class CreatePartitionsTopic(Struct):
 
 
 class CreatePartitionsRequest(Request, api=ApiKey.CREATE_PARTITIONS):
-    """CreatePartitions: the question."""
+    """count is the new total."""
 
     topics: list[CreatePartitionsTopic] = array(CreatePartitionsTopic)
     timeout_ms: int = int32()
@@ -41,7 +44,5 @@ class CreatePartitionsTopicResult(Struct):
 
 
 class CreatePartitionsResponse(Response, api=ApiKey.CREATE_PARTITIONS):
-    """CreatePartitions: the answer."""
-
     throttle_time_ms: int = int32()
     results: list[CreatePartitionsTopicResult] = array(CreatePartitionsTopicResult)

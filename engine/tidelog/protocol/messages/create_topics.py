@@ -1,4 +1,11 @@
-"""CreateTopics (key 19)."""
+"""CreateTopics (key 19): creates topics.
+
+v2  throttle_time_ms
+v4  -1 for the default number of partitions and replicas (KIP-464)
+v5  the configs of the new topic in the answer (KIP-525)
+v6  THROTTLING_QUOTA_EXCEEDED (KIP-599)
+v7  topic_id in the answer (KIP-516)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -35,8 +42,6 @@ class CreatableTopic(Struct):
 
 
 class CreateTopicsRequest(Request, api=ApiKey.CREATE_TOPICS):
-    """CreateTopics: the question."""
-
     topics: list[CreatableTopic] = array(CreatableTopic)
     timeout_ms: int = int32(default=60000)
     validate_only: bool = boolean()
@@ -64,7 +69,5 @@ class CreatableTopicResult(Struct):
 
 
 class CreateTopicsResponse(Response, api=ApiKey.CREATE_TOPICS):
-    """CreateTopics: the answer."""
-
     throttle_time_ms: int = int32(ignorable=True)
     topics: list[CreatableTopicResult] = array(CreatableTopicResult)

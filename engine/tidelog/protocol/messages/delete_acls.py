@@ -1,4 +1,8 @@
-"""DeleteAcls (key 31)."""
+"""DeleteAcls (key 31): deletes the ACLs that match filters.
+
+v1  pattern types (KIP-290)
+v3  user resources (KIP-373)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import Request, Response, Struct, array, int8, int16, int32, string
@@ -15,7 +19,7 @@ class DeleteAclsFilter(Struct):
 
 
 class DeleteAclsRequest(Request, api=ApiKey.DELETE_ACLS):
-    """DeleteAcls: the question."""
+    """None in a filter matches everything."""
 
     filters: list[DeleteAclsFilter] = array(DeleteAclsFilter)
 
@@ -39,7 +43,5 @@ class DeleteAclsFilterResult(Struct):
 
 
 class DeleteAclsResponse(Response, api=ApiKey.DELETE_ACLS):
-    """DeleteAcls: the answer."""
-
     throttle_time_ms: int = int32()
     filter_results: list[DeleteAclsFilterResult] = array(DeleteAclsFilterResult)

@@ -1,12 +1,10 @@
-"""DeleteGroups (key 42)."""
+"""DeleteGroups (key 42): deletes empty groups (KIP-229)."""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import STRING, Request, Response, Struct, array, int16, int32, string
 
 
 class DeleteGroupsRequest(Request, api=ApiKey.DELETE_GROUPS):
-    """DeleteGroups: the question."""
-
     groups_names: list[str] = array(STRING)
 
 
@@ -16,7 +14,5 @@ class DeletableGroupResult(Struct):
 
 
 class DeleteGroupsResponse(Response, api=ApiKey.DELETE_GROUPS):
-    """DeleteGroups: the answer."""
-
     throttle_time_ms: int = int32()
     results: list[DeletableGroupResult] = array(DeletableGroupResult)

@@ -1,4 +1,4 @@
-"""DeleteRecords (key 21)."""
+"""DeleteRecords (key 21): moves the log start offset of partitions forward (KIP-107)."""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import Request, Response, Struct, array, int16, int32, int64, string
@@ -15,7 +15,7 @@ class DeleteRecordsTopic(Struct):
 
 
 class DeleteRecordsRequest(Request, api=ApiKey.DELETE_RECORDS):
-    """DeleteRecords: the question."""
+    """offset -1 means the high watermark."""
 
     topics: list[DeleteRecordsTopic] = array(DeleteRecordsTopic)
     timeout_ms: int = int32()
@@ -33,7 +33,5 @@ class DeleteRecordsTopicResult(Struct):
 
 
 class DeleteRecordsResponse(Response, api=ApiKey.DELETE_RECORDS):
-    """DeleteRecords: the answer."""
-
     throttle_time_ms: int = int32()
     topics: list[DeleteRecordsTopicResult] = array(DeleteRecordsTopicResult)

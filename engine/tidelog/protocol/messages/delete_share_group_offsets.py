@@ -1,4 +1,5 @@
-"""DeleteShareGroupOffsets (key 92)."""
+"""DeleteShareGroupOffsets (key 92): deletes the offsets of topics from an empty share group
+(KIP-932)."""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import Request, Response, Struct, array, int16, int32, string, uuid
@@ -9,8 +10,6 @@ class DeleteShareGroupOffsetsRequestTopic(Struct):
 
 
 class DeleteShareGroupOffsetsRequest(Request, api=ApiKey.DELETE_SHARE_GROUP_OFFSETS):
-    """DeleteShareGroupOffsets: the question."""
-
     group_id: str = string()
     topics: list[DeleteShareGroupOffsetsRequestTopic] = array(DeleteShareGroupOffsetsRequestTopic)
 
@@ -23,8 +22,6 @@ class DeleteShareGroupOffsetsResponseTopic(Struct):
 
 
 class DeleteShareGroupOffsetsResponse(Response, api=ApiKey.DELETE_SHARE_GROUP_OFFSETS):
-    """DeleteShareGroupOffsets: the answer."""
-
     throttle_time_ms: int = int32()
     error_code: int = int16()
     error_message: str | None = string(nullable="0+", default=None)

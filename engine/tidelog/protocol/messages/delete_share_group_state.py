@@ -1,4 +1,5 @@
-"""DeleteShareGroupState (key 86)."""
+"""DeleteShareGroupState (key 86): deletes the stored state of share partitions; between brokers
+(KIP-932)."""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import Request, Response, Struct, array, int16, int32, string, uuid
@@ -14,8 +15,6 @@ class DeleteStateData(Struct):
 
 
 class DeleteShareGroupStateRequest(Request, api=ApiKey.DELETE_SHARE_GROUP_STATE):
-    """DeleteShareGroupState: the question."""
-
     group_id: str = string()
     topics: list[DeleteStateData] = array(DeleteStateData)
 
@@ -32,6 +31,4 @@ class DeleteStateResult(Struct):
 
 
 class DeleteShareGroupStateResponse(Response, api=ApiKey.DELETE_SHARE_GROUP_STATE):
-    """DeleteShareGroupState: the answer."""
-
     results: list[DeleteStateResult] = array(DeleteStateResult)

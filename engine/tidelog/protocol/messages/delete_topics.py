@@ -1,4 +1,9 @@
-"""DeleteTopics (key 20)."""
+"""DeleteTopics (key 20): deletes topics, by name or id.
+
+v1  throttle_time_ms
+v5  error_message, THROTTLING_QUOTA_EXCEEDED (KIP-599)
+v6  topics with name or topic_id (KIP-516)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -20,8 +25,6 @@ class DeleteTopicState(Struct):
 
 
 class DeleteTopicsRequest(Request, api=ApiKey.DELETE_TOPICS):
-    """DeleteTopics: the question."""
-
     topics: list[DeleteTopicState] = array(DeleteTopicState, "6+")
     topic_names: list[str] = array(STRING, "0-5", ignorable=True)
     timeout_ms: int = int32()
@@ -35,7 +38,5 @@ class DeletableTopicResult(Struct):
 
 
 class DeleteTopicsResponse(Response, api=ApiKey.DELETE_TOPICS):
-    """DeleteTopics: the answer."""
-
     throttle_time_ms: int = int32(ignorable=True)
     responses: list[DeletableTopicResult] = array(DeletableTopicResult)

@@ -1,11 +1,15 @@
-"""DescribeAcls (key 29)."""
+"""DescribeAcls (key 29): lists the ACLs that match a filter.
+
+v1  pattern types (KIP-290)
+v3  user resources (KIP-373)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import Request, Response, Struct, array, int8, int16, int32, string
 
 
 class DescribeAclsRequest(Request, api=ApiKey.DESCRIBE_ACLS):
-    """DescribeAcls: the question."""
+    """None in a filter matches everything."""
 
     resource_type_filter: int = int8()
     resource_name_filter: str | None = string(nullable="0+")
@@ -31,8 +35,6 @@ class DescribeAclsResource(Struct):
 
 
 class DescribeAclsResponse(Response, api=ApiKey.DESCRIBE_ACLS):
-    """DescribeAcls: the answer."""
-
     throttle_time_ms: int = int32()
     error_code: int = int16()
     error_message: str | None = string(nullable="0+")

@@ -1,4 +1,4 @@
-"""DescribeClientQuotas (key 48)."""
+"""DescribeClientQuotas (key 48): lists client quotas that match a filter (KIP-546)."""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -22,7 +22,7 @@ class ComponentData(Struct):
 
 
 class DescribeClientQuotasRequest(Request, api=ApiKey.DESCRIBE_CLIENT_QUOTAS):
-    """DescribeClientQuotas: the question."""
+    """match_type: 0 this name, 1 the default entity, 2 any name."""
 
     components: list[ComponentData] = array(ComponentData)
     strict: bool = boolean()
@@ -44,8 +44,6 @@ class EntryData(Struct):
 
 
 class DescribeClientQuotasResponse(Response, api=ApiKey.DESCRIBE_CLIENT_QUOTAS):
-    """DescribeClientQuotas: the answer."""
-
     throttle_time_ms: int = int32()
     error_code: int = int16()
     error_message: str | None = string(nullable="0+")

@@ -1,4 +1,8 @@
-"""DescribeCluster (key 60)."""
+"""DescribeCluster (key 60): nodes, cluster id and authorized operations (KIP-700).
+
+v1  endpoint_type: 1 brokers, 2 controllers (KIP-919)
+v2  fenced brokers (KIP-1073)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -15,8 +19,6 @@ from tidelog.protocol.schema import (
 
 
 class DescribeClusterRequest(Request, api=ApiKey.DESCRIBE_CLUSTER):
-    """DescribeCluster: the question."""
-
     include_cluster_authorized_operations: bool = boolean()
     endpoint_type: int = int8("1+", default=1)
     include_fenced_brokers: bool = boolean("2+")
@@ -31,8 +33,6 @@ class DescribeClusterBroker(Struct):
 
 
 class DescribeClusterResponse(Response, api=ApiKey.DESCRIBE_CLUSTER):
-    """DescribeCluster: the answer."""
-
     throttle_time_ms: int = int32()
     error_code: int = int16()
     error_message: str | None = string(nullable="0+", default=None)
@@ -40,4 +40,4 @@ class DescribeClusterResponse(Response, api=ApiKey.DESCRIBE_CLUSTER):
     cluster_id: str = string()
     controller_id: int = int32(default=-1)
     brokers: list[DescribeClusterBroker] = array(DescribeClusterBroker)
-    cluster_authorized_operations: int = int32(default=-2147483648)
+    cluster_authorized_operations: int = int32(default=-0x80000000)

@@ -1,4 +1,8 @@
-"""DescribeConfigs (key 32)."""
+"""DescribeConfigs (key 32): configs of topics, brokers, loggers, groups and client metrics.
+
+v1  config_source and synonyms (KIP-226)
+v3  config_type and documentation (KIP-569)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -22,7 +26,7 @@ class DescribeConfigsResource(Struct):
 
 
 class DescribeConfigsRequest(Request, api=ApiKey.DESCRIBE_CONFIGS):
-    """DescribeConfigs: the question."""
+    """configuration_keys None asks for all."""
 
     resources: list[DescribeConfigsResource] = array(DescribeConfigsResource)
     include_synonyms: bool = boolean()
@@ -55,7 +59,5 @@ class DescribeConfigsResult(Struct):
 
 
 class DescribeConfigsResponse(Response, api=ApiKey.DESCRIBE_CONFIGS):
-    """DescribeConfigs: the answer."""
-
     throttle_time_ms: int = int32()
     results: list[DescribeConfigsResult] = array(DescribeConfigsResult)

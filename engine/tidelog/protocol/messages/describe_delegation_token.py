@@ -1,4 +1,7 @@
-"""DescribeDelegationToken (key 41)."""
+"""DescribeDelegationToken (key 41): lists delegation tokens (KIP-48).
+
+v3  who asked for the token (KIP-373)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -20,7 +23,7 @@ class DescribeDelegationTokenOwner(Struct):
 
 
 class DescribeDelegationTokenRequest(Request, api=ApiKey.DESCRIBE_DELEGATION_TOKEN):
-    """DescribeDelegationToken: the question."""
+    """owners None asks for all tokens that the principal may see."""
 
     owners: list[DescribeDelegationTokenOwner] | None = array(
         DescribeDelegationTokenOwner, nullable="0+"
@@ -46,8 +49,6 @@ class DescribedDelegationToken(Struct):
 
 
 class DescribeDelegationTokenResponse(Response, api=ApiKey.DESCRIBE_DELEGATION_TOKEN):
-    """DescribeDelegationToken: the answer."""
-
     error_code: int = int16()
     tokens: list[DescribedDelegationToken] = array(DescribedDelegationToken)
     throttle_time_ms: int = int32()

@@ -1,4 +1,10 @@
-"""DescribeGroups (key 15)."""
+"""DescribeGroups (key 15): state and members of classic groups.
+
+v1  throttle_time_ms
+v3  authorized operations (KIP-430)
+v4  group_instance_id (KIP-345)
+v6  GROUP_ID_NOT_FOUND with an error_message (KIP-1043)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -16,8 +22,6 @@ from tidelog.protocol.schema import (
 
 
 class DescribeGroupsRequest(Request, api=ApiKey.DESCRIBE_GROUPS):
-    """DescribeGroups: the question."""
-
     groups: list[str] = array(STRING)
     include_authorized_operations: bool = boolean("3+")
 
@@ -39,11 +43,9 @@ class DescribedGroup(Struct):
     protocol_type: str = string()
     protocol_data: str = string()
     members: list[DescribedGroupMember] = array(DescribedGroupMember)
-    authorized_operations: int = int32("3+", default=-2147483648)
+    authorized_operations: int = int32("3+", default=-0x80000000)
 
 
 class DescribeGroupsResponse(Response, api=ApiKey.DESCRIBE_GROUPS):
-    """DescribeGroups: the answer."""
-
     throttle_time_ms: int = int32("1+", ignorable=True)
     groups: list[DescribedGroup] = array(DescribedGroup)

@@ -1,4 +1,9 @@
-"""DescribeLogDirs (key 35)."""
+"""DescribeLogDirs (key 35): log directories, and the size of each replica in them.
+
+v3  error_code
+v4  total_bytes and usable_bytes (KIP-827)
+v5  is_cordoned (KIP-1066)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -21,7 +26,7 @@ class DescribableLogDirTopic(Struct):
 
 
 class DescribeLogDirsRequest(Request, api=ApiKey.DESCRIBE_LOG_DIRS):
-    """DescribeLogDirs: the question."""
+    """topics None asks for all."""
 
     topics: list[DescribableLogDirTopic] | None = array(DescribableLogDirTopic, nullable="0+")
 
@@ -48,8 +53,6 @@ class DescribeLogDirsResult(Struct):
 
 
 class DescribeLogDirsResponse(Response, api=ApiKey.DESCRIBE_LOG_DIRS):
-    """DescribeLogDirs: the answer."""
-
     throttle_time_ms: int = int32()
     error_code: int = int16("3+", ignorable=True)
     results: list[DescribeLogDirsResult] = array(DescribeLogDirsResult)

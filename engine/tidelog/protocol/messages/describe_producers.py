@@ -1,4 +1,4 @@
-"""DescribeProducers (key 61)."""
+"""DescribeProducers (key 61): idempotent producers that write to partitions (KIP-664)."""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -20,8 +20,6 @@ class TopicRequest(Struct):
 
 
 class DescribeProducersRequest(Request, api=ApiKey.DESCRIBE_PRODUCERS):
-    """DescribeProducers: the question."""
-
     topics: list[TopicRequest] = array(TopicRequest)
 
 
@@ -47,7 +45,5 @@ class TopicResponse(Struct):
 
 
 class DescribeProducersResponse(Response, api=ApiKey.DESCRIBE_PRODUCERS):
-    """DescribeProducers: the answer."""
-
     throttle_time_ms: int = int32()
     topics: list[TopicResponse] = array(TopicResponse)

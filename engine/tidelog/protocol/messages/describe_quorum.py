@@ -1,4 +1,8 @@
-"""DescribeQuorum (key 55)."""
+"""DescribeQuorum (key 55): state of the metadata quorum (KIP-595).
+
+v1  times of the last fetches (KIP-836)
+v2  directory ids, nodes with their listeners (KIP-853)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -25,8 +29,6 @@ class TopicData(Struct):
 
 
 class DescribeQuorumRequest(Request, api=ApiKey.DESCRIBE_QUORUM):
-    """DescribeQuorum: the question."""
-
     topics: list[TopicData] = array(TopicData)
 
 
@@ -68,8 +70,6 @@ class Node(Struct):
 
 
 class DescribeQuorumResponse(Response, api=ApiKey.DESCRIBE_QUORUM):
-    """DescribeQuorum: the answer."""
-
     error_code: int = int16()
     error_message: str | None = string("2+", nullable="2+", ignorable=True)
     topics: list[DescribeQuorumResponseTopicData] = array(DescribeQuorumResponseTopicData)

@@ -1,4 +1,7 @@
-"""DescribeShareGroupOffsets (key 90)."""
+"""DescribeShareGroupOffsets (key 90): start offsets of share groups (KIP-932).
+
+v1  lag (KIP-1226)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -28,7 +31,7 @@ class DescribeShareGroupOffsetsRequestGroup(Struct):
 
 
 class DescribeShareGroupOffsetsRequest(Request, api=ApiKey.DESCRIBE_SHARE_GROUP_OFFSETS):
-    """DescribeShareGroupOffsets: the question."""
+    """topics None asks for all."""
 
     groups: list[DescribeShareGroupOffsetsRequestGroup] = array(
         DescribeShareGroupOffsetsRequestGroup
@@ -62,8 +65,6 @@ class DescribeShareGroupOffsetsResponseGroup(Struct):
 
 
 class DescribeShareGroupOffsetsResponse(Response, api=ApiKey.DESCRIBE_SHARE_GROUP_OFFSETS):
-    """DescribeShareGroupOffsets: the answer."""
-
     throttle_time_ms: int = int32()
     groups: list[DescribeShareGroupOffsetsResponseGroup] = array(
         DescribeShareGroupOffsetsResponseGroup

@@ -1,4 +1,4 @@
-"""DescribeTransactions (key 65)."""
+"""DescribeTransactions (key 65): state of transactional ids (KIP-664)."""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -16,8 +16,6 @@ from tidelog.protocol.schema import (
 
 
 class DescribeTransactionsRequest(Request, api=ApiKey.DESCRIBE_TRANSACTIONS):
-    """DescribeTransactions: the question."""
-
     transactional_ids: list[str] = array(STRING)
 
 
@@ -38,7 +36,5 @@ class TransactionState(Struct):
 
 
 class DescribeTransactionsResponse(Response, api=ApiKey.DESCRIBE_TRANSACTIONS):
-    """DescribeTransactions: the answer."""
-
     throttle_time_ms: int = int32()
     transaction_states: list[TransactionState] = array(TransactionState)

@@ -1,4 +1,5 @@
-"""DescribeUserScramCredentials (key 50)."""
+"""DescribeUserScramCredentials (key 50): which users have SCRAM credentials (KIP-554); never the
+credentials."""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import Request, Response, Struct, array, int8, int16, int32, string
@@ -9,7 +10,7 @@ class UserName(Struct):
 
 
 class DescribeUserScramCredentialsRequest(Request, api=ApiKey.DESCRIBE_USER_SCRAM_CREDENTIALS):
-    """DescribeUserScramCredentials: the question."""
+    """users None or empty asks for all."""
 
     users: list[UserName] | None = array(UserName, nullable="0+")
 
@@ -27,8 +28,6 @@ class DescribeUserScramCredentialsResult(Struct):
 
 
 class DescribeUserScramCredentialsResponse(Response, api=ApiKey.DESCRIBE_USER_SCRAM_CREDENTIALS):
-    """DescribeUserScramCredentials: the answer."""
-
     throttle_time_ms: int = int32()
     error_code: int = int16()
     error_message: str | None = string(nullable="0+")

@@ -1,4 +1,7 @@
-"""ElectLeaders (key 43)."""
+"""ElectLeaders (key 43): starts leader elections.
+
+v1  election_type: 0 preferred, 1 unclean (KIP-460)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -20,7 +23,7 @@ class TopicPartitions(Struct):
 
 
 class ElectLeadersRequest(Request, api=ApiKey.ELECT_LEADERS):
-    """ElectLeaders: the question."""
+    """topic_partitions None means all."""
 
     election_type: int = int8("1+")
     topic_partitions: list[TopicPartitions] | None = array(TopicPartitions, nullable="0+")
@@ -39,8 +42,6 @@ class ReplicaElectionResult(Struct):
 
 
 class ElectLeadersResponse(Response, api=ApiKey.ELECT_LEADERS):
-    """ElectLeaders: the answer."""
-
     throttle_time_ms: int = int32()
     error_code: int = int16("1+")
     replica_election_results: list[ReplicaElectionResult] = array(ReplicaElectionResult)

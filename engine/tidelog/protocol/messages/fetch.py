@@ -1,4 +1,18 @@
-"""Fetch (key 1)."""
+"""Fetch (key 1): reads record batches from partitions; for consumers and for followers.
+
+v4   isolation_level
+v5   log_start_offset (KIP-107)
+v7   incremental sessions (KIP-227)
+v9   current_leader_epoch (KIP-320)
+v10  zstd may come (KIP-110)
+v11  rack_id, preferred_read_replica (KIP-392)
+v12  last_fetched_epoch, diverging_epoch (KIP-595)
+v13  topic ids instead of names (KIP-516)
+v15  replica_state replaces replica_id (KIP-903)
+v16  the answer may name the new leader (KIP-951)
+v17  replica_directory_id (KIP-853)
+v18  high_watermark of the follower (KIP-1166)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -31,7 +45,7 @@ class FetchPartition(Struct):
     log_start_offset: int = int64("5+", default=-1, ignorable=True)
     partition_max_bytes: int = int32()
     replica_directory_id: bytes = uuid("17+", ignorable=True, tag=0)
-    high_watermark: int = int64("18+", default=9223372036854775807, ignorable=True, tag=1)
+    high_watermark: int = int64("18+", default=0x7FFFFFFFFFFFFFFF, ignorable=True, tag=1)
 
 
 class FetchTopic(Struct):
@@ -47,14 +61,14 @@ class ForgottenTopic(Struct):
 
 
 class FetchRequest(Request, api=ApiKey.FETCH):
-    """Fetch: the question."""
+    """The broker parses this natively; the table serves tests, tools and followers."""
 
     cluster_id: str | None = string("12+", nullable="12+", default=None, ignorable=True, tag=0)
     replica_id: int = int32("0-14", default=-1)
     replica_state: ReplicaState = struct(ReplicaState, "15+", tag=1)
     max_wait_ms: int = int32()
     min_bytes: int = int32()
-    max_bytes: int = int32(default=2147483647, ignorable=True)
+    max_bytes: int = int32(default=0x7FFFFFFF, ignorable=True)
     isolation_level: int = int8(ignorable=True)
     session_id: int = int32("7+", ignorable=True)
     session_epoch: int = int32("7+", default=-1, ignorable=True)
@@ -113,8 +127,6 @@ class NodeEndpoint(Struct):
 
 
 class FetchResponse(Response, api=ApiKey.FETCH):
-    """Fetch: the answer."""
-
     throttle_time_ms: int = int32(ignorable=True)
     error_code: int = int16("7+", ignorable=True)
     session_id: int = int32("7+")

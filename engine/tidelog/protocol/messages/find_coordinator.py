@@ -1,4 +1,11 @@
-"""FindCoordinator (key 10)."""
+"""FindCoordinator (key 10): which node coordinates a group, a transactional id or a share
+partition.
+
+    v1  key_type, error_message, throttle_time_ms
+    v4  several keys at once (KIP-699)
+    v5  TRANSACTION_ABORTABLE (KIP-890)
+    v6  share groups (KIP-932)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -15,7 +22,7 @@ from tidelog.protocol.schema import (
 
 
 class FindCoordinatorRequest(Request, api=ApiKey.FIND_COORDINATOR):
-    """FindCoordinator: the question."""
+    """key_type: 0 group, 1 transactional id, 2 share partition ("group:topicId:partition")."""
 
     key: str = string("0-3")
     key_type: int = int8("1+")
@@ -32,8 +39,6 @@ class Coordinator(Struct):
 
 
 class FindCoordinatorResponse(Response, api=ApiKey.FIND_COORDINATOR):
-    """FindCoordinator: the answer."""
-
     throttle_time_ms: int = int32("1+", ignorable=True)
     error_code: int = int16("0-3")
     error_message: str | None = string("1-3", nullable="1-3", ignorable=True)

@@ -1,4 +1,4 @@
-"""GetTelemetrySubscriptions (key 71)."""
+"""GetTelemetrySubscriptions (key 71): which metrics a client shall push (KIP-714)."""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -15,14 +15,10 @@ from tidelog.protocol.schema import (
 
 
 class GetTelemetrySubscriptionsRequest(Request, api=ApiKey.GET_TELEMETRY_SUBSCRIPTIONS):
-    """GetTelemetrySubscriptions: the question."""
-
     client_instance_id: bytes = uuid()
 
 
 class GetTelemetrySubscriptionsResponse(Response, api=ApiKey.GET_TELEMETRY_SUBSCRIPTIONS):
-    """GetTelemetrySubscriptions: the answer."""
-
     throttle_time_ms: int = int32()
     error_code: int = int16()
     client_instance_id: bytes = uuid()

@@ -1,12 +1,14 @@
-"""Heartbeat (key 12)."""
+"""Heartbeat (key 12): keeps a member of a classic group alive.
+
+v1  throttle_time_ms
+v3  group_instance_id (KIP-345)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import Request, Response, int16, int32, string
 
 
 class HeartbeatRequest(Request, api=ApiKey.HEARTBEAT):
-    """Heartbeat: the question."""
-
     group_id: str = string()
     generation_id: int = int32()
     member_id: str = string()
@@ -14,7 +16,5 @@ class HeartbeatRequest(Request, api=ApiKey.HEARTBEAT):
 
 
 class HeartbeatResponse(Response, api=ApiKey.HEARTBEAT):
-    """Heartbeat: the answer."""
-
     throttle_time_ms: int = int32("1+", ignorable=True)
     error_code: int = int16()

@@ -1,4 +1,5 @@
-"""InitializeShareGroupState (key 83)."""
+"""InitializeShareGroupState (key 83): begins the stored state of share partitions; between
+brokers (KIP-932)."""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -26,8 +27,6 @@ class InitializeStateData(Struct):
 
 
 class InitializeShareGroupStateRequest(Request, api=ApiKey.INITIALIZE_SHARE_GROUP_STATE):
-    """InitializeShareGroupState: the question."""
-
     group_id: str = string()
     topics: list[InitializeStateData] = array(InitializeStateData)
 
@@ -44,6 +43,4 @@ class InitializeStateResult(Struct):
 
 
 class InitializeShareGroupStateResponse(Response, api=ApiKey.INITIALIZE_SHARE_GROUP_STATE):
-    """InitializeShareGroupState: the answer."""
-
     results: list[InitializeStateResult] = array(InitializeStateResult)

@@ -1,4 +1,13 @@
-"""JoinGroup (key 11)."""
+"""JoinGroup (key 11): joins a classic group; answered when the group has assembled.
+
+v1  rebalance_timeout_ms
+v2  throttle_time_ms
+v4  MEMBER_ID_REQUIRED: join again with the id given (KIP-394)
+v5  group_instance_id (KIP-345)
+v7  protocol_type in the answer (KIP-559)
+v8  reason (KIP-800)
+v9  skip_assignment (KIP-814)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -20,8 +29,6 @@ class JoinGroupRequestProtocol(Struct):
 
 
 class JoinGroupRequest(Request, api=ApiKey.JOIN_GROUP):
-    """JoinGroup: the question."""
-
     group_id: str = string()
     session_timeout_ms: int = int32()
     rebalance_timeout_ms: int = int32("1+", default=-1, ignorable=True)
@@ -39,8 +46,6 @@ class JoinGroupResponseMember(Struct):
 
 
 class JoinGroupResponse(Response, api=ApiKey.JOIN_GROUP):
-    """JoinGroup: the answer."""
-
     throttle_time_ms: int = int32("2+", ignorable=True)
     error_code: int = int16()
     generation_id: int = int32(default=-1)

@@ -1,4 +1,9 @@
-"""LeaveGroup (key 13)."""
+"""LeaveGroup (key 13): leaves a classic group.
+
+v1  throttle_time_ms
+v3  several members at once (KIP-345)
+v5  reason (KIP-800)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import Request, Response, Struct, array, int16, int32, string
@@ -11,8 +16,6 @@ class MemberIdentity(Struct):
 
 
 class LeaveGroupRequest(Request, api=ApiKey.LEAVE_GROUP):
-    """LeaveGroup: the question."""
-
     group_id: str = string()
     member_id: str = string("0-2")
     members: list[MemberIdentity] = array(MemberIdentity, "3+")
@@ -25,8 +28,6 @@ class MemberResponse(Struct):
 
 
 class LeaveGroupResponse(Response, api=ApiKey.LEAVE_GROUP):
-    """LeaveGroup: the answer."""
-
     throttle_time_ms: int = int32("1+", ignorable=True)
     error_code: int = int16()
     members: list[MemberResponse] = array(MemberResponse, "3+")

@@ -1,4 +1,8 @@
-"""ListConfigResources (key 74)."""
+"""ListConfigResources (key 74): names of resources that have configs (KIP-1142).
+
+v0  client metrics only
+v1  resource_types
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -15,7 +19,7 @@ from tidelog.protocol.schema import (
 
 
 class ListConfigResourcesRequest(Request, api=ApiKey.LIST_CONFIG_RESOURCES):
-    """ListConfigResources: the question."""
+    """No resource_types means all."""
 
     resource_types: list[int] = array(INT8, "1+")
 
@@ -26,8 +30,6 @@ class ConfigResource(Struct):
 
 
 class ListConfigResourcesResponse(Response, api=ApiKey.LIST_CONFIG_RESOURCES):
-    """ListConfigResources: the answer."""
-
     throttle_time_ms: int = int32()
     error_code: int = int16()
     config_resources: list[ConfigResource] = array(ConfigResource)

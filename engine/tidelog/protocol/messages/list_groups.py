@@ -1,11 +1,16 @@
-"""ListGroups (key 16)."""
+"""ListGroups (key 16): the groups that this node coordinates.
+
+v1  throttle_time_ms
+v4  filter by state (KIP-518)
+v5  filter by type (KIP-848)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import STRING, Request, Response, Struct, array, int16, int32, string
 
 
 class ListGroupsRequest(Request, api=ApiKey.LIST_GROUPS):
-    """ListGroups: the question."""
+    """An empty filter lets everything pass."""
 
     states_filter: list[str] = array(STRING, "4+")
     types_filter: list[str] = array(STRING, "5+")
@@ -19,8 +24,6 @@ class ListedGroup(Struct):
 
 
 class ListGroupsResponse(Response, api=ApiKey.LIST_GROUPS):
-    """ListGroups: the answer."""
-
     throttle_time_ms: int = int32("1+", ignorable=True)
     error_code: int = int16()
     groups: list[ListedGroup] = array(ListedGroup)

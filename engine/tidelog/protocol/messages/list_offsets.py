@@ -1,4 +1,14 @@
-"""ListOffsets (key 2)."""
+"""ListOffsets (key 2): finds offsets by time, or an end of the log.
+
+v1   one offset with its timestamp instead of a list
+v2   isolation_level
+v4   leader epochs (KIP-320)
+v7   -3: the largest timestamp (KIP-734)
+v8   -4: the earliest local offset (KIP-405)
+v9   -5: the last tiered offset (KIP-1005)
+v10  timeout_ms (KIP-1075)
+v11  -6: the earliest offset yet to be uploaded (KIP-1023)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -26,7 +36,7 @@ class ListOffsetsTopic(Struct):
 
 
 class ListOffsetsRequest(Request, api=ApiKey.LIST_OFFSETS):
-    """ListOffsets: the question."""
+    """timestamp: milliseconds, or one of the negative words above; -1 is the log end, -2 its start."""
 
     replica_id: int = int32()
     isolation_level: int = int8("2+")
@@ -48,7 +58,5 @@ class ListOffsetsTopicResponse(Struct):
 
 
 class ListOffsetsResponse(Response, api=ApiKey.LIST_OFFSETS):
-    """ListOffsets: the answer."""
-
     throttle_time_ms: int = int32("2+", ignorable=True)
     topics: list[ListOffsetsTopicResponse] = array(ListOffsetsTopicResponse)

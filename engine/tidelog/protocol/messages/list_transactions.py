@@ -1,4 +1,8 @@
-"""ListTransactions (key 66)."""
+"""ListTransactions (key 66): the transactional ids that this node coordinates (KIP-664).
+
+v1  filter by duration (KIP-994)
+v2  filter by a pattern (KIP-1152)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -16,7 +20,7 @@ from tidelog.protocol.schema import (
 
 
 class ListTransactionsRequest(Request, api=ApiKey.LIST_TRANSACTIONS):
-    """ListTransactions: the question."""
+    """Empty filters, and a duration of -1, let everything pass."""
 
     state_filters: list[str] = array(STRING)
     producer_id_filters: list[int] = array(INT64)
@@ -31,8 +35,6 @@ class TransactionState(Struct):
 
 
 class ListTransactionsResponse(Response, api=ApiKey.LIST_TRANSACTIONS):
-    """ListTransactions: the answer."""
-
     throttle_time_ms: int = int32()
     error_code: int = int16()
     unknown_state_filters: list[str] = array(STRING)

@@ -1,4 +1,12 @@
-"""OffsetCommit (key 8)."""
+"""OffsetCommit (key 8): stores the offsets that a group has consumed.
+
+v2   retention_time_ms, until version 4 (KIP-211)
+v3   throttle_time_ms
+v6   committed_leader_epoch (KIP-320)
+v7   group_instance_id (KIP-345)
+v9   for groups of the consumer protocol too (KIP-848)
+v10  topic ids instead of names
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -28,8 +36,6 @@ class OffsetCommitRequestTopic(Struct):
 
 
 class OffsetCommitRequest(Request, api=ApiKey.OFFSET_COMMIT):
-    """OffsetCommit: the question."""
-
     group_id: str = string()
     generation_id_or_member_epoch: int = int32(default=-1, ignorable=True)
     member_id: str = string(ignorable=True)
@@ -50,7 +56,5 @@ class OffsetCommitResponseTopic(Struct):
 
 
 class OffsetCommitResponse(Response, api=ApiKey.OFFSET_COMMIT):
-    """OffsetCommit: the answer."""
-
     throttle_time_ms: int = int32("3+", ignorable=True)
     topics: list[OffsetCommitResponseTopic] = array(OffsetCommitResponseTopic)

@@ -1,4 +1,4 @@
-"""OffsetDelete (key 47)."""
+"""OffsetDelete (key 47): deletes committed offsets of a group (KIP-496)."""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import Request, Response, Struct, array, int16, int32, string
@@ -14,8 +14,6 @@ class OffsetDeleteRequestTopic(Struct):
 
 
 class OffsetDeleteRequest(Request, api=ApiKey.OFFSET_DELETE):
-    """OffsetDelete: the question."""
-
     group_id: str = string()
     topics: list[OffsetDeleteRequestTopic] = array(OffsetDeleteRequestTopic)
 
@@ -31,8 +29,6 @@ class OffsetDeleteResponseTopic(Struct):
 
 
 class OffsetDeleteResponse(Response, api=ApiKey.OFFSET_DELETE):
-    """OffsetDelete: the answer."""
-
     error_code: int = int16()
     throttle_time_ms: int = int32(ignorable=True)
     topics: list[OffsetDeleteResponseTopic] = array(OffsetDeleteResponseTopic)

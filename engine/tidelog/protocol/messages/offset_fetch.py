@@ -1,4 +1,13 @@
-"""OffsetFetch (key 9)."""
+"""OffsetFetch (key 9): reads the offsets that groups have committed.
+
+v2   null topics ask for all; error_code
+v3   throttle_time_ms
+v5   committed_leader_epoch (KIP-320)
+v7   require_stable (KIP-447)
+v8   several groups at once (KIP-709)
+v9   member_id and member_epoch (KIP-848)
+v10  topic ids instead of names
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -35,8 +44,6 @@ class OffsetFetchRequestGroup(Struct):
 
 
 class OffsetFetchRequest(Request, api=ApiKey.OFFSET_FETCH):
-    """OffsetFetch: the question."""
-
     group_id: str = string("0-7")
     topics: list[OffsetFetchRequestTopic] | None = array(
         OffsetFetchRequestTopic, "0-7", nullable="2-7"
@@ -79,8 +86,6 @@ class OffsetFetchResponseGroup(Struct):
 
 
 class OffsetFetchResponse(Response, api=ApiKey.OFFSET_FETCH):
-    """OffsetFetch: the answer."""
-
     throttle_time_ms: int = int32("3+", ignorable=True)
     topics: list[OffsetFetchResponseTopic] = array(OffsetFetchResponseTopic, "0-7")
     error_code: int = int16("2-7", ignorable=True)

@@ -1,4 +1,14 @@
-"""Produce (key 0)."""
+"""Produce (key 0): appends record batches to partitions.
+
+v3   transactional_id, batches of magic 2
+v5   log_start_offset in the answer
+v7   zstd may be used (KIP-110)
+v8   errors of single records (KIP-467)
+v10  the answer may name the new leader (KIP-951)
+v11  TRANSACTION_ABORTABLE (KIP-890)
+v12  the partition joins the transaction implicitly (KIP-890)
+v13  topic ids instead of names (KIP-516)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -28,7 +38,8 @@ class TopicProduceData(Struct):
 
 
 class ProduceRequest(Request, api=ApiKey.PRODUCE):
-    """Produce: the question."""
+    """acks: 0 none (there is no answer), 1 the leader, -1 all in-sync replicas. The broker parses this
+    natively; the table serves tests, tools and the load generator."""
 
     transactional_id: str | None = string(nullable="3+", default=None)
     acks: int = int16()
@@ -73,8 +84,6 @@ class NodeEndpoint(Struct):
 
 
 class ProduceResponse(Response, api=ApiKey.PRODUCE):
-    """Produce: the answer."""
-
     responses: list[TopicProduceResponse] = array(TopicProduceResponse)
     throttle_time_ms: int = int32(ignorable=True)
     node_endpoints: list[NodeEndpoint] = array(NodeEndpoint, "10+", tag=0)

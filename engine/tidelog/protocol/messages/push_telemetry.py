@@ -1,12 +1,10 @@
-"""PushTelemetry (key 72)."""
+"""PushTelemetry (key 72): a client's metrics, in OpenTelemetry's format (KIP-714)."""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import Request, Response, boolean, bytes_, int8, int16, int32, uuid
 
 
 class PushTelemetryRequest(Request, api=ApiKey.PUSH_TELEMETRY):
-    """PushTelemetry: the question."""
-
     client_instance_id: bytes = uuid()
     subscription_id: int = int32()
     terminating: bool = boolean()
@@ -15,7 +13,5 @@ class PushTelemetryRequest(Request, api=ApiKey.PUSH_TELEMETRY):
 
 
 class PushTelemetryResponse(Response, api=ApiKey.PUSH_TELEMETRY):
-    """PushTelemetry: the answer."""
-
     throttle_time_ms: int = int32()
     error_code: int = int16()

@@ -1,4 +1,5 @@
-"""ReadShareGroupState (key 84)."""
+"""ReadShareGroupState (key 84): reads the stored state of share partitions; between brokers
+(KIP-932)."""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -26,8 +27,6 @@ class ReadStateData(Struct):
 
 
 class ReadShareGroupStateRequest(Request, api=ApiKey.READ_SHARE_GROUP_STATE):
-    """ReadShareGroupState: the question."""
-
     group_id: str = string()
     topics: list[ReadStateData] = array(ReadStateData)
 
@@ -54,6 +53,4 @@ class ReadStateResult(Struct):
 
 
 class ReadShareGroupStateResponse(Response, api=ApiKey.READ_SHARE_GROUP_STATE):
-    """ReadShareGroupState: the answer."""
-
     results: list[ReadStateResult] = array(ReadStateResult)

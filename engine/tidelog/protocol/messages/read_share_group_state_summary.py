@@ -1,4 +1,8 @@
-"""ReadShareGroupStateSummary (key 87)."""
+"""ReadShareGroupStateSummary (key 87): start offsets of share partitions; between brokers
+(KIP-932).
+
+    v1  delivery_complete_count (KIP-1226)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -25,8 +29,6 @@ class ReadStateSummaryData(Struct):
 
 
 class ReadShareGroupStateSummaryRequest(Request, api=ApiKey.READ_SHARE_GROUP_STATE_SUMMARY):
-    """ReadShareGroupStateSummary: the question."""
-
     group_id: str = string()
     topics: list[ReadStateSummaryData] = array(ReadStateSummaryData)
 
@@ -47,6 +49,4 @@ class ReadStateSummaryResult(Struct):
 
 
 class ReadShareGroupStateSummaryResponse(Response, api=ApiKey.READ_SHARE_GROUP_STATE_SUMMARY):
-    """ReadShareGroupStateSummary: the answer."""
-
     results: list[ReadStateSummaryResult] = array(ReadStateSummaryResult)

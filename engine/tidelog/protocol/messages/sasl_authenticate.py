@@ -1,18 +1,17 @@
-"""SaslAuthenticate (key 36)."""
+"""SaslAuthenticate (key 36): carries one SASL token (KIP-152).
+
+v1  session_lifetime_ms (KIP-368)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import Request, Response, bytes_, int16, int64, string
 
 
 class SaslAuthenticateRequest(Request, api=ApiKey.SASL_AUTHENTICATE):
-    """SaslAuthenticate: the question."""
-
     auth_bytes: bytes = bytes_()
 
 
 class SaslAuthenticateResponse(Response, api=ApiKey.SASL_AUTHENTICATE):
-    """SaslAuthenticate: the answer."""
-
     error_code: int = int16()
     error_message: str | None = string(nullable="0+")
     auth_bytes: bytes = bytes_()

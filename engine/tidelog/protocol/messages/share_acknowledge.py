@@ -1,4 +1,7 @@
-"""ShareAcknowledge (key 79)."""
+"""ShareAcknowledge (key 79): acknowledges records of a share group (KIP-932).
+
+v2  renewed locks (KIP-1222)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -34,7 +37,7 @@ class AcknowledgeTopic(Struct):
 
 
 class ShareAcknowledgeRequest(Request, api=ApiKey.SHARE_ACKNOWLEDGE):
-    """ShareAcknowledge: the question."""
+    """acknowledge_types: 0 gap, 1 accept, 2 release, 3 reject, 4 renew; one for each offset, or one for all."""
 
     group_id: str | None = string(nullable="0+", default=None)
     member_id: str | None = string(nullable="0+")
@@ -68,8 +71,6 @@ class NodeEndpoint(Struct):
 
 
 class ShareAcknowledgeResponse(Response, api=ApiKey.SHARE_ACKNOWLEDGE):
-    """ShareAcknowledge: the answer."""
-
     throttle_time_ms: int = int32()
     error_code: int = int16()
     error_message: str | None = string(nullable="0+", default=None)

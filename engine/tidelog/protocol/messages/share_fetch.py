@@ -1,4 +1,8 @@
-"""ShareFetch (key 78)."""
+"""ShareFetch (key 78): acquires records for a member of a share group, and acknowledges others
+(KIP-932).
+
+    v2  share_acquire_mode (KIP-1206), renewed locks (KIP-1222)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -42,14 +46,12 @@ class ForgottenTopic(Struct):
 
 
 class ShareFetchRequest(Request, api=ApiKey.SHARE_FETCH):
-    """ShareFetch: the question."""
-
     group_id: str | None = string(nullable="0+", default=None)
     member_id: str | None = string(nullable="0+")
     share_session_epoch: int = int32()
     max_wait_ms: int = int32()
     min_bytes: int = int32()
-    max_bytes: int = int32(default=2147483647)
+    max_bytes: int = int32(default=0x7FFFFFFF)
     max_records: int = int32()
     batch_size: int = int32()
     share_acquire_mode: int = int8("2+", ignorable=True)
@@ -93,8 +95,6 @@ class NodeEndpoint(Struct):
 
 
 class ShareFetchResponse(Response, api=ApiKey.SHARE_FETCH):
-    """ShareFetch: the answer."""
-
     throttle_time_ms: int = int32()
     error_code: int = int16()
     error_message: str | None = string(nullable="0+", default=None)

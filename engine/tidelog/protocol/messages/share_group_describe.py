@@ -1,4 +1,4 @@
-"""ShareGroupDescribe (key 77)."""
+"""ShareGroupDescribe (key 77): state and members of share groups (KIP-932)."""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -18,8 +18,6 @@ from tidelog.protocol.schema import (
 
 
 class ShareGroupDescribeRequest(Request, api=ApiKey.SHARE_GROUP_DESCRIBE):
-    """ShareGroupDescribe: the question."""
-
     group_ids: list[str] = array(STRING)
     include_authorized_operations: bool = boolean()
 
@@ -53,11 +51,9 @@ class DescribedGroup(Struct):
     assignment_epoch: int = int32()
     assignor_name: str = string()
     members: list[Member] = array(Member)
-    authorized_operations: int = int32(default=-2147483648)
+    authorized_operations: int = int32(default=-0x80000000)
 
 
 class ShareGroupDescribeResponse(Response, api=ApiKey.SHARE_GROUP_DESCRIBE):
-    """ShareGroupDescribe: the answer."""
-
     throttle_time_ms: int = int32()
     groups: list[DescribedGroup] = array(DescribedGroup)

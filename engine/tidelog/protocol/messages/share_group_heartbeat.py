@@ -1,4 +1,4 @@
-"""ShareGroupHeartbeat (key 76)."""
+"""ShareGroupHeartbeat (key 76): membership of a share group (KIP-932)."""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -17,7 +17,7 @@ from tidelog.protocol.schema import (
 
 
 class ShareGroupHeartbeatRequest(Request, api=ApiKey.SHARE_GROUP_HEARTBEAT):
-    """ShareGroupHeartbeat: the question."""
+    """None means unchanged since the last heartbeat. member_epoch: 0 joins, -1 leaves."""
 
     group_id: str = string()
     member_id: str = string()
@@ -36,8 +36,6 @@ class Assignment(Struct):
 
 
 class ShareGroupHeartbeatResponse(Response, api=ApiKey.SHARE_GROUP_HEARTBEAT):
-    """ShareGroupHeartbeat: the answer."""
-
     throttle_time_ms: int = int32()
     error_code: int = int16()
     error_message: str | None = string(nullable="0+", default=None)

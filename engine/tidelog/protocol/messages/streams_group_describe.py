@@ -1,4 +1,4 @@
-"""StreamsGroupDescribe (key 89)."""
+"""StreamsGroupDescribe (key 89): state, topology and members of streams groups (KIP-1071)."""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -19,8 +19,6 @@ from tidelog.protocol.schema import (
 
 
 class StreamsGroupDescribeRequest(Request, api=ApiKey.STREAMS_GROUP_DESCRIBE):
-    """StreamsGroupDescribe: the question."""
-
     group_ids: list[str] = array(STRING)
     include_authorized_operations: bool = boolean()
 
@@ -99,11 +97,9 @@ class DescribedGroup(Struct):
     assignment_epoch: int = int32()
     topology: Topology | None = struct(Topology, nullable="0+", default=None)
     members: list[Member] = array(Member)
-    authorized_operations: int = int32(default=-2147483648)
+    authorized_operations: int = int32(default=-0x80000000)
 
 
 class StreamsGroupDescribeResponse(Response, api=ApiKey.STREAMS_GROUP_DESCRIBE):
-    """StreamsGroupDescribe: the answer."""
-
     throttle_time_ms: int = int32()
     groups: list[DescribedGroup] = array(DescribedGroup)

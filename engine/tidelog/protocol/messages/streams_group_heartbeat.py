@@ -1,4 +1,5 @@
-"""StreamsGroupHeartbeat (key 88)."""
+"""StreamsGroupHeartbeat (key 88): membership of a Kafka Streams group with server-side
+assignment (KIP-1071)."""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -70,7 +71,7 @@ class TaskOffset(Struct):
 
 
 class StreamsGroupHeartbeatRequest(Request, api=ApiKey.STREAMS_GROUP_HEARTBEAT):
-    """StreamsGroupHeartbeat: the question."""
+    """None means unchanged since the last heartbeat. member_epoch: 0 joins, -1 leaves."""
 
     group_id: str = string()
     member_id: str = string()
@@ -108,8 +109,6 @@ class EndpointToPartitions(Struct):
 
 
 class StreamsGroupHeartbeatResponse(Response, api=ApiKey.STREAMS_GROUP_HEARTBEAT):
-    """StreamsGroupHeartbeat: the answer."""
-
     throttle_time_ms: int = int32()
     error_code: int = int16()
     error_message: str | None = string(nullable="0+", default=None)

@@ -1,4 +1,10 @@
-"""TxnOffsetCommit (key 28)."""
+"""TxnOffsetCommit (key 28): commits a group's offsets as part of a transaction.
+
+v2  committed_leader_epoch (KIP-320)
+v3  member and generation are checked (KIP-447)
+v4  TRANSACTION_ABORTABLE
+v5  the offsets partition joins the transaction implicitly (KIP-890)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import Request, Response, Struct, array, int16, int32, int64, string
@@ -17,8 +23,6 @@ class TxnOffsetCommitRequestTopic(Struct):
 
 
 class TxnOffsetCommitRequest(Request, api=ApiKey.TXN_OFFSET_COMMIT):
-    """TxnOffsetCommit: the question."""
-
     transactional_id: str = string()
     group_id: str = string()
     producer_id: int = int64()
@@ -40,7 +44,5 @@ class TxnOffsetCommitResponseTopic(Struct):
 
 
 class TxnOffsetCommitResponse(Response, api=ApiKey.TXN_OFFSET_COMMIT):
-    """TxnOffsetCommit: the answer."""
-
     throttle_time_ms: int = int32()
     topics: list[TxnOffsetCommitResponseTopic] = array(TxnOffsetCommitResponseTopic)

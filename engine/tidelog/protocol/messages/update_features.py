@@ -1,4 +1,8 @@
-"""UpdateFeatures (key 57)."""
+"""UpdateFeatures (key 57): raises and lowers finalized features (KIP-584).
+
+v1  upgrade_type, validate_only (KIP-778)
+v2  one result for all
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -22,8 +26,6 @@ class FeatureUpdateKey(Struct):
 
 
 class UpdateFeaturesRequest(Request, api=ApiKey.UPDATE_FEATURES):
-    """UpdateFeatures: the question."""
-
     timeout_ms: int = int32(default=60000)
     feature_updates: list[FeatureUpdateKey] = array(FeatureUpdateKey)
     validate_only: bool = boolean("1+")
@@ -36,8 +38,6 @@ class UpdatableFeatureResult(Struct):
 
 
 class UpdateFeaturesResponse(Response, api=ApiKey.UPDATE_FEATURES):
-    """UpdateFeatures: the answer."""
-
     throttle_time_ms: int = int32()
     error_code: int = int16()
     error_message: str | None = string(nullable="0+")

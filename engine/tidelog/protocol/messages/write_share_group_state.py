@@ -1,4 +1,8 @@
-"""WriteShareGroupState (key 85)."""
+"""WriteShareGroupState (key 85): stores the state of share partitions; between brokers
+(KIP-932).
+
+    v1  delivery_complete_count (KIP-1226)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -37,8 +41,6 @@ class WriteStateData(Struct):
 
 
 class WriteShareGroupStateRequest(Request, api=ApiKey.WRITE_SHARE_GROUP_STATE):
-    """WriteShareGroupState: the question."""
-
     group_id: str = string()
     topics: list[WriteStateData] = array(WriteStateData)
 
@@ -55,6 +57,4 @@ class WriteStateResult(Struct):
 
 
 class WriteShareGroupStateResponse(Response, api=ApiKey.WRITE_SHARE_GROUP_STATE):
-    """WriteShareGroupState: the answer."""
-
     results: list[WriteStateResult] = array(WriteStateResult)

@@ -1,4 +1,8 @@
-"""WriteTxnMarkers (key 27)."""
+"""WriteTxnMarkers (key 27): writes commit and abort markers into partitions; sent by transaction
+coordinators.
+
+    v2  transaction_version (KIP-1228)
+"""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (
@@ -31,8 +35,6 @@ class WritableTxnMarker(Struct):
 
 
 class WriteTxnMarkersRequest(Request, api=ApiKey.WRITE_TXN_MARKERS):
-    """WriteTxnMarkers: the question."""
-
     markers: list[WritableTxnMarker] = array(WritableTxnMarker)
 
 
@@ -52,6 +54,4 @@ class WritableTxnMarkerResult(Struct):
 
 
 class WriteTxnMarkersResponse(Response, api=ApiKey.WRITE_TXN_MARKERS):
-    """WriteTxnMarkers: the answer."""
-
     markers: list[WritableTxnMarkerResult] = array(WritableTxnMarkerResult)

@@ -1,0 +1,32 @@
+"""Tidelog's own broker configs: limits and habits that Kafka has no name for.
+
+Data only, owned by no process. A config is added here only when a user has a reason to change it.
+"""
+
+from __future__ import annotations
+
+from tidelog.config.definition import ConfigType, Importance, Row, UpdateMode
+from tidelog.config.validators import at_least
+
+INT = ConfigType.INT
+LONG = ConfigType.LONG
+LOW = Importance.LOW
+MEDIUM = Importance.MEDIUM
+READ_ONLY = UpdateMode.READ_ONLY
+
+# One row a config, wrapped by hand: name, type, default, allowed values, importance, update
+# mode, and below them what it means.
+# fmt: off
+ROWS: tuple[Row, ...] = (
+    ("tidelog.connection.max.inflight.requests", INT, 1024, at_least(1), MEDIUM, READ_ONLY,
+     "Requests of one connection that may wait for their answers before no more are read."),
+    ("tidelog.connection.max.queued.bytes", LONG, 67108864, at_least(65536), MEDIUM, READ_ONLY,
+     "Bytes of answers that may wait for one connection's reader before no more is read from it."),
+    ("tidelog.process.max.queued.bytes", LONG, 1073741824, at_least(1048576), MEDIUM, READ_ONLY,
+     "Bytes of requests and answers that one worker holds before it stops reading."),
+    ("tidelog.sendfile.slice.bytes", INT, 1048576, at_least(4096), LOW, READ_ONLY,
+     "Most bytes sent to one connection before the others get their turn."),
+    ("tidelog.helper.threads", INT, 4, at_least(1), LOW, READ_ONLY,
+     "Threads of one worker that wait for the disk in place of its event loop."),
+)
+# fmt: on

@@ -1,7 +1,6 @@
-"""ConsumerGroupHeartbeat (key 68): membership of a consumer group with server-side assignment
-(KIP-848).
+"""ConsumerGroupHeartbeat (key 68): membership of a consumer group of the new kind (KIP-848).
 
-    v1  subscribed_topic_regex; the client makes its member id (KIP-1082)
+v1  subscribed_topic_regex; the client makes its member id (KIP-1082)
 """
 
 from tidelog.protocol.api import ApiKey
@@ -26,8 +25,9 @@ class TopicPartitions(Struct):
 
 
 class ConsumerGroupHeartbeatRequest(Request, api=ApiKey.CONSUMER_GROUP_HEARTBEAT):
-    """None means unchanged since the last heartbeat. member_epoch: 0 joins, -1 leaves, -2 leaves for now
-    (static members)."""
+    """None means unchanged since the last heartbeat. member_epoch: 0 joins, -1 leaves, -2 leaves
+    for now (static members).
+    """
 
     group_id: str = string()
     member_id: str = string()

@@ -19,7 +19,7 @@ class AclCreation(Struct):
 
 
 class CreateAclsRequest(Request, api=ApiKey.CREATE_ACLS):
-    """Numbers of resource and pattern types, operations and permissions are those of Kafka's ACLs."""
+    """Resource and pattern types, operations and permissions are Kafka's numbers."""
 
     creations: list[AclCreation] = array(AclCreation)
 

@@ -1,5 +1,4 @@
-"""ExpireDelegationToken (key 40): ends the life of a delegation token, at once or later
-(KIP-48)."""
+"""ExpireDelegationToken (key 40): ends a delegation token, at once or later (KIP-48)."""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import Request, Response, bytes_, int16, int32, int64

@@ -1,10 +1,9 @@
-"""FindCoordinator (key 10): which node coordinates a group, a transactional id or a share
-partition.
+"""FindCoordinator (key 10): who coordinates a group, transactional id or share partition.
 
-    v1  key_type, error_message, throttle_time_ms
-    v4  several keys at once (KIP-699)
-    v5  TRANSACTION_ABORTABLE (KIP-890)
-    v6  share groups (KIP-932)
+v1  key_type, error_message, throttle_time_ms
+v4  several keys at once (KIP-699)
+v5  TRANSACTION_ABORTABLE (KIP-890)
+v6  share groups (KIP-932)
 """
 
 from tidelog.protocol.api import ApiKey

@@ -1,10 +1,9 @@
-"""InitProducerId (key 22): gives out a producer id, and fences earlier users of a transactional
-id.
+"""InitProducerId (key 22): gives out a producer id, and fences earlier users of a transactional id.
 
-    v3  asking for the next epoch (KIP-360)
-    v4  PRODUCER_FENCED
-    v5  TRANSACTION_ABORTABLE (KIP-890)
-    v6  two-phase commit (KIP-939): not advertised
+v3  asking for the next epoch (KIP-360)
+v4  PRODUCER_FENCED
+v5  TRANSACTION_ABORTABLE (KIP-890)
+v6  two-phase commit (KIP-939): not advertised
 """
 
 from tidelog.protocol.api import ApiKey

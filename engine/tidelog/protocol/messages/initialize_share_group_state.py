@@ -1,5 +1,5 @@
-"""InitializeShareGroupState (key 83): begins the stored state of share partitions; between
-brokers (KIP-932)."""
+"""InitializeShareGroupState (key 83): begins the stored state of share partitions; between brokers
+(KIP-932)."""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (

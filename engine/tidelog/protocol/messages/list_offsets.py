@@ -36,7 +36,9 @@ class ListOffsetsTopic(Struct):
 
 
 class ListOffsetsRequest(Request, api=ApiKey.LIST_OFFSETS):
-    """timestamp: milliseconds, or one of the negative words above; -1 is the log end, -2 its start."""
+    """timestamp: milliseconds, or one of the negative words above; -1 is the log end, -2 its
+    start.
+    """
 
     replica_id: int = int32()
     isolation_level: int = int8("2+")

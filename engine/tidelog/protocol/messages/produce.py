@@ -38,8 +38,9 @@ class TopicProduceData(Struct):
 
 
 class ProduceRequest(Request, api=ApiKey.PRODUCE):
-    """acks: 0 none (there is no answer), 1 the leader, -1 all in-sync replicas. The broker parses this
-    natively; the table serves tests, tools and the load generator."""
+    """acks: 0 none (there is no answer), 1 the leader, -1 all in-sync replicas. The broker parses
+    this natively; the table serves tests, tools and the load generator.
+    """
 
     transactional_id: str | None = string(nullable="3+", default=None)
     acks: int = int16()

@@ -1,7 +1,6 @@
-"""ReadShareGroupStateSummary (key 87): start offsets of share partitions; between brokers
-(KIP-932).
+"""ReadShareGroupStateSummary (key 87): start offsets of share partitions; between brokers.
 
-    v1  delivery_complete_count (KIP-1226)
+v1  delivery_complete_count (KIP-1226)
 """
 
 from tidelog.protocol.api import ApiKey

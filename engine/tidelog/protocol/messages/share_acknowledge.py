@@ -37,7 +37,9 @@ class AcknowledgeTopic(Struct):
 
 
 class ShareAcknowledgeRequest(Request, api=ApiKey.SHARE_ACKNOWLEDGE):
-    """acknowledge_types: 0 gap, 1 accept, 2 release, 3 reject, 4 renew; one for each offset, or one for all."""
+    """acknowledge_types: 0 gap, 1 accept, 2 release, 3 reject, 4 renew; one for each offset, or
+    one for all.
+    """
 
     group_id: str | None = string(nullable="0+", default=None)
     member_id: str | None = string(nullable="0+")

@@ -1,7 +1,7 @@
 """ShareFetch (key 78): acquires records for a member of a share group, and acknowledges others
 (KIP-932).
 
-    v2  share_acquire_mode (KIP-1206), renewed locks (KIP-1222)
+v2  share_acquire_mode (KIP-1206), renewed locks (KIP-1222)
 """
 
 from tidelog.protocol.api import ApiKey

@@ -1,5 +1,4 @@
-"""StreamsGroupHeartbeat (key 88): membership of a Kafka Streams group with server-side
-assignment (KIP-1071)."""
+"""StreamsGroupHeartbeat (key 88): membership of a Kafka Streams group (KIP-1071)."""
 
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import (

@@ -1,7 +1,6 @@
-"""WriteShareGroupState (key 85): stores the state of share partitions; between brokers
-(KIP-932).
+"""WriteShareGroupState (key 85): stores the state of share partitions; between brokers (KIP-932).
 
-    v1  delivery_complete_count (KIP-1226)
+v1  delivery_complete_count (KIP-1226)
 """
 
 from tidelog.protocol.api import ApiKey

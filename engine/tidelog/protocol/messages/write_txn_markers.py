@@ -1,7 +1,7 @@
 """WriteTxnMarkers (key 27): writes commit and abort markers into partitions; sent by transaction
 coordinators.
 
-    v2  transaction_version (KIP-1228)
+v2  transaction_version (KIP-1228)
 """
 
 from tidelog.protocol.api import ApiKey

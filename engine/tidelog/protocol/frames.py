@@ -5,7 +5,6 @@ connections; the broker's own connections receive natively into one buffer per r
 with what was received, never with what a size promises.
 """
 
-from collections.abc import Iterator
 from struct import Struct as Packed
 from typing import Final
 
@@ -20,46 +19,43 @@ def frame(payload: bytes) -> bytes:
 
 
 class FrameSplitter:
-    """One per direction of a connection.
+    """One per direction of a connection: `feed` what came, then take `next_frame` until it is None.
 
     max_frame_bytes: a frame that says it is larger breaks the stream (socket.request.max.bytes).
     """
 
-    __slots__ = ("_broken", "_max_frame_bytes", "_pending")
+    __slots__ = ("_max_frame_bytes", "_pending", "_start")
 
     def __init__(self, max_frame_bytes: int) -> None:
         self._max_frame_bytes = max_frame_bytes
         self._pending = bytearray()
-        self._broken = False
+        self._start = 0  # where the next frame begins in _pending
 
     @property
     def pending_bytes(self) -> int:
-        """Bytes of a frame that is not complete yet, its size included."""
-        return len(self._pending)
+        """Bytes that were fed and not yet handed out, sizes included."""
+        return len(self._pending) - self._start
 
-    def feed(self, data: bytes | bytearray | memoryview) -> Iterator[bytes]:
-        """Takes bytes and yields the frames that are complete with them, without their sizes.
-
-        Everything is taken even if the iterator is not used up: the rest comes with the next call.
-        Raises MalformedMessageError on a negative or too large size, then and ever after: where the
-        next frame begins is unknown.
-        """
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
+        """Takes the next bytes of the stream."""
+        del self._pending[: self._start]
+        self._start = 0
         self._pending += data
-        return self._frames()
 
-    def _frames(self) -> Iterator[bytes]:
-        start = 0
-        try:
-            while self._broken or len(self._pending) - start >= _SIZE.size:
-                size = -1 if self._broken else _SIZE.unpack_from(self._pending, start)[0]
-                if not 0 <= size <= self._max_frame_bytes:
-                    self._broken = True
-                    raise MalformedMessageError(f"a frame of {size} bytes")
-                end = start + _SIZE.size + size
-                if end > len(self._pending):
-                    return
-                payload = bytes(memoryview(self._pending)[start + _SIZE.size : end])
-                start = end
-                yield payload
-        finally:
-            del self._pending[:start]
+    def next_frame(self) -> bytes | None:
+        """The next frame without its size, or None while it is incomplete.
+
+        Raises MalformedMessageError on a negative or too large size, and again on every later call:
+        where the frame behind it begins is unknown.
+        """
+        if self.pending_bytes < _SIZE.size:
+            return None
+        size: int = _SIZE.unpack_from(self._pending, self._start)[0]
+        if not 0 <= size <= self._max_frame_bytes:
+            raise MalformedMessageError(f"a frame of {size} bytes")
+        first = self._start + _SIZE.size
+        if first + size > len(self._pending):
+            return None
+        self._start = first + size
+        with memoryview(self._pending) as view:
+            return bytes(view[first : self._start])

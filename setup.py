@@ -3,9 +3,11 @@
 Environment:
     TIDELOG_ONLY      comma-separated names of native modules: build only those
     TIDELOG_NATIVE    "0": build none (the package is then installed by its Python files alone)
-    TIDELOG_DEBUG     "1": -O0, Cython's bounds, None and initialisation checks, assertions, macro TIDELOG_DEBUG
+    TIDELOG_DEBUG     "1": -O0, Cython's bounds, None and initialisation checks, assertions,
+                      macro TIDELOG_DEBUG
     TIDELOG_SANITIZE  "address": the checks of TIDELOG_DEBUG under AddressSanitizer
-    TIDELOG_CACHE     "0": do not use the user's cache of compiled modules (the checkout's own is always used)
+    TIDELOG_CACHE     "0": do not use the user's cache of compiled modules (the checkout's own is
+                      always used)
     TIDELOG_JOBS      modules compiled at the same time (2)
 """
 
@@ -21,7 +23,7 @@ from setuptools.errors import CompileError
 
 # A folder of its own, since ext/ itself would shadow the package.
 sys.path.insert(0, str(Path(__file__).resolve().parent / "ext" / "tools"))
-import native_build as native  # noqa: E402
+import native_build as native
 
 MODE = native.current_mode()
 ONLY = {name for name in os.environ.get("TIDELOG_ONLY", "").split(",") if name}
@@ -49,9 +51,10 @@ def extensions() -> list[Extension]:
 
 
 class CachedBuildExt(build_ext):
-    """Compiles a module only if no cache has it, two at a time, and names every module that is broken."""
+    """Compiles a module only if no cache has it, two at a time, and names every broken one."""
 
-    # Cython keeps global state; the C compiler, which takes most of the time, runs outside this lock.
+    # Cython keeps global state; the C compiler, which takes most of the time, runs outside this
+    # lock.
     _cython = threading.Lock()
 
     def build_extensions(self) -> None:
@@ -75,7 +78,8 @@ class CachedBuildExt(build_ext):
         target = Path(self.get_ext_fullpath(ext.name))
         folders = native.cache_folders()
         with native.locked(name):
-            # The key is taken before compiling: a source that changes meanwhile is compiled again next time.
+            # The key is taken before compiling: a source that changes meanwhile is compiled again
+            # next time.
             key = native.module_key(name, MODE, self.tools)
             cached = native.find_cached(name, MODE, key, folders)
             if cached is None:
@@ -111,8 +115,9 @@ class CachedBuildExt(build_ext):
         return Path("engine", *native.PACKAGE.split("."), native.built_name(name))
 
     def run(self) -> None:
-        # setuptools resets `inplace` while it builds and copies afterwards, overwriting files that a running broker has
-        # mapped; here each module is put into the source tree by a rename instead, as soon as it is built.
+        # setuptools resets `inplace` while it builds and copies afterwards, overwriting files that
+        # a running broker has mapped; here each module is put into the source tree by a rename
+        # instead, as soon as it is built.
         self.wanted_in_source = bool(self.inplace)
         super().run()
 

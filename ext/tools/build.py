@@ -1,11 +1,12 @@
-"""`make build` and the first half of `make debug`: the virtual environment, its packages, the compiled modules.
+"""`make build` and the first half of `make debug`: environment, packages, compiled modules.
 
-    python3 ext/tools/build.py                 .venv with everything installed, release modules in engine/
-    python3 ext/tools/build.py --mode debug    the same, and checked modules in build/debug/ (address: build/address/)
+    python3 ext/tools/build.py                 .venv with everything, release modules in engine/
+    python3 ext/tools/build.py --mode debug    the same, and checked modules in build/debug/
+    python3 ext/tools/build.py --mode address  the same, and modules under AddressSanitizer
 
-Every step is skipped when what it depends on has not changed, so that a build with nothing to do takes a fraction of a
-second. A checked build never touches the release modules: it lands in a folder that mirrors the package by links and is
-put before it on PYTHONPATH.
+Every step is skipped when what it depends on has not changed, so that a build with nothing to do
+takes a fraction of a second. A checked build never touches the release modules: it lands in a
+folder that mirrors the package by links and is put before it on PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def install_packages() -> None:
     pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     wanted = requirements(tomllib.loads((ROOT / "pyproject.toml").read_text()))
     subprocess.run([*pip, *wanted], check=True, cwd=ROOT)
-    # The modules are compiled afterwards, so that a broken one does not keep the rest from being installed.
+    # The modules are compiled afterwards, so that a broken one does not keep the rest from being
+    # installed.
     subprocess.run(
         [*pip, "--no-deps", "--no-build-isolation", "--editable", "."],
         check=True,
@@ -132,7 +134,8 @@ def compile_modules(mode: native.Mode) -> None:
     if result.returncode:
         raise SystemExit("build: FAILED, see the modules named above")
     print(
-        f"build: {len(stale)} of {len(names)} native modules built ({mode.name}, {time.monotonic() - started:.0f} s)"
+        f"build: {len(stale)} of {len(names)} native modules built"
+        f" ({mode.name}, {time.monotonic() - started:.0f} s)"
     )
 
 

@@ -1,12 +1,12 @@
-"""What the native build knows about itself: modules, what each depends on, its cache key, the cache.
+"""What the native build knows about itself: modules, what each depends on, cache keys, the cache.
 
-Imported by setup.py (which compiles), by ext/tools/build.py (which decides whether anything has to be compiled) and by the
-tests that hold the cimport layers. Standard library only, since it runs before anything is installed; it must never
-compile or install by itself.
+Imported by setup.py (which compiles), by ext/tools/build.py (which decides whether anything has to
+be compiled) and by the tests that hold the cimport layers. Standard library only, since it runs
+before anything is installed; it must never compile or install packages by itself.
 
-A compiled module is named by the hash of everything that goes into it: its .pyx, every .pxd and .h it reaches, the
-compiler flags and directives, and the versions of Python, Cython and the C compiler. Equal hash, equal module: it is then
-copied from the cache instead of compiled.
+A compiled module is named by the hash of everything that goes into it: its .pyx, every .pxd and .h
+it reaches, the compiler flags and directives, and the versions of Python, Cython and the C
+compiler. Equal hash, equal module: it is then copied from the cache instead of compiled.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ MODES = {
 
 
 def current_mode(environ: dict[str, str] | os._Environ[str] = os.environ) -> Mode:
-    """The mode that the environment asks for: TIDELOG_SANITIZE=address, TIDELOG_DEBUG=1, or release."""
+    """The mode asked for by TIDELOG_SANITIZE=address or TIDELOG_DEBUG=1; release without."""
     if sanitizer := environ.get("TIDELOG_SANITIZE", ""):
         if sanitizer != "address":
             raise SystemExit(f"TIDELOG_SANITIZE={sanitizer}: only 'address' is known")
@@ -88,7 +88,7 @@ def current_mode(environ: dict[str, str] | os._Environ[str] = os.environ) -> Mod
     return MODES["debug" if environ.get("TIDELOG_DEBUG") == "1" else "release"]
 
 
-# --- what a source depends on -----------------------------------------------------------------------------------------
+# --- what a source depends on ---------------------------------------------------------------------
 
 _FROM_CIMPORT = re.compile(r"^\s*from\s+([.\w]+)\s+cimport\s+(\([^)]*\)|[^\n#]+)", re.MULTILINE)
 _CIMPORT = re.compile(r"^\s*cimport\s+([^\n#]+)", re.MULTILINE)
@@ -120,7 +120,7 @@ def module_names(root: Path = ROOT) -> list[str]:
 
 
 def module_files(name: str, root: Path = ROOT) -> list[Path]:
-    """The files that the compiled module depends on: .pyx, and every .pxd and .h reached from it, sorted."""
+    """The files that a module is made of: .pyx, and every .pxd and .h reached from it, sorted."""
     folder = root / SOURCES
     waiting = [folder / f"{name}.pyx", folder / f"{name}.pxd"]
     seen: set[Path] = set()
@@ -138,7 +138,7 @@ def module_files(name: str, root: Path = ROOT) -> list[Path]:
     return sorted(seen)
 
 
-# --- keys -------------------------------------------------------------------------------------------------------------
+# --- keys -----------------------------------------------------------------------------------------
 
 
 def toolchain() -> str:
@@ -177,7 +177,7 @@ def built_name(name: str) -> str:
     return f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}"
 
 
-# --- the record of what is installed ----------------------------------------------------------------------------------
+# --- the record of what is installed --------------------------------------------------------------
 
 
 def _record_path(target: Path) -> Path:
@@ -196,7 +196,7 @@ def is_current(target: Path, key: str) -> bool:
 
 
 def install(source: Path, target: Path, key: str) -> None:
-    """Put a compiled module at `target` in one step (a process that has the old one mapped keeps it)."""
+    """Put a compiled module at `target` by a rename: who has the old one mapped keeps it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".new-", delete=False) as scratch:
         scratch.write(source.read_bytes())
@@ -206,11 +206,14 @@ def install(source: Path, target: Path, key: str) -> None:
     _record_path(target).write_text(json.dumps([key, status.st_size, status.st_mtime_ns]))
 
 
-# --- the cache --------------------------------------------------------------------------------------------------------
+# --- the cache ------------------------------------------------------------------------------------
 
 
 def cache_folders(root: Path = ROOT) -> list[Path]:
-    """The checkout's own cache, then the user's, which a fresh clone on the same machine finds (TIDELOG_CACHE=0: without)."""
+    """The checkout's own cache, then the user's, which a fresh clone on the same machine finds.
+
+    TIDELOG_CACHE=0 leaves the user's out.
+    """
     folders = [root / CACHE]
     if os.environ.get("TIDELOG_CACHE", "1") != "0":
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -250,13 +253,14 @@ def store(built: Path, name: str, mode: Mode, key: str, folders: Iterable[Path])
             for old in versions[KEPT_VERSIONS:]:
                 old.unlink(missing_ok=True)
         except OSError as error:
-            # A cache that cannot be written (read-only home, full disk) costs time, not correctness.
+            # A cache that cannot be written (read-only home, full disk) costs time, not
+            # correctness.
             print(f"native cache {folder}: {error}", file=sys.stderr)
 
 
 @contextlib.contextmanager
 def locked(name: str, root: Path = ROOT) -> Iterator[None]:
-    """Hold the build lock of one module: two builds at the same time would write the same C file."""
+    """Hold the build lock of one module: two builds at once would write the same C file."""
     folder = root / "build"
     folder.mkdir(exist_ok=True)
     with open(folder / f".lock-{name}", "w") as lock:

@@ -1,4 +1,4 @@
-"""Every linter of the project, by name; `make lint` and the commit hooks run the same commands through it.
+"""Every linter of the project, by name, for `make lint` and for the commit hooks.
 
     python tests/house/lint.py               all of them
     python tests/house/lint.py mypy layers   only these
@@ -8,6 +8,7 @@ All run, also after one has failed, so that one call shows everything.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -32,10 +33,14 @@ def main(names: list[str]) -> int:
             f"no such linter: {', '.join(sorted(unknown))}; there are {', '.join(LINTERS)}"
         )
     failed = []
+    # cython-lint starts pycodestyle by its bare name.
+    environ = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"}
     for name in names or LINTERS:
         program, *arguments = LINTERS[name]
         started = time.monotonic()
-        status = subprocess.run([str(BIN / program), *arguments], cwd=ROOT, check=False).returncode
+        status = subprocess.run(
+            [str(BIN / program), *arguments], cwd=ROOT, env=environ, check=False
+        ).returncode
         verdict = "ok" if status == 0 else "FAILED"
         print(f"lint: {name}: {verdict} ({time.monotonic() - started:.1f} s)", flush=True)
         if status:

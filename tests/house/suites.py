@@ -1,11 +1,12 @@
 """Runs test suites one after another, each in its own pytest process and within its time budget.
 
-    python tests/house/suites.py test               every suite of `make test`, as tests/budgets.toml lists them
-    python tests/house/suites.py test unit oracle   only these
-    python tests/house/suites.py debug --mode debug the suites of `make debug` on checked modules
+    python tests/house/suites.py test                all of `make test` in tests/budgets.toml
+    python tests/house/suites.py test unit oracle    only these
+    python tests/house/suites.py debug --mode debug  the suites of `make debug` on checked modules
 
-The last line is `total: N passed, N failed, N skipped`. A suite that collected nothing has not passed: unless the list
-says why it may be empty, that is a failure. Exit status 0 only if nothing failed.
+The last line is `total: N passed, N failed, N skipped`. A suite that collected nothing has not
+passed: unless the list says why it may be empty, that is a failure. Exit status 0 only if nothing
+failed.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def load_suites(table: dict[str, Any]) -> list[Suite]:
 
 
 def chosen(suites: list[Suite], target: str, names: list[str], in_ci: bool) -> list[Suite]:
-    """Suites of a target: all of them, or those named; one that is only for CI elsewhere only by name."""
+    """Suites of a target: those named, or all; what is only for CI runs elsewhere by name."""
     of_target = [suite for suite in suites if suite.target == target]
     if unknown := set(names) - {suite.name for suite in of_target}:
         raise SystemExit(f"no suite of 'make {target}': {', '.join(sorted(unknown))}")
@@ -125,7 +126,8 @@ def environment(mode: str) -> dict[str, str]:
             check=True,
         ).stdout.strip()
         environ["LD_PRELOAD"] = library
-        # Python keeps memory until it ends, and its own allocator would hide what happens inside its arenas.
+        # Python keeps memory until it ends, and its own allocator would hide what happens inside
+        # its arenas.
         environ["ASAN_OPTIONS"] = "detect_leaks=0:halt_on_error=1:abort_on_error=1"
         environ["PYTHONMALLOC"] = "malloc"
     return environ

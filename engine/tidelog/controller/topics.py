@@ -1,0 +1,407 @@
+"""Topics: creation, deletion, more partitions. Pure: an image and a request in, records and
+results out.
+
+Items of a request are decided one after another; each sees the placement and the names of those
+before it. Codes follow Kafka 4.3 (ReplicationControlManager); the sentences are ours.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Sequence
+
+from tidelog.config.definition import ResourceType
+from tidelog.controller.decision import ConfigRules, ControllerSettings, Decision, Random, Refusal
+from tidelog.controller.placement import Placement
+from tidelog.controller.requests import (
+    CreatedTopic,
+    CreatePartitions,
+    CreatePartitionsAnswer,
+    CreateTopics,
+    CreateTopicsAnswer,
+    DeletedTopic,
+    DeleteTopics,
+    DeleteTopicsAnswer,
+    MorePartitions,
+    NamedResult,
+    NewTopic,
+    TopicReference,
+)
+from tidelog.controller.topic_names import colliding_name, name_problem
+from tidelog.limits import PARTITIONS_PER_REQUEST_MAX, REPLICATION_FACTOR_MAX
+from tidelog.metadata.image import MetadataImage, TopicImage
+from tidelog.metadata.records import (
+    ChangeRecord,
+    ConfigRecord,
+    PartitionRecord,
+    RemoveTopicRecord,
+    TopicRecord,
+)
+from tidelog.protocol.error_codes import ErrorCode
+from tidelog.types import GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC
+
+
+def random_topic_id(rng: Random) -> bytes:
+    """A version 4 UUID that no tool takes for an option: its base64 doesn't begin with "-"."""
+    while True:
+        raw = bytearray(rng.getrandbits(128).to_bytes(16, "big"))
+        raw[6] = raw[6] & 0x0F | 0x40
+        raw[8] = raw[8] & 0x3F | 0x80
+        if not base64.urlsafe_b64encode(raw).startswith(b"-"):
+            return bytes(raw)
+
+
+def internal_topic(name: str, settings: ControllerSettings, node_count: int) -> NewTopic | None:
+    """How the broker itself creates its own topic of that name; None for any other name.
+
+    The replication factor is at most what the nodes and this version can carry: Kafka's default of
+    3 would make the first consumer group on one node fail.
+    """
+    most = max(1, min(node_count, REPLICATION_FACTOR_MAX))
+    if name == GROUP_METADATA_TOPIC:
+        return NewTopic(
+            name,
+            settings.offsets_topic_num_partitions,
+            min(settings.offsets_topic_replication_factor, most),
+            configs=(
+                ("cleanup.policy", "compact"),
+                ("compression.type", "producer"),
+                ("segment.bytes", str(settings.offsets_topic_segment_bytes)),
+            ),
+        )
+    if name == TRANSACTION_STATE_TOPIC:
+        replication_factor = min(settings.transaction_state_log_replication_factor, most)
+        min_isr = min(settings.transaction_state_log_min_isr, replication_factor)
+        return NewTopic(
+            name,
+            settings.transaction_state_log_num_partitions,
+            replication_factor,
+            configs=(
+                ("cleanup.policy", "compact"),
+                ("compression.type", "uncompressed"),
+                ("min.insync.replicas", str(min_isr)),
+                ("segment.bytes", str(settings.transaction_state_log_segment_bytes)),
+                ("unclean.leader.election.enable", "false"),
+            ),
+        )
+    return None
+
+
+class TopicCreation:
+    """Decides one CreateTopics request."""
+
+    def __init__(
+        self, image: MetadataImage, settings: ControllerSettings, rules: ConfigRules, rng: Random
+    ) -> None:
+        self._image = image
+        self._settings = settings
+        self._rules = rules
+        self._rng = rng
+        self._records: list[ChangeRecord] = []
+        self._new_names: set[str] = set()
+        self._placement = _placement(image)
+
+    def decide(self, request: CreateTopics) -> Decision:
+        items = request.topics
+        if request.automatic:
+            items = tuple(
+                internal_topic(item.name, self._settings, self._placement.node_count)
+                or NewTopic(item.name)
+                for item in items
+            )
+        if _total_partitions(items, self._settings.num_partitions) > PARTITIONS_PER_REQUEST_MAX:
+            code, message = _too_many_partitions()
+            return Decision(
+                [], CreateTopicsAnswer(tuple(CreatedTopic(i.name, code, message) for i in items))
+            )
+        names = Counter(item.name for item in items)
+        results = tuple(self._decide_one(item, names, request.validate_only) for item in items)
+        records = [] if request.validate_only else self._records
+        return Decision(records, CreateTopicsAnswer(results))
+
+    def _decide_one(self, item: NewTopic, names: Counter[str], validate_only: bool) -> CreatedTopic:
+        try:
+            if names[item.name] > 1:
+                raise Refusal(ErrorCode.INVALID_REQUEST, "the topic is named twice in the request")
+            self._check_name(item.name)
+            configs = self._check_configs(item)
+            partitions = self._assign(item)
+        except Refusal as refusal:
+            return CreatedTopic(item.name, refusal.error_code, refusal.message)
+        topic_id = random_topic_id(self._rng)
+        self._new_names.add(item.name)
+        self._records.append(TopicRecord(topic_id, item.name))
+        self._records.extend(new_partition(topic_id, i, r) for i, r in enumerate(partitions))
+        self._records.extend(
+            ConfigRecord(ResourceType.TOPIC, item.name, key, value)
+            for key, value in configs.items()
+        )
+        return CreatedTopic(
+            item.name,
+            ErrorCode.NONE,
+            topic_id=bytes(16) if validate_only else topic_id,
+            partition_count=len(partitions),
+            replication_factor=len(partitions[0]),
+            configs=tuple(configs.items()),
+        )
+
+    def _check_name(self, name: str) -> None:
+        problem = name_problem(name)
+        if problem is not None:
+            raise Refusal(ErrorCode.INVALID_TOPIC_EXCEPTION, problem)
+        if name in self._image.topics:
+            raise Refusal(ErrorCode.TOPIC_ALREADY_EXISTS, f"topic {name} exists already")
+        other = colliding_name(name, self._image.topics) or colliding_name(name, self._new_names)
+        if other is not None:
+            raise Refusal(
+                ErrorCode.INVALID_TOPIC_EXCEPTION,
+                f"topic {name} collides with {other}: '.' and '_' count as the same",
+            )
+
+    def _check_configs(self, item: NewTopic) -> dict[str, str]:
+        configs: dict[str, str] = {}
+        for key, value in item.configs:
+            if value is None:
+                raise Refusal(ErrorCode.INVALID_CONFIG, f"config {key} has no value")
+            configs[key] = value
+        problem = self._rules.check(ResourceType.TOPIC, item.name, configs, set(configs))
+        if problem is not None:
+            raise Refusal(problem.error_code, problem.message)
+        return configs
+
+    def _assign(self, item: NewTopic) -> list[tuple[int, ...]]:
+        if item.assignments:
+            return self._assign_manually(item)
+        replication_factor = item.replication_factor
+        if replication_factor == -1:
+            replication_factor = self._settings.default_replication_factor
+        if replication_factor <= 0:
+            raise Refusal(
+                ErrorCode.INVALID_REPLICATION_FACTOR,
+                f"a replication factor of {replication_factor} is not possible: 1 or more, or -1",
+            )
+        partition_count = item.partition_count
+        if partition_count == -1:
+            partition_count = self._settings.num_partitions
+        if partition_count <= 0:
+            raise Refusal(
+                ErrorCode.INVALID_PARTITIONS,
+                f"a topic has at least one partition, not {partition_count}",
+            )
+        _check_replication_factor(replication_factor, self._placement.node_count)
+        return self._placement.place(partition_count, replication_factor)
+
+    def _assign_manually(self, item: NewTopic) -> list[tuple[int, ...]]:
+        if item.partition_count != -1 or item.replication_factor != -1:
+            raise Refusal(
+                ErrorCode.INVALID_REQUEST,
+                "with a manual assignment, partition count and replication factor have to be -1",
+            )
+        by_index: dict[int, tuple[int, ...]] = {}
+        for assignment in item.assignments:
+            if assignment.partition in by_index:
+                raise Refusal(
+                    ErrorCode.INVALID_REPLICA_ASSIGNMENT,
+                    f"partition {assignment.partition} is assigned twice",
+                )
+            width = len(next(iter(by_index.values()), assignment.replicas))
+            _check_assignment(self._image, assignment.replicas, width)
+            by_index[assignment.partition] = assignment.replicas
+        if sorted(by_index) != list(range(len(by_index))):
+            raise Refusal(
+                ErrorCode.INVALID_REPLICA_ASSIGNMENT,
+                "assigned partitions have to be numbered 0, 1, 2 and so on without a gap",
+            )
+        partitions = [by_index[index] for index in range(len(by_index))]
+        for replicas in partitions:
+            self._placement.count(replicas)
+        return partitions
+
+
+def delete_topics(
+    image: MetadataImage, settings: ControllerSettings, request: DeleteTopics
+) -> Decision:
+    """Decides one DeleteTopics request: a topic ends with its partitions and configs."""
+    if not settings.delete_topic_enable:
+        code = int(ErrorCode.TOPIC_DELETION_DISABLED)
+        refused = tuple(
+            DeletedTopic(item.name, item.topic_id, code, "delete.topic.enable is false")
+            for item in request.topics
+        )
+        return Decision([], DeleteTopicsAnswer(refused))
+    names = Counter(item.name for item in request.topics if item.name is not None)
+    ids = Counter(item.topic_id for item in request.topics if item.topic_id is not None)
+    records: list[ChangeRecord] = []
+    results = []
+    for item in request.topics:
+        try:
+            topic = _find_for_deletion(image, item, names, ids)
+        except Refusal as refusal:
+            results.append(
+                DeletedTopic(item.name, item.topic_id, refusal.error_code, refusal.message)
+            )
+            continue
+        records.extend(
+            ConfigRecord(ResourceType.TOPIC, topic.name, key, None)
+            for key in image.config(ResourceType.TOPIC, topic.name)
+        )
+        records.append(RemoveTopicRecord(topic.topic_id))
+        results.append(DeletedTopic(topic.name, topic.topic_id, ErrorCode.NONE))
+    return Decision(records, DeleteTopicsAnswer(tuple(results)))
+
+
+def _find_for_deletion(
+    image: MetadataImage,
+    item: TopicReference,
+    names: Counter[str],
+    ids: Counter[bytes],
+) -> TopicImage:
+    if (item.name is None) == (item.topic_id is None):
+        raise Refusal(ErrorCode.INVALID_REQUEST, "a topic is given by its name or by its id")
+    if item.name is not None:
+        if names[item.name] > 1:
+            raise Refusal(ErrorCode.INVALID_REQUEST, "the topic is named twice in the request")
+        topic = image.topics.get(item.name)
+        if topic is None:
+            raise Refusal(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"there is no topic {item.name}")
+        if ids[topic.topic_id]:
+            raise Refusal(ErrorCode.INVALID_REQUEST, "the topic is given by name and by id")
+        return topic
+    assert item.topic_id is not None
+    if ids[item.topic_id] > 1:
+        raise Refusal(ErrorCode.INVALID_REQUEST, "the topic id is given twice in the request")
+    topic = image.topic_by_id(item.topic_id)
+    if topic is None:
+        raise Refusal(ErrorCode.UNKNOWN_TOPIC_ID, "there is no topic with this id")
+    return topic
+
+
+def create_partitions(image: MetadataImage, request: CreatePartitions) -> Decision:
+    """Decides one CreatePartitions request."""
+    names = Counter(item.name for item in request.topics)
+    placement = _placement(image)
+    records: list[ChangeRecord] = []
+    results = []
+    for item in request.topics:
+        try:
+            if names[item.name] > 1:
+                raise Refusal(ErrorCode.INVALID_REQUEST, "the topic is named twice in the request")
+            added = _more_partitions(image, placement, item, len(records))
+        except Refusal as refusal:
+            results.append(NamedResult(item.name, refusal.error_code, refusal.message))
+            continue
+        records.extend(added)
+        results.append(NamedResult(item.name, ErrorCode.NONE))
+    return Decision(
+        [] if request.validate_only else records, CreatePartitionsAnswer(tuple(results))
+    )
+
+
+def _more_partitions(
+    image: MetadataImage, placement: Placement, item: MorePartitions, placed_before: int
+) -> list[PartitionRecord]:
+    topic = image.topics.get(item.name)
+    if topic is None:
+        raise Refusal(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"there is no topic {item.name}")
+    present = len(topic.partitions)
+    added = item.partition_count - present
+    if added <= 0:
+        raise Refusal(
+            ErrorCode.INVALID_PARTITIONS,
+            f"topic {item.name} has {present} partition(s); {item.partition_count} is no increase",
+        )
+    if placed_before + added > PARTITIONS_PER_REQUEST_MAX:
+        raise Refusal(*_too_many_partitions())
+    width = len(topic.partitions[0].replicas)
+    if item.assignments is None:
+        _check_replication_factor(width, placement.node_count)
+        existing = [partition.replicas for partition in topic.partitions]
+        replica_lists: Sequence[tuple[int, ...]] = placement.place(added, width, existing)
+    else:
+        replica_lists = item.assignments
+        if len(replica_lists) != added:
+            raise Refusal(
+                ErrorCode.INVALID_REPLICA_ASSIGNMENT,
+                f"{added} partition(s) are added, but {len(replica_lists)} are assigned",
+            )
+        for replicas in replica_lists:
+            _check_assignment(image, replicas, width)
+        for replicas in replica_lists:
+            placement.count(replicas)
+    return [
+        new_partition(topic.topic_id, present + i, replicas)
+        for i, replicas in enumerate(replica_lists)
+    ]
+
+
+def new_partition(topic_id: bytes, index: int, replicas: tuple[int, ...]) -> PartitionRecord:
+    """A partition at its beginning: all replicas in sync, led by the first, epochs 0."""
+    return PartitionRecord(
+        topic_id,
+        index,
+        replicas=replicas,
+        isr=replicas,
+        leader=replicas[0],
+        leader_epoch=0,
+        partition_epoch=0,
+    )
+
+
+def _placement(image: MetadataImage) -> Placement:
+    return Placement([node.node_id for node in image.alive_nodes()], image.leader_counts)
+
+
+def _total_partitions(items: Sequence[NewTopic], default_count: int) -> int:
+    total = 0
+    for item in items:
+        if item.assignments:
+            total += len(item.assignments)
+        else:
+            total += default_count if item.partition_count == -1 else max(0, item.partition_count)
+    return total
+
+
+def _too_many_partitions() -> tuple[int, str]:
+    return (
+        int(ErrorCode.POLICY_VIOLATION),
+        f"one request makes at most {PARTITIONS_PER_REQUEST_MAX} partitions",
+    )
+
+
+def _check_replication_factor(replication_factor: int, node_count: int) -> None:
+    if replication_factor > node_count:
+        raise Refusal(
+            ErrorCode.INVALID_REPLICATION_FACTOR,
+            f"replication factor {replication_factor} is more than the {node_count} live node(s)",
+        )
+    if replication_factor > REPLICATION_FACTOR_MAX:
+        raise Refusal(
+            ErrorCode.INVALID_REPLICATION_FACTOR,
+            f"replication factor {replication_factor} is not supported yet, only "
+            f"{REPLICATION_FACTOR_MAX}",
+        )
+
+
+def _check_assignment(image: MetadataImage, replicas: tuple[int, ...], width: int) -> None:
+    """Refuses a manual replica list that cannot be; width: replicas of the topic's other
+    partitions.
+    """
+    problem = None
+    if not replicas:
+        problem = "a partition needs at least one replica"
+    elif len(set(replicas)) != len(replicas):
+        problem = f"replicas {list(replicas)} name a node twice"
+    elif len(replicas) != width:
+        problem = f"partitions of one topic have equally many replicas: {len(replicas)}, {width}"
+    elif len(replicas) > REPLICATION_FACTOR_MAX:
+        problem = f"more than {REPLICATION_FACTOR_MAX} replica(s) are not supported yet"
+    else:
+        for node_id in replicas:
+            node = image.nodes.get(node_id)
+            if node is None:
+                problem = f"there is no node {node_id}"
+            elif node.fenced:
+                problem = f"node {node_id} is not available"
+    if problem is not None:
+        raise Refusal(ErrorCode.INVALID_REPLICA_ASSIGNMENT, problem)

@@ -1,26 +1,78 @@
-# One segment: a .log file and its indexes. The loop thread appends and looks up; helper threads create, seal, flush and close.
-# Kept alive by every answer that still sends from it: the descriptor closes in __dealloc__ when the last reference goes.
-from libc.stdint cimport int32_t, int64_t, uint8_t
-from tidelog._native.batch cimport BatchInfo
-from tidelog._native.index cimport OffsetIndex, OffsetPosition, TimeIndex
+"""One segment: a .log file and its two indexes (contract).
 
+The loop thread appends and looks up; helper threads create, flush, trim and unlink the files. Every
+answer that still sends from a segment holds a reference: the descriptor closes when the last one
+goes, so a segment that retention has deleted stays readable for them.
+"""
+
+cimport cython
+from libc.stdint cimport int32_t, int64_t, uint8_t
+
+from tidelog._native.index cimport OffsetIndex, TimeIndex
+
+cdef enum:
+    RECENT_BATCHES = 64  # power of two
+
+# What locate() and scan_forward() answer.
+cdef enum:
+    LOCATE_FOUND = 0
+    LOCATE_BEYOND = 1  # no batch with such an offset in this segment
+    LOCATE_CORRUPT = 2  # a header that cannot be one stands in the way
+    LOCATE_IO = 3  # errno is in BatchLocation.io_errno
+
+cdef struct BatchLocation:
+    int64_t position
+    int64_t size
+    int64_t base_offset
+    int io_errno
+
+cdef struct RecentBatch:
+    int64_t base_offset
+    int64_t last_offset
+    int64_t position
+
+@cython.final
 cdef class Segment:
     cdef readonly int64_t base_offset
     cdef readonly str directory
-    cdef readonly int fd                          # of the .log, O_RDWR; -1 once closed
-    cdef readonly int64_t size                    # bytes of valid batches
+    cdef readonly int fd  # of the .log, O_RDWR; -1 once closed
+    cdef readonly int64_t size  # bytes of valid batches
+    cdef readonly int64_t next_offset  # behind the last batch, base_offset when empty
     cdef readonly int64_t created_ms
     cdef readonly OffsetIndex offset_index
     cdef readonly TimeIndex time_index
     cdef readonly int64_t index_interval_bytes
     cdef readonly int64_t bytes_since_index_entry
-    cdef readonly int64_t rolling_based_timestamp # timestamp of the first batch; -1 when none (segment.ms)
-    cdef readonly int64_t max_timestamp           # largest so far, -1 when none
-    cdef readonly int64_t offset_of_max_timestamp
+    cdef readonly int64_t rolling_based_timestamp  # largest of the first batch; -1 when none
+    cdef readonly int64_t max_timestamp  # largest so far, -1 when none
+    cdef readonly int64_t offset_of_max_timestamp  # last offset of the batch that brought it
     cdef readonly int64_t last_modified_ms
-    cdef readonly bint sealed
-    cdef readonly object txn_index                # storage.txn_index, lazily (later issue)
-    # Writes n bytes at `size` (pwrite until complete), indexes if due. On a short write or error the file is cut back to `size` and OSError raised.
-    cdef int append(self, const uint8_t* data, int64_t n, int64_t last_offset, int64_t max_timestamp, int64_t offset_of_max_timestamp) except -1
-    # First batch whose last offset >= target: its position and size, scanning forward from `start_position` with pread of headers; position -1 when beyond the end.
-    cdef int translate_offset(self, int64_t target, int64_t start_position, int64_t* position, int64_t* batch_size, int64_t* batch_base_offset) except -1
+    cdef readonly bint sealed  # no further appends; the indexes may be trimmed
+    cdef public bint trimmed  # files trimmed and synced: recovery need not look at this segment
+    cdef public object txn_index  # storage.txn_index; None until the first aborted transaction
+    cdef public object write_hook  # None, or an object with pwrite(fd, data, position) (fault tests)
+    cdef readonly int64_t allocated_bytes  # reserved by fallocate up to here (preallocate)
+    cdef RecentBatch *recent  # ring of the last batches appended; NULL until the first one
+    cdef int64_t recent_count  # noted in all
+
+    # Writes n bytes at `size` (all of them), then indexes if due. When that fails the file is cut
+    # back to `size`, nothing here has changed, and OSError is raised.
+    # `offset_of_max_timestamp` is the last offset of the batch, as in Kafka's time index.
+    cdef int append(self, const uint8_t *data, int64_t n, int64_t last_offset,
+                    int64_t max_timestamp, int64_t offset_of_max_timestamp,
+                    int64_t now_ms) except -1
+    # The two halves of append, for regions of several batches: write all, then note each batch.
+    # reserve_index must have been called before (it can fail, note_batch cannot for lack of space).
+    cdef int reserve_index(self, int64_t batches) except -1
+    cdef int write(self, const uint8_t *data, int64_t n) except -1
+    cdef int cut_back(self) except -1
+    cdef int note_batch(self, int64_t base_offset, int64_t n, int64_t last_offset,
+                        int64_t max_timestamp, int64_t offset_of_max_timestamp) except -1
+
+    # First batch whose last offset is >= target. Recent batches are found without any I/O, others
+    # by the index and preads of headers. LOCATE_*.
+    cdef int locate(self, int64_t target, BatchLocation *location) noexcept
+
+# The same by preads alone, from `position` (the start of a batch) up to `end`.
+cdef int scan_forward(int fd, int64_t position, int64_t end, int64_t target,
+                      BatchLocation *location) noexcept nogil

@@ -1,0 +1,356 @@
+"""One segment of a log (see segment.pxd for the contract and the threads).
+
+Owned by the LogCore of a partition. Never opens, renames or syncs a file: storage/segment_files.py
+does. Writes of 64 KiB and more release the GIL, so that helper threads go on meanwhile.
+"""
+
+cimport cython
+from libc.errno cimport EINTR, EIO, errno
+from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t
+from libc.stdlib cimport free, malloc
+
+from tidelog._native.batch cimport BATCH_OVERHEAD, BatchInfo, parse_header
+from tidelog._native.index cimport OffsetIndex, OffsetPosition, TimeIndex
+from tidelog._native.wire cimport wire_load64
+
+import os
+
+from tidelog.errors import InvariantError, StorageError
+
+cdef extern from *:
+    """
+    #ifndef _GNU_SOURCE
+    #define _GNU_SOURCE
+    #endif
+    #include <fcntl.h>
+    #include <unistd.h>
+    """
+    ssize_t pread(int fd, void *data, size_t n, long offset) noexcept nogil
+    ssize_t pwrite(int fd, const void *data, size_t n, long offset) noexcept nogil
+    int ftruncate(int fd, long size) noexcept nogil
+    int close_file "close"(int fd) noexcept nogil
+
+cdef enum:
+    RELEASE_GIL_BYTES = 65536
+    SCAN_CHUNK = 8192
+    MAX_READ = 1 << 30
+
+
+class CorruptSegmentError(StorageError):
+    """Bytes in the middle of a .log that are no batch."""
+
+
+cdef int scan_forward(
+    int fd, int64_t position, int64_t end, int64_t target, BatchLocation *location
+) noexcept nogil:
+    cdef uint8_t chunk[SCAN_CHUNK]
+    cdef int64_t chunk_start = position
+    cdef int64_t chunk_size = 0
+    cdef int64_t wanted
+    cdef ssize_t got
+    cdef BatchInfo info
+    while position < end:
+        if end - position < BATCH_OVERHEAD:
+            return LOCATE_CORRUPT
+        if position < chunk_start or position + BATCH_OVERHEAD > chunk_start + chunk_size:
+            wanted = end - position if end - position < SCAN_CHUNK else SCAN_CHUNK
+            while True:
+                got = pread(fd, chunk, <size_t>wanted, position)
+                if got >= 0 or errno != EINTR:
+                    break
+            if got < 0:
+                location.io_errno = errno
+                return LOCATE_IO
+            if got < BATCH_OVERHEAD:
+                return LOCATE_CORRUPT
+            chunk_start = position
+            chunk_size = got
+        if (
+            parse_header(chunk + (position - chunk_start), BATCH_OVERHEAD, &info) != 0
+            or info.last_offset_delta < 0
+            or info.size > end - position
+        ):
+            return LOCATE_CORRUPT
+        if info.base_offset + info.last_offset_delta >= target:
+            location.position = position
+            location.size = info.size
+            location.base_offset = info.base_offset
+            return LOCATE_FOUND
+        position += info.size
+    return LOCATE_BEYOND
+
+
+@cython.final
+cdef class Segment:
+    """A .log file with its indexes. Takes over the descriptor `fd`."""
+
+    def __cinit__(self, *args, **kwargs):
+        self.fd = -1
+        self.recent = NULL
+        self.recent_count = 0
+
+    def __init__(
+        self,
+        str directory not None,
+        int64_t base_offset,
+        int fd,
+        OffsetIndex offset_index not None,
+        TimeIndex time_index not None,
+        *,
+        int64_t size=0,
+        int64_t next_offset=-1,
+        int64_t created_ms,
+        int64_t index_interval_bytes,
+        bint sealed=False,
+    ):
+        self.directory = directory
+        self.base_offset = base_offset
+        self.fd = fd
+        self.offset_index = offset_index
+        self.time_index = time_index
+        self.size = size
+        self.next_offset = base_offset if next_offset < 0 else next_offset
+        self.created_ms = created_ms
+        self.last_modified_ms = created_ms
+        self.index_interval_bytes = index_interval_bytes
+        self.rolling_based_timestamp = -1
+        self.max_timestamp = time_index.last_timestamp
+        self.offset_of_max_timestamp = time_index.last_offset if time_index.entries else -1
+        self.sealed = sealed
+        self.trimmed = False
+
+    def __dealloc__(self):
+        if self.fd >= 0:
+            close_file(self.fd)
+        free(self.recent)
+
+    cdef int reserve_index(self, int64_t batches) except -1:
+        self.offset_index.reserve(batches)
+        self.time_index.reserve(batches)
+        return 0
+
+    cdef int write(self, const uint8_t *data, int64_t n) except -1:
+        cdef int64_t done = 0
+        cdef ssize_t put
+        cdef int code = 0
+        cdef int fd = self.fd
+        if self.sealed or fd < 0:
+            raise InvariantError(f"segment {self.base_offset} of {self.directory} is sealed")
+        if self.write_hook is not None:
+            try:
+                while done < n:
+                    put = self.write_hook.pwrite(fd, <bytes>data[done:n], self.size + done)
+                    done += put
+            except OSError:
+                self.cut_back()
+                raise
+            return 0
+        while done < n:
+            if n - done >= RELEASE_GIL_BYTES:
+                with nogil:
+                    put = pwrite(fd, data + done, <size_t>(n - done), self.size + done)
+                    code = errno
+            else:
+                put = pwrite(fd, data + done, <size_t>(n - done), self.size + done)
+                code = errno
+            if put > 0:
+                done += put
+            elif put == 0 or code != EINTR:
+                code = EIO if put == 0 else code
+                self.cut_back()
+                raise OSError(code, os.strerror(code), self.log_path)
+        return 0
+
+    cdef int cut_back(self) except -1:
+        # A torn append must not be taken for a batch by a later recovery. When even this fails,
+        # the log is fenced all the same and recovery cuts the tail by its CRC.
+        ftruncate(self.fd, self.size)
+        return 0
+
+    cdef int note_batch(
+        self,
+        int64_t base_offset,
+        int64_t n,
+        int64_t last_offset,
+        int64_t max_timestamp,
+        int64_t offset_of_max_timestamp,
+    ) except -1:
+        cdef RecentBatch *slot
+        cdef int64_t position = self.size
+        if position == 0:
+            self.rolling_based_timestamp = max_timestamp
+        if max_timestamp > self.max_timestamp:
+            self.max_timestamp = max_timestamp
+            self.offset_of_max_timestamp = offset_of_max_timestamp
+        if self.bytes_since_index_entry > self.index_interval_bytes:
+            self.offset_index.append(last_offset, <int32_t>position)
+            self.time_index.maybe_append(self.max_timestamp, self.offset_of_max_timestamp, False)
+            self.bytes_since_index_entry = 0
+        self.bytes_since_index_entry += n
+        if self.recent == NULL:
+            self.recent = <RecentBatch *>malloc(RECENT_BATCHES * sizeof(RecentBatch))
+        if self.recent != NULL:
+            slot = &self.recent[self.recent_count & (RECENT_BATCHES - 1)]
+            slot.base_offset = base_offset
+            slot.last_offset = last_offset
+            slot.position = position
+            self.recent_count += 1
+        self.size = position + n
+        self.next_offset = last_offset + 1
+        return 0
+
+    cdef int append(
+        self,
+        const uint8_t *data,
+        int64_t n,
+        int64_t last_offset,
+        int64_t max_timestamp,
+        int64_t offset_of_max_timestamp,
+        int64_t now_ms,
+    ) except -1:
+        if last_offset < self.next_offset or last_offset - self.base_offset > INT32_MAX:
+            raise InvariantError(
+                f"{self.log_path}: offset {last_offset} cannot follow {self.next_offset - 1}"
+            )
+        if self.bytes_since_index_entry > self.index_interval_bytes:
+            self.reserve_index(1)
+        self.write(data, n)
+        self.last_modified_ms = now_ms
+        return self.note_batch(
+            <int64_t>wire_load64(data), n, last_offset, max_timestamp, offset_of_max_timestamp
+        )
+
+    cdef int locate(self, int64_t target, BatchLocation *location) noexcept:
+        cdef int64_t low
+        cdef int64_t high
+        cdef int64_t middle
+        cdef RecentBatch *found
+        cdef OffsetPosition start
+        if target >= self.next_offset:
+            return LOCATE_BEYOND
+        if self.recent_count > 0:
+            high = self.recent_count - 1
+            low = self.recent_count - RECENT_BATCHES
+            if low < 0:
+                low = 0
+            if target >= self.recent[low & (RECENT_BATCHES - 1)].base_offset:
+                # smallest noted batch whose last offset is >= target
+                while low < high:
+                    middle = (low + high) >> 1
+                    if self.recent[middle & (RECENT_BATCHES - 1)].last_offset >= target:
+                        high = middle
+                    else:
+                        low = middle + 1
+                found = &self.recent[low & (RECENT_BATCHES - 1)]
+                location.position = found.position
+                location.base_offset = found.base_offset
+                if low == self.recent_count - 1:
+                    location.size = self.size - found.position
+                else:
+                    location.size = (
+                        self.recent[(low + 1) & (RECENT_BATCHES - 1)].position - found.position
+                    )
+                return LOCATE_FOUND
+        start = self.offset_index.lookup(target)
+        return scan_forward(self.fd, start.position, self.size, target, location)
+
+    # ---- for storage/ and tests
+
+    @property
+    def log_path(self):
+        return f"{self.directory}/{self.base_offset:020d}.log"
+
+    def restore(
+        self,
+        *,
+        int64_t rolling_based_timestamp,
+        int64_t max_timestamp,
+        int64_t offset_of_max_timestamp,
+        int64_t last_modified_ms,
+        int64_t bytes_since_index_entry=0,
+    ):
+        """Sets what a loader found in the files."""
+        self.rolling_based_timestamp = rolling_based_timestamp
+        self.max_timestamp = max_timestamp
+        self.offset_of_max_timestamp = offset_of_max_timestamp
+        self.last_modified_ms = last_modified_ms
+        self.bytes_since_index_entry = bytes_since_index_entry
+
+    def seal(self):
+        """Ends the appends: the final entry of the time index is written, the files not yet cut."""
+        self.time_index.maybe_append(self.max_timestamp, self.offset_of_max_timestamp, True)
+        self.sealed = True
+
+    def set_index_interval_bytes(self, int64_t index_interval_bytes):
+        self.index_interval_bytes = index_interval_bytes
+
+    def set_allocated_bytes(self, int64_t allocated_bytes):
+        """The file system holds blocks ready up to this position."""
+        self.allocated_bytes = allocated_bytes
+
+    def moved_to(self, str directory not None):
+        """The folder was renamed."""
+        self.directory = directory
+        self.offset_index.moved_to(os.path.join(directory, os.path.basename(self.offset_index.path)))
+        self.time_index.moved_to(os.path.join(directory, os.path.basename(self.time_index.path)))
+
+    def append_batch(
+        self, const uint8_t[::1] data not None, int64_t last_offset, int64_t max_timestamp,
+        int64_t now_ms=0,
+    ):
+        """append() of one batch whose base offset is stamped. For tests and tools."""
+        if data.shape[0] < BATCH_OVERHEAD:
+            raise ValueError("not a batch")
+        self.append(&data[0], data.shape[0], last_offset, max_timestamp, last_offset, now_ms)
+
+    def find(self, int64_t target):
+        """(position, size, base_offset) of the batch that holds `target` or the next one, or None.
+
+        Raises CorruptSegmentError and OSError.
+        """
+        cdef BatchLocation location
+        cdef int status = self.locate(target, &location)
+        if status == LOCATE_FOUND:
+            return location.position, location.size, location.base_offset
+        if status == LOCATE_BEYOND:
+            return None
+        if status == LOCATE_CORRUPT:
+            raise CorruptSegmentError(f"{self.log_path} holds no batch where {target} should be")
+        raise OSError(location.io_errno, os.strerror(location.io_errno), self.log_path)
+
+    def scan(self, int64_t target, int64_t position):
+        """find() by reading headers from `position` on, without indexes."""
+        cdef BatchLocation location
+        cdef int status
+        cdef int fd = self.fd
+        cdef int64_t end = self.size
+        with nogil:
+            status = scan_forward(fd, position, end, target, &location)
+        if status == LOCATE_FOUND:
+            return location.position, location.size, location.base_offset
+        if status == LOCATE_BEYOND:
+            return None
+        if status == LOCATE_CORRUPT:
+            raise CorruptSegmentError(f"{self.log_path} holds no batch where {target} should be")
+        raise OSError(location.io_errno, os.strerror(location.io_errno), self.log_path)
+
+    def read_at(self, int64_t position, int64_t n):
+        """Up to n bytes at `position`, never behind `size`."""
+        if position < 0 or n < 0:
+            raise ValueError("negative position or size")
+        if n > self.size - position:
+            n = self.size - position
+        if n <= 0:
+            return b""
+        if n > MAX_READ:
+            n = MAX_READ
+        return os.pread(self.fd, n, position)
+
+    def close(self):
+        """Closes the descriptor. Only when no answer can still send from it."""
+        if self.fd >= 0:
+            close_file(self.fd)
+            self.fd = -1
+
+    def __repr__(self):
+        return f"Segment({self.log_path}, size={self.size}, next_offset={self.next_offset})"

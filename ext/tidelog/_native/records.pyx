@@ -1,0 +1,259 @@
+"""Records as Python objects: decoding and encoding the records of a batch, writing its header.
+
+For those who look into batches or build them: replay of internal topics, coordinators, compaction,
+tools, tests. The hot lane never comes here. Owned by nobody: it keeps no state and does no I/O.
+"""
+
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport INT32_MAX, int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from tidelog._native.batch cimport (
+    BATCH_OVERHEAD,
+    LOG_OVERHEAD,
+    MAGIC_V2,
+    BatchHeader,
+    stamp,
+    stamp_timestamp_type,
+)
+from tidelog._native.wire cimport (
+    WIRE_OK,
+    wire_cursor,
+    wire_put_int16,
+    wire_put_int32,
+    wire_put_int64,
+    wire_put_varint,
+    wire_put_varlong,
+)
+
+from tidelog.errors import InvariantError
+
+
+cdef extern from "batch.h" nogil:
+    ctypedef struct tl_record:
+        int64_t timestamp_delta
+        const uint8_t *key
+        const uint8_t *value
+        const uint8_t *headers
+        int32_t offset_delta
+        int32_t key_size
+        int32_t value_size
+        int32_t headers_count
+
+    int tl_next_record(wire_cursor *c, tl_record *r) noexcept
+    int tl_next_header(
+        wire_cursor *c,
+        const uint8_t **key,
+        int32_t *key_size,
+        const uint8_t **value,
+        int32_t *value_size,
+    ) noexcept
+    int64_t tl_wrapping_add(int64_t a, int64_t b) noexcept
+
+
+@cython.final
+@cython.freelist(64)
+cdef class Record:
+    """One record as it stands in a log. Headers are (key, value or None) in their order."""
+
+    def __init__(self, int64_t offset, int64_t timestamp, bytes key, bytes value, tuple headers=()):
+        self.offset = offset
+        self.timestamp = timestamp
+        self.key = key
+        self.value = value
+        self.headers = headers
+
+    def __eq__(self, other):
+        cdef Record that
+        if type(other) is not Record:
+            return NotImplemented
+        that = <Record>other
+        return (
+            self.offset == that.offset
+            and self.timestamp == that.timestamp
+            and self.key == that.key
+            and self.value == that.value
+            and self.headers == that.headers
+        )
+
+    def __hash__(self):
+        return hash((self.offset, self.timestamp, self.key, self.value, self.headers))
+
+    def __repr__(self):
+        return (
+            f"Record(offset={self.offset}, timestamp={self.timestamp}, key={self.key!r}, "
+            f"value={self.value!r}, headers={self.headers!r})"
+        )
+
+
+cdef bytes nullable_bytes(const uint8_t* data, int32_t size):
+    if size < 0:
+        return None
+    return PyBytes_FromStringAndSize(<const char*>data, size)
+
+
+cdef tuple headers_of(const tl_record* record, const uint8_t* end):
+    cdef wire_cursor cursor
+    cdef const uint8_t* key
+    cdef const uint8_t* value
+    cdef int32_t key_size, value_size, i
+    cdef list headers = []
+    cursor.pos = record.headers
+    cursor.end = end
+    for i in range(record.headers_count):
+        if tl_next_header(&cursor, &key, &key_size, &value, &value_size) != WIRE_OK:
+            raise InvariantError("a header that was read once cannot be read again")
+        headers.append((nullable_bytes(key, key_size), nullable_bytes(value, value_size)))
+    return tuple(headers)
+
+
+def decode_records(payload, BatchHeader header not None):
+    """The records of a batch (uncompressed, or decompressed) as a list of Record.
+
+    Offsets need not be without gaps: a cleaned log has batches with records taken out.
+    Raises ValueError when the payload is not exactly `records_count` well-formed records.
+    """
+    cdef Py_buffer view
+    cdef wire_cursor cursor
+    cdef tl_record raw
+    cdef Record record
+    cdef bint fixed = header.is_log_append_time
+    cdef int32_t i
+    cdef list records = []
+    PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
+    try:
+        cursor.pos = <const uint8_t*>view.buf
+        cursor.end = cursor.pos + view.len
+        for i in range(header.info.records_count):
+            if tl_next_record(&cursor, &raw) != WIRE_OK:
+                raise ValueError(f"record {i} of the batch is malformed")
+            record = Record.__new__(Record)
+            record.offset = tl_wrapping_add(header.info.base_offset, raw.offset_delta)
+            record.timestamp = header.info.max_timestamp if fixed else tl_wrapping_add(
+                header.info.base_timestamp, raw.timestamp_delta
+            )
+            record.key = nullable_bytes(raw.key, raw.key_size)
+            record.value = nullable_bytes(raw.value, raw.value_size)
+            record.headers = headers_of(&raw, cursor.pos) if raw.headers_count else ()
+            records.append(record)
+        if cursor.pos != cursor.end:
+            raise ValueError(f"{cursor.end - cursor.pos} bytes follow the batch's last record")
+    finally:
+        PyBuffer_Release(&view)
+    return records
+
+
+cdef inline Py_ssize_t varint_size(int32_t value) noexcept:
+    cdef uint32_t raw = (<uint32_t>value << 1) ^ <uint32_t>(value >> 31)
+    cdef Py_ssize_t size = 1
+    while raw >= 0x80:
+        raw >>= 7
+        size += 1
+    return size
+
+
+cdef inline Py_ssize_t varlong_size(int64_t value) noexcept:
+    cdef uint64_t raw = (<uint64_t>value << 1) ^ <uint64_t>(value >> 63)
+    cdef Py_ssize_t size = 1
+    while raw >= 0x80:
+        raw >>= 7
+        size += 1
+    return size
+
+
+cdef Py_ssize_t data_size(bytes data) except -1:
+    cdef Py_ssize_t size = 0 if data is None else PyBytes_GET_SIZE(data)
+    if size > INT32_MAX:
+        raise ValueError("a key, value or header is longer than 2 GiB")
+    return size + varint_size(-1 if data is None else <int32_t>size)
+
+
+cdef uint8_t* put_data(uint8_t* at, bytes data) noexcept:
+    if data is None:
+        return wire_put_varint(at, -1)
+    at = wire_put_varint(at, <int32_t>PyBytes_GET_SIZE(data))
+    memcpy(at, PyBytes_AS_STRING(data), <size_t>PyBytes_GET_SIZE(data))
+    return at + PyBytes_GET_SIZE(data)
+
+
+def encode_records(list records not None, int64_t base_timestamp, Py_ssize_t room=0):
+    """Records in their wire form, offset deltas 0, 1, ..., behind `room` zero bytes (for a header).
+
+    records: tuples (timestamp, key or None, value or None, headers), headers a sequence of (key,
+    value or None); all data are bytes. Returns a bytearray.
+    """
+    cdef Py_ssize_t total = room
+    cdef Py_ssize_t body
+    cdef list bodies = []
+    cdef int64_t delta
+    cdef int32_t i = 0
+    cdef uint8_t* at
+    cdef bytearray out
+    for timestamp, key, value, headers in records:
+        delta = <int64_t>timestamp - base_timestamp
+        body = 1 + varlong_size(delta) + varint_size(i) + data_size(key) + data_size(value)
+        body += varint_size(<int32_t>len(headers))
+        for header_key, header_value in headers:
+            if header_key is None:
+                raise ValueError("the key of a header may not be None")
+            body += data_size(header_key) + data_size(header_value)
+        if body > INT32_MAX:
+            raise ValueError("a record is longer than 2 GiB")
+        bodies.append(body)
+        total += body + varint_size(<int32_t>body)
+        i += 1
+    out = PyByteArray_FromStringAndSize(NULL, total)
+    at = <uint8_t*>PyByteArray_AS_STRING(out)
+    memset(at, 0, <size_t>room)
+    at += room
+    i = 0
+    for timestamp, key, value, headers in records:
+        at = wire_put_varint(at, <int32_t><Py_ssize_t>bodies[i])
+        at[0] = 0
+        at = wire_put_varlong(at + 1, <int64_t>timestamp - base_timestamp)
+        at = wire_put_varint(at, i)
+        at = put_data(at, key)
+        at = put_data(at, value)
+        at = wire_put_varint(at, <int32_t>len(headers))
+        for header_key, header_value in headers:
+            at = put_data(at, header_key)
+            at = put_data(at, header_value)
+        i += 1
+    if at - <uint8_t*>PyByteArray_AS_STRING(out) != total:
+        raise InvariantError("the records changed while they were encoded")
+    return out
+
+
+def put_header(
+    bytearray batch not None,
+    int64_t base_offset,
+    int32_t partition_leader_epoch,
+    int16_t attributes,
+    int32_t last_offset_delta,
+    int64_t base_timestamp,
+    int64_t max_timestamp,
+    int64_t producer_id,
+    int16_t producer_epoch,
+    int32_t base_sequence,
+    int32_t records_count,
+):
+    """Writes the header, CRC included, over the first 61 bytes of a batch that is otherwise
+    complete."""
+    cdef Py_ssize_t size = len(batch)
+    cdef uint8_t* at
+    if size < BATCH_OVERHEAD or size - LOG_OVERHEAD > INT32_MAX:
+        raise ValueError(f"{size} bytes cannot be a batch")
+    at = <uint8_t*>PyByteArray_AS_STRING(batch)
+    stamp(at, base_offset, partition_leader_epoch)
+    wire_put_int32(at + 8, <int32_t>(size - LOG_OVERHEAD))
+    at[16] = MAGIC_V2
+    wire_put_int32(at + 23, last_offset_delta)
+    wire_put_int64(at + 27, base_timestamp)
+    wire_put_int64(at + 43, producer_id)
+    wire_put_int16(at + 51, producer_epoch)
+    wire_put_int32(at + 53, base_sequence)
+    wire_put_int32(at + 57, records_count)
+    stamp_timestamp_type(at, <size_t>size, attributes, max_timestamp)

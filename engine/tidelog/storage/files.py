@@ -1,0 +1,183 @@
+"""The one place where the storage engine touches directories and descriptors.
+
+Used by helper threads and by the opening of logs, never on the event loop (all of it may wait for
+the disk). Every function of the engine that opens, sizes, syncs, renames or removes a file gets a
+`Files`; a test hands in another one, to record operations, to fail them, or to end the world after
+the n-th. The bytes of batches and index entries are written natively, through descriptors and
+mappings that were opened here.
+
+Errors are OSError, as the system gives them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import ctypes.util
+import errno
+import fcntl
+import os
+import shutil
+import stat
+from dataclasses import dataclass
+
+_FALLOC_FL_KEEP_SIZE = 1
+#: Largest small file (checkpoint, metadata, snapshot) that is read whole.
+SMALL_FILE_LIMIT_BYTES = 64 * 1024 * 1024
+
+
+class FileTooLargeError(OSError):
+    """A file that should be small is not; it is not read into memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name in a directory."""
+
+    name: str
+    is_file: bool
+    is_directory: bool
+
+
+class Files:
+    """Operations on real files."""
+
+    # ---- names
+
+    def list_directory(self, path: str) -> list[Entry]:
+        """What is in the directory, by name; symbolic links are followed."""
+        with os.scandir(path) as entries:
+            found = [Entry(e.name, e.is_file(), e.is_dir()) for e in entries]
+        return sorted(found, key=lambda entry: entry.name)
+
+    def exists(self, path: str) -> bool:
+        return os.path.exists(path)
+
+    def make_directory(self, path: str) -> None:
+        """Makes the directory with its parents; it may exist already."""
+        os.makedirs(path, exist_ok=True)
+
+    def rename(self, old: str, new: str) -> None:
+        """Atomic; `new` is replaced if it is there. Durable after sync_directory()."""
+        os.rename(old, new)
+
+    def unlink(self, path: str) -> bool:
+        """Removes a file. Returns whether it was there."""
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def remove_tree(self, path: str) -> None:
+        """Removes a directory with all that is in it; it may be gone already."""
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(path)
+
+    def sync_directory(self, path: str) -> None:
+        """Makes creations, renames and removals in the directory durable."""
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    # ---- descriptors
+
+    def open(self, path: str) -> int:
+        """A descriptor for reading and writing. Raises FileNotFoundError."""
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+
+    def create(self, path: str) -> int:
+        """A descriptor of a new, empty file; what was there is emptied."""
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def size(self, fd: int) -> int:
+        return os.fstat(fd).st_size
+
+    def modified_ms(self, fd: int) -> int:
+        return os.fstat(fd).st_mtime_ns // 1_000_000
+
+    def read_at(self, fd: int, position: int, size: int) -> bytes:
+        """Up to `size` bytes."""
+        return os.pread(fd, size, position)
+
+    def truncate(self, fd: int, size: int) -> None:
+        """Cuts or grows the file; cutting also gives back blocks reserved behind its end."""
+        os.ftruncate(fd, size)
+
+    def sync(self, fd: int) -> None:
+        """Content and metadata are on the disk when it returns."""
+        os.fsync(fd)
+
+    def sync_data(self, fd: int) -> None:
+        """Content, and the size if it changed, are on the disk when it returns."""
+        os.fdatasync(fd)
+
+    def reserve(self, fd: int, position: int, size: int) -> bool:
+        """Has the file system keep blocks ready without changing the file's size.
+
+        Returns False when the file system cannot. Raises OSError (ENOSPC and the like).
+        """
+        if _libc.fallocate(fd, _FALLOC_FL_KEEP_SIZE, position, size) == 0:
+            return True
+        code = ctypes.get_errno()
+        if code in (errno.EOPNOTSUPP, errno.ENOSYS):
+            return False
+        raise OSError(code, os.strerror(code))
+
+    # ---- whole small files
+
+    def read(self, path: str, limit_bytes: int = SMALL_FILE_LIMIT_BYTES) -> bytes:
+        """The whole file. Raises FileNotFoundError, FileTooLargeError."""
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as file:
+            info = os.fstat(fd)
+            if not stat.S_ISREG(info.st_mode):
+                raise OSError(errno.EINVAL, "not a regular file", path)
+            if info.st_size > limit_bytes:
+                raise FileTooLargeError(errno.EFBIG, os.strerror(errno.EFBIG), path)
+            return file.read(limit_bytes)
+
+    def write(self, path: str, data: bytes) -> None:
+        """Replaces the whole file, atomically and durably: a crash leaves the old or the new one."""
+        temporary = f"{path}.tmp"
+        fd = self.create(temporary)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            self.sync(fd)
+        finally:
+            self.close(fd)
+        self.rename(temporary, path)
+        self.sync_directory(os.path.dirname(path))
+
+    # ---- locks
+
+    def lock(self, path: str) -> int | None:
+        """Takes an exclusive lock that ends with the descriptor (or its process).
+
+        Returns the descriptor, None when another process holds the lock.
+        """
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+
+_libc = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
+_libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+_libc.fallocate.restype = ctypes.c_int
+
+#: The files of this machine.
+SYSTEM_FILES = Files()

@@ -6,7 +6,6 @@ one stands with its reason in tests/house_exceptions.toml.
 from __future__ import annotations
 
 import ast
-import importlib.util
 import re
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.house import rules, suites
+from tests.house.build_tools import native_build
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "engine" / "tidelog"
@@ -55,17 +55,6 @@ def exceptions(kind: str) -> dict[str, tuple[int, str]]:
     return {
         key: (entry["lines"], entry["reason"]) for key, entry in EXCEPTIONS.get(kind, {}).items()
     }
-
-
-def build_tools() -> Any:
-    """ext/tools/native_build.py, by its path: ext/ on sys.path would hide the package."""
-    path = ROOT / "ext" / "tools" / "native_build.py"
-    spec = importlib.util.spec_from_file_location("native_build", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["native_build"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 # --- size -----------------------------------------------------------------------------------------
@@ -287,10 +276,9 @@ def native_layers() -> dict[str, Any]:
 
 
 def test_native_modules_cimport_downwards() -> None:
-    tools = build_tools()
     cimports: dict[str, set[str]] = {}
     for path in files(("ext",), ".pyx", ".pxd"):
-        cimports.setdefault(path.stem, set()).update(tools.native_cimports(path.read_text()))
+        cimports.setdefault(path.stem, set()).update(native_build.native_cimports(path.read_text()))
     assert cimports
     problems = rules.native_layer_problems(native_layers()["layers"], cimports)
     assert not problems, listed(problems)
@@ -341,7 +329,7 @@ def test_cimports_are_read() -> None:
         "# from tidelog._native.no cimport x\n"
     )
     wanted = {"wire", "index", "log", "batch", "segment", "codec"}
-    assert build_tools().native_cimports(source) == wanted
+    assert native_build.native_cimports(source) == wanted
 
 
 def test_native_modules_have_contract_and_stub() -> None:

@@ -7,7 +7,7 @@ and asks no clock. Records as Python objects are the business of `records`.
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport INT64_MAX, int8_t, int16_t, int32_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport INT64_MAX, int8_t, int16_t, int32_t, int64_t, uint8_t
 
 from tidelog._native.crc32c cimport crc32c
 from tidelog._native.wire cimport (

@@ -21,7 +21,7 @@ cdef uint32_t crc32c(uint32_t seed, const void* data, size_t n) noexcept nogil:
 
 
 def crc32c_of(data, uint32_t seed=0):
-    """CRC-32C of a contiguous bytes-like object, continued from `seed` (the CRC of what is before)."""
+    """CRC-32C of a contiguous bytes-like object; `seed`: the CRC of what stands before it."""
     cdef Py_buffer view
     cdef uint32_t result
     if type(data) is bytes:  # the buffer protocol costs more than a short checksum

@@ -99,11 +99,11 @@ cdef tuple headers_of(const tl_record* record, const uint8_t* end):
     cdef wire_cursor cursor
     cdef const uint8_t* key
     cdef const uint8_t* value
-    cdef int32_t key_size, value_size, i
+    cdef int32_t key_size, value_size, _i
     cdef list headers = []
     cursor.pos = record.headers
     cursor.end = end
-    for i in range(record.headers_count):
+    for _i in range(record.headers_count):
         if tl_next_header(&cursor, &key, &key_size, &value, &value_size) != WIRE_OK:
             raise InvariantError("a header that was read once cannot be read again")
         headers.append((nullable_bytes(key, key_size), nullable_bytes(value, value_size)))

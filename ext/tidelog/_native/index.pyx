@@ -294,7 +294,7 @@ cdef class OffsetIndex(MappedIndex):
         self._check_last(file_size)
         if not self.entries:
             return
-        if position_in(self, self.entries - 1) >= log_size or position_in(self, 0) < 0:
+        if position_in(self, self.entries - 1) >= log_size or position_in(self, 0) <= 0:
             raise CorruptIndexError(f"{self.path} points behind the end of the log")
         if self.entries > 1 and (
             offset_in(self, self.entries - 1) <= offset_in(self, 0)

@@ -1,51 +1,70 @@
-# Partition: what this node knows about one replica it holds: leader state, high watermark, and the requests that wait on it.
-# PartitionTable: look-up of partitions by topic name or topic id for the native lanes. Loop thread only.
+# Partition: what this node knows about one partition: leader state, high watermark, and the requests that wait on it.
+# PartitionTable: look-up by topic name or topic id for the native lanes; it also knows the partitions that other nodes lead (gate NOT_LEADER).
+# Loop thread only. No I/O but through LogCore.
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from tidelog._native.log cimport AppendResult, AppendStatus, LogCore
 
-# Gates of the hot lane: one flag check each (bits of Partition.gates).
+# Gates of the hot lane: one flag check each (bits of Partition.gates). 0 = open.
 cdef enum:
-    GATE_NOT_LEADER = 1          # answer NOT_LEADER_OR_FOLLOWER
-    GATE_OFFLINE = 2             # answer KAFKA_STORAGE_ERROR
-    GATE_INTERNAL = 4            # clients' produce is refused unless they are the broker itself
-    GATE_LOADING = 8             # still recovering: answer LEADER_NOT_AVAILABLE-like
-    GATE_REMOTE_FOLLOWERS = 16   # replication: high watermark moves by followers' fetches
+    GATE_NOT_LEADER = 1          # NOT_LEADER_OR_FOLLOWER, with the leader that we know
+    GATE_OFFLINE = 2             # KAFKA_STORAGE_ERROR
+    GATE_LOADING = 4             # the log is still being opened: NOT_LEADER_OR_FOLLOWER, clients retry
+    GATE_DELETED = 8             # UNKNOWN_TOPIC_OR_PARTITION
+    GATE_REMOTE_FOLLOWERS = 16   # replication: the high watermark waits for followers (later issue)
 
 cdef class Waiter:
-    # Something that waits for a partition's high watermark, end offset or flush; the lanes derive from it. on_progress is called at most once per loop turn.
+    # Something that waits for a partition's progress: an append, a higher watermark, a flush, or the loss of leadership.
+    # on_progress runs once per drain of the Progress queue, however many partitions moved; it must not raise.
+    cdef bint queued             # already in the Progress queue
     cdef bint done
-    cdef int on_progress(self, Partition partition) except -1
+    cdef int on_progress(self) except -1
+    cdef int cancel(self) except -1      # whoever asked is gone: forget it, answer nothing
+
+cdef class Progress:
+    # Waiters whose partitions moved since the last drain. One per worker.
+    cdef list pending
+    cdef object call_soon        # loop.call_soon, or None: the owner drains by itself (tests, simulators)
+    cdef bint scheduled
+    cdef int add(self, Waiter waiter) except -1
+    cpdef int drain(self) except -1
 
 cdef class Partition:
     cdef readonly bytes topic                     # name as on the wire
-    cdef readonly bytes topic_id
+    cdef readonly bytes topic_id                  # 16 bytes
     cdef readonly int32_t index
-    cdef readonly LogCore log                     # None while loading or offline
+    cdef readonly LogCore log                     # None unless this node holds an open replica
     cdef readonly int gates
     cdef readonly int32_t leader_id
     cdef readonly int32_t leader_epoch
     cdef readonly int32_t partition_epoch
     cdef readonly int64_t high_watermark
+    cdef readonly int64_t local_end               # end of what this node may acknowledge: log_end_offset, or less while a due flush is outstanding
     cdef readonly int32_t min_insync_replicas
-    cdef readonly object isr
-    cdef list produce_waiters                     # acks=-1 and flush
-    cdef list fetch_waiters
-    cdef readonly object flusher                  # group commit: .request(partition); None while nothing has to be flushed before an answer
+    cdef readonly tuple replicas
+    cdef readonly tuple isr
+    cdef Progress progress
+    cdef set produce_waiters
+    cdef set fetch_waiters
+    cdef int16_t gate_error(self) noexcept        # 0, or the Kafka error of the closed gate
     cdef int64_t last_stable_offset(self) noexcept
     cdef AppendStatus append_produce(self, uint8_t* data, int64_t n, int16_t api_version, int64_t now_ms, AppendResult* result) except *
-    # After an append or a flush: moves the high watermark if it may, wakes waiters.
-    cdef int maybe_increment_high_watermark(self) except -1
-    cdef int64_t required_for_answer(self, int16_t acks, int64_t last_offset) noexcept
+    # True when an answer for a batch that ends with last_offset may leave.
+    cdef bint may_answer(self, int16_t acks, int64_t last_offset) noexcept
+    # After an append or a flush: requests a due flush, moves local_end and the high watermark, wakes waiters.
+    cpdef int update_progress(self) except -1
+    cdef int wake(self) except -1
 
 cdef class TopicEntry:
     cdef readonly bytes name
     cdef readonly bytes topic_id
-    cdef readonly list partitions                 # Partition or None (held elsewhere / unknown), by index
-    cdef readonly int32_t partition_count
+    cdef readonly list partitions                 # Partition, by index
+    cdef readonly bint internal                   # only the broker itself (and admin clients) may produce to it
+    cdef Partition partition(self, int32_t index)
 
 cdef class PartitionTable:
+    cdef readonly Progress progress
     cdef dict by_name                             # bytes -> TopicEntry
     cdef dict by_id                               # 16 bytes -> TopicEntry
-    cdef TopicEntry last                          # the entry found last: most requests name one topic
+    cdef TopicEntry last                          # found last: most requests name one topic
     cdef TopicEntry find_name(self, const uint8_t* name, Py_ssize_t n)
     cdef TopicEntry find_id(self, const uint8_t* topic_id)

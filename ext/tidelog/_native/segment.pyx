@@ -281,6 +281,10 @@ cdef class Segment:
         self.time_index.maybe_append(self.max_timestamp, self.offset_of_max_timestamp, True)
         self.sealed = True
 
+    def unseal(self):
+        """Takes appends again; the caller has given the indexes room."""
+        self.sealed = False
+
     def set_index_interval_bytes(self, int64_t index_interval_bytes):
         self.index_interval_bytes = index_interval_bytes
 

@@ -1,0 +1,670 @@
+"""The plain-socket transport (design D7): raw non-blocking sockets under add_reader/add_writer.
+
+Receiving. All connections of a worker share one scratch buffer; complete frames are handled where they lie (Produce writes to its file from
+there). An incomplete frame moves to the connection's own stash and the next `recvmsg` completes it there, with what follows going to the
+scratch buffer again: nothing of a large frame is copied twice, and an idle connection holds no buffer.
+
+Sending. The response queue says what is next: bytes go by `send`, file regions by `sendfile` in bounded slices, so that one reader of large
+ranges does not hold the loop. Before a slice is sent its pages are probed (preadv2 with RWF_NOWAIT); a cold one is first read by a helper.
+
+Backpressure: a connection with too many answers outstanding or too much memory queued is not read from until that has drained; nothing is dropped.
+
+Loop thread only. The transport knows nothing of Kafka but the frame's size prefix and the API key.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy, memmove, memset
+from posix.types cimport off_t
+
+from tidelog._native.fetch_lane cimport FetchLane
+from tidelog._native.partition cimport Progress, Waiter
+from tidelog._native.produce_lane cimport ProduceLane
+from tidelog._native.request cimport RequestHeader, parse_header
+from tidelog._native.response cimport (
+    OUTPUT_BYTES,
+    OUTPUT_NOTHING,
+    Output,
+    Peer,
+    ResponseQueue,
+    Slot,
+)
+from tidelog._native.wire cimport wire_load16, wire_load32
+
+from tidelog.errors import InvariantError, PeerError
+
+cdef extern from "sys/uio.h" nogil:
+    cdef struct iovec:
+        void* iov_base
+        size_t iov_len
+    ssize_t preadv2(int fd, const iovec* iov, int iovcnt, off_t offset, int flags)
+    enum:
+        RWF_NOWAIT
+
+cdef extern from "sys/socket.h" nogil:
+    cdef struct msghdr:
+        iovec* msg_iov
+        size_t msg_iovlen
+    ssize_t recv(int fd, void* buffer, size_t n, int flags)
+    ssize_t recvmsg(int fd, msghdr* message, int flags)
+    ssize_t send(int fd, const void* buffer, size_t n, int flags)
+    enum:
+        MSG_NOSIGNAL
+        MSG_MORE
+        MSG_DONTWAIT
+
+cdef extern from "sys/sendfile.h" nogil:
+    ssize_t sendfile(int out_fd, int in_fd, off_t* offset, size_t count)
+
+cdef extern from "time.h" nogil:
+    cdef struct timespec:
+        long tv_sec
+        long tv_nsec
+    int clock_gettime(int clock, timespec* t)
+    enum:
+        CLOCK_MONOTONIC_COARSE
+
+cdef enum:
+    API_PRODUCE = 0
+    API_FETCH = 1
+    PRODUCE_MIN = 3
+    PRODUCE_MAX = 13
+    PRODUCE_FLEXIBLE = 9
+    FETCH_MIN = 4
+    FETCH_MAX = 18
+    FETCH_FLEXIBLE = 12
+
+cdef enum:
+    SIZE_PREFIX = 4
+    # A frame's memory is taken in steps, as its bytes arrive: a declared size alone costs nothing.
+    STASH_STEP = 1 << 20
+    # A stash that is empty is given back unless it is small or the peer keeps sending large frames.
+    STASH_KEEP = 16 * 1024
+    # While large frames come, little is read past the end of one: what is read too far is copied.
+    READ_PAST_BIG_FRAME = 4096
+    # One turn of the loop sends at most this much of one connection, in slices of which each is probed first.
+    SEND_TURN = 2 << 20
+    SEND_SLICE = 1 << 20
+    PROBE_STEP = 128 * 1024
+    # Receives per turn, while each fills its buffer.
+    RECEIVES_PER_TURN = 4
+    # The kernel calls below this size are too short to give the GIL away for.
+    NOGIL_FROM = 64 * 1024
+
+
+cdef int64_t monotonic_ms() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now)
+    return <int64_t>now.tv_sec * 1000 + now.tv_nsec // 1000000
+
+
+cdef class Reactor:
+    """What the connections of one worker share: the lanes, the scratch buffer, limits and counters."""
+
+    def __init__(
+        self,
+        loop,
+        ProduceLane produce not None,
+        FetchLane fetch not None,
+        *,
+        dispatch,
+        read_ahead,
+        on_close,
+        int32_t request_size_max,
+        int waiting_max,
+        int64_t queued_bytes_max,
+        int64_t total_bytes_max,
+        size_t scratch_size=256 * 1024,
+    ):
+        self.loop = loop
+        self.add_reader = loop.add_reader
+        self.remove_reader = loop.remove_reader
+        self.add_writer = loop.add_writer
+        self.remove_writer = loop.remove_writer
+        self.call_soon = loop.call_soon
+        self.create_task = loop.create_task
+        self.produce = produce
+        self.fetch = fetch
+        self.progress = produce.table.progress
+        self.dispatch = dispatch
+        self.read_ahead = read_ahead
+        self.on_close = on_close
+        self.request_size_max = request_size_max
+        self.waiting_max = waiting_max
+        self.queued_bytes_max = queued_bytes_max
+        self.total_bytes_max = total_bytes_max
+        self.scratch_size = scratch_size
+        self.scratch = <uint8_t*>malloc(scratch_size)
+        if self.scratch == NULL:
+            raise MemoryError
+        self.dirty = []
+        self.starved = set()
+
+    def __dealloc__(self):
+        free(self.scratch)
+
+    cdef int schedule_flush(self, Connection connection) except -1:
+        if not connection.dirty:
+            connection.dirty = True
+            self.dirty.append(connection)
+            if not self.in_pass and not self.flush_scheduled:
+                self.flush_scheduled = True
+                self.call_soon(self.flush_dirty)
+        return 0
+
+    cpdef int flush_dirty(self) except -1:
+        cdef Connection connection
+        cdef list batch
+        self.flush_scheduled = False
+        while self.dirty:
+            batch = self.dirty
+            self.dirty = []
+            for connection in batch:
+                connection.dirty = False
+                if not connection.closed:
+                    connection.flush()
+                    connection.relieve()
+        return 0
+
+    cdef int account(self, Connection connection) except -1:
+        """Keep `total_bytes` true; let paused connections go on once there is room again."""
+        cdef int64_t now = 0
+        cdef Connection other
+        if not connection.closed:
+            now = <int64_t>connection.stash_capacity + connection.queue.memory
+        self.total_bytes += now - connection.accounted
+        connection.accounted = now
+        if self.starved and self.total_bytes < self.total_bytes_max - self.total_bytes_max // 4:
+            waiting = self.starved
+            self.starved = set()
+            for other in waiting:
+                if not other.closed:
+                    self.call_soon(other.go_on)
+        return 0
+
+
+cdef class Connection(Peer):
+    """One client. `socket` must be non-blocking; `info` is what handlers see of the peer."""
+
+    def __init__(self, Reactor reactor not None, socket, info):
+        self.reactor = reactor
+        self.socket = socket
+        self.fd = socket.fileno()
+        self.info = info
+        self.queue = ResponseQueue.__new__(ResponseQueue)
+        self.waiters = set()
+        self.last_active_ms = monotonic_ms()
+        self.watch_reads()
+
+    def __dealloc__(self):
+        free(self.stash)
+
+    # -- receiving ----------------------------------------------------------------------------
+
+    def on_readable(self):
+        """Loop callback."""
+        cdef Reactor reactor = self.reactor
+        if self.closed:
+            return
+        if not self.may_take():
+            # Backpressure: stop listening; relieve() starts it again.
+            self.reading = False
+            reactor.remove_reader(self.fd)
+            return
+        reactor.in_pass += 1
+        try:
+            self.receive()
+        finally:
+            reactor.in_pass -= 1
+        self.end_pass()
+
+    cdef int end_pass(self) except -1:
+        """Answer what this pass made ready, here and on other connections."""
+        cdef Reactor reactor = self.reactor
+        if reactor.progress.pending:
+            reactor.in_pass += 1
+            try:
+                reactor.progress.drain()
+            finally:
+                reactor.in_pass -= 1
+        if not self.closed:
+            self.flush()
+            self.relieve()
+        if reactor.dirty:
+            reactor.flush_dirty()
+        return 0
+
+    cdef int receive(self) except -1:
+        cdef ssize_t n
+        cdef size_t consumed, limit
+        cdef int turn
+        self.last_active_ms = monotonic_ms()
+        for turn in range(RECEIVES_PER_TURN):
+            if self.stash_size:
+                if self.receive_into_stash() == 0:
+                    return 0
+            else:
+                limit = <size_t>READ_PAST_BIG_FRAME if self.big_frames else self.reactor.scratch_size
+                n = recv(self.fd, self.reactor.scratch, limit, MSG_DONTWAIT)
+                if n <= 0:
+                    return self.received_nothing(n)
+                self.reactor.bytes_in += n
+                self.process(self.reactor.scratch, n, &consumed)
+                if self.closed:
+                    return 0
+                if consumed < <size_t>n:
+                    self.keep(self.reactor.scratch + consumed, n - consumed)
+                if <size_t>n < limit:
+                    return 0
+            if self.closed or not self.may_take():
+                return 0
+        return 0
+
+    cdef int receive_into_stash(self) except -1:
+        """Complete the frame in the stash; what follows it goes to the scratch buffer. Returns 0 when the socket is empty."""
+        cdef iovec parts[2]
+        cdef msghdr message
+        cdef size_t need = SIZE_PREFIX, wanted, total, extra, consumed, in_stash
+        cdef ssize_t n
+        if self.stash_size >= SIZE_PREFIX:
+            need = SIZE_PREFIX + <size_t>wire_load32(self.stash)
+        # Room grows with what has arrived, up to the frame's size.
+        self.reserve_stash(min(need, max(2 * self.stash_size, <size_t>STASH_STEP)))
+        wanted = min(need, self.stash_capacity) - self.stash_size
+        parts[0].iov_base = self.stash + self.stash_size
+        parts[0].iov_len = wanted
+        total = wanted
+        memset(&message, 0, sizeof(message))
+        message.msg_iov = parts
+        message.msg_iovlen = 1
+        extra = 0
+        if self.stash_size + wanted == need:
+            extra = READ_PAST_BIG_FRAME if need > self.reactor.scratch_size else self.reactor.scratch_size
+            parts[1].iov_base = self.reactor.scratch
+            parts[1].iov_len = extra
+            message.msg_iovlen = 2
+        if total >= NOGIL_FROM:
+            with nogil:
+                n = recvmsg(self.fd, &message, MSG_DONTWAIT)
+        else:
+            n = recvmsg(self.fd, &message, MSG_DONTWAIT)
+        if n <= 0:
+            self.received_nothing(n)
+            return 0
+        self.reactor.bytes_in += n
+        in_stash = min(<size_t>n, wanted)
+        self.stash_size += in_stash
+        if self.stash_size < need:
+            return 1 if in_stash == wanted else 0
+        if need == SIZE_PREFIX:
+            # Only now the size is known: take what was read past it.
+            self.keep(self.reactor.scratch, <size_t>n - in_stash)
+            self.process_stash()
+            return 1 if <size_t>n == total + extra and not self.closed else 0
+        self.process_stash()
+        if self.closed:
+            return 0
+        if <size_t>n > in_stash:
+            if self.stash_size:
+                # The frame could not be taken (blocked): keep the order.
+                self.keep(self.reactor.scratch, <size_t>n - in_stash)
+                return 0
+            self.process(self.reactor.scratch, <size_t>n - in_stash, &consumed)
+            if self.closed:
+                return 0
+            if consumed < <size_t>n - in_stash:
+                self.keep(self.reactor.scratch + consumed, <size_t>n - in_stash - consumed)
+        return 1 if <size_t>n == total + extra else 0
+
+    cdef int received_nothing(self, ssize_t n) except -1:
+        cdef int code = errno
+        if n == 0:
+            return self.close_now(None)
+        if code == EAGAIN or code == EINTR:
+            return 0
+        return self.close_now(None)
+
+    cdef int process(self, uint8_t* data, size_t n, size_t* consumed) except -1:
+        """Handle the complete frames in data[:n] while there may be more; *consumed tells how far it came."""
+        cdef size_t at = 0
+        cdef int32_t size
+        while n - at >= SIZE_PREFIX and not self.closed and self.may_take():
+            size = <int32_t>wire_load32(data + at)
+            if size < 0 or size > self.reactor.request_size_max:
+                self.abort(f"a frame of {size} bytes (socket.request.max.bytes={self.reactor.request_size_max})")
+                break
+            if n - at - SIZE_PREFIX < <size_t>size:
+                break
+            at += SIZE_PREFIX
+            self.handle_frame(data + at, size)
+            at += size
+        consumed[0] = at
+        return 0
+
+    cdef int process_stash(self) except -1:
+        cdef size_t consumed = 0
+        if self.processing:
+            return 0
+        self.processing = True
+        try:
+            self.process(self.stash, self.stash_size, &consumed)
+        finally:
+            self.processing = False
+        if self.closed:
+            return 0
+        self.stash_size -= consumed
+        if self.stash_size == 0:
+            if self.stash_capacity > STASH_KEEP and not self.big_frames:
+                free(self.stash)
+                self.stash = NULL
+                self.stash_capacity = 0
+                self.reactor.account(self)
+        elif consumed:
+            memmove(self.stash, self.stash + consumed, self.stash_size)
+        return 0
+
+    cdef int keep(self, const uint8_t* data, size_t n) except -1:
+        """Put bytes behind those that wait in the stash."""
+        cdef int32_t size
+        if n == 0:
+            return 0
+        self.reserve_stash(self.stash_size + n)
+        memcpy(self.stash + self.stash_size, data, n)
+        self.stash_size += n
+        if self.stash_size >= SIZE_PREFIX:
+            size = <int32_t>wire_load32(self.stash)
+            if size < 0 or size > self.reactor.request_size_max:
+                return self.abort(f"a frame of {size} bytes (socket.request.max.bytes={self.reactor.request_size_max})")
+            self.big_frames = <size_t>size + SIZE_PREFIX > self.reactor.scratch_size
+        return 0
+
+    cdef int reserve_stash(self, size_t capacity) except -1:
+        cdef uint8_t* grown
+        if capacity <= self.stash_capacity:
+            return 0
+        grown = <uint8_t*>realloc(self.stash, capacity)
+        if grown == NULL:
+            raise MemoryError
+        self.stash = grown
+        self.stash_capacity = capacity
+        return self.reactor.account(self)
+
+    cdef int handle_frame(self, uint8_t* frame, size_t n) except -1:
+        cdef RequestHeader header
+        cdef int16_t api_key, api_version
+        self.requests += 1
+        self.reactor.requests += 1
+        if n < 4:
+            return self.abort("a frame without a request header")
+        api_key = <int16_t>wire_load16(frame)
+        api_version = <int16_t>wire_load16(frame + 2)
+        if api_key == API_PRODUCE and PRODUCE_MIN <= api_version <= PRODUCE_MAX:
+            if parse_header(frame, n, PRODUCE_FLEXIBLE, &header) != 0:
+                return self.abort("malformed request header")
+            return self.reactor.produce.handle(self, &header, frame, n)
+        if api_key == API_FETCH and FETCH_MIN <= api_version <= FETCH_MAX:
+            if parse_header(frame, n, FETCH_FLEXIBLE, &header) != 0:
+                return self.abort("malformed request header")
+            return self.reactor.fetch.handle(self, &header, frame, n)
+        return self.handle_slowly(frame, n)
+
+    # -- the slow lane ------------------------------------------------------------------------
+
+    cdef int handle_slowly(self, uint8_t* frame, size_t n) except -1:
+        """Everything but Produce and Fetch: one at a time, in order, as Kafka does."""
+        cdef Slot slot
+        try:
+            answer = self.reactor.dispatch(PyBytes_FromStringAndSize(<const char*>frame, n), self.info)
+        except PeerError as error:
+            return self.abort(str(error))
+        if answer is None:
+            return self.abort("request refused")
+        if isinstance(answer, bytes):
+            return self.queue.push(<const uint8_t*>PyBytes_AS_STRING(answer), PyBytes_GET_SIZE(answer))
+        slot = self.queue.open_slot()
+        self.block()
+        self.reactor.create_task(self._answer_later(answer, slot))
+        return 0
+
+    async def _answer_later(self, awaitable, Slot slot):
+        try:
+            answer = await awaitable
+        except PeerError as error:
+            self.abort(str(error))
+            return
+        except BaseException:
+            self.abort("request failed")
+            raise
+        self._deliver(answer, slot)
+
+    def _deliver(self, answer, Slot slot):
+        if self.closed:
+            return
+        if answer is None:
+            self.abort("request refused")
+            return
+        self.queue.fill(slot, <const uint8_t*>PyBytes_AS_STRING(answer), PyBytes_GET_SIZE(answer))
+        self.wake_writer()
+        self.unblock()
+
+    # -- Peer ---------------------------------------------------------------------------------
+
+    cdef int wake_writer(self) except -1:
+        if self.closed:
+            return 0
+        return self.reactor.schedule_flush(self)
+
+    cdef int block(self) except -1:
+        self.blocked = True
+        return 0
+
+    cdef int unblock(self) except -1:
+        if self.blocked:
+            self.blocked = False
+            # Not at once: the caller may be deep in another connection's pass.
+            self.reactor.call_soon(self.go_on)
+        return 0
+
+    cdef int abort(self, str reason) except -1:
+        return self.close_now(reason)
+
+    def mute(self, bint muted):
+        """Quota: take no further request while muted."""
+        self.muted = muted
+        if not muted:
+            self.go_on()
+
+    def go_on(self):
+        """Handle what waits in the stash, then listen again."""
+        if self.closed or not self.may_take():
+            return
+        self.reactor.in_pass += 1
+        try:
+            self.process_stash()
+        finally:
+            self.reactor.in_pass -= 1
+        self.end_pass()
+
+    cdef bint may_take(self) noexcept:
+        """May another frame be taken? Sets `throttled`."""
+        cdef Reactor reactor = self.reactor
+        if self.blocked or self.muted or self.closed:
+            return False
+        self.throttled = self.queue.waiting >= reactor.waiting_max or self.queue.memory >= reactor.queued_bytes_max
+        if self.throttled:
+            return False
+        if reactor.total_bytes >= reactor.total_bytes_max and self.accounted > 0:
+            reactor.starved.add(self)
+            return False
+        return True
+
+    # -- sending ------------------------------------------------------------------------------
+
+    def on_writable(self):
+        """Loop callback."""
+        if not self.closed:
+            self.flush()
+            self.relieve()
+
+    cdef int flush(self) except -1:
+        cdef Output output
+        cdef int64_t n, left = SEND_TURN
+        if self.flushing or self.warming or self.closed:
+            return 0
+        self.flushing = True
+        try:
+            while left > 0:
+                self.queue.next_output(&output)
+                if output.kind == OUTPUT_NOTHING:
+                    self.watch_writes(False)
+                    return 0
+                n = self.send_some(&output)
+                if n < 0:
+                    return 0
+                self.queue.advance(&output, n)
+                left -= n
+                self.reactor.bytes_out += n
+        finally:
+            self.flushing = False
+            if not self.closed:
+                self.reactor.account(self)
+        # The turn is used up: the loop comes back after the other connections had theirs.
+        self.watch_writes(True)
+        return 0
+
+    cdef int64_t send_some(self, Output* output) except -2:
+        """One system call. Returns the bytes sent, or -1 when nothing more goes out now."""
+        cdef ssize_t n
+        cdef off_t position
+        cdef size_t size
+        cdef int code
+        if output.kind == OUTPUT_BYTES:
+            n = send(self.fd, output.data, output.size, MSG_NOSIGNAL | MSG_DONTWAIT | (MSG_MORE if output.more else 0))
+        else:
+            size = min(output.size, <size_t>SEND_SLICE)
+            if not self.is_warm(output, size):
+                self.warming = True
+                self.watch_writes(False)
+                self.reactor.cold_reads += 1
+                self.reactor.read_ahead(output.fd, output.position, size, self._warmed)
+                return -1
+            position = output.position
+            if size >= NOGIL_FROM:
+                with nogil:
+                    n = sendfile(self.fd, output.fd, &position, size)
+            else:
+                n = sendfile(self.fd, output.fd, &position, size)
+            if n == 0:
+                # The file is shorter than the region: only a truncation under our feet does that.
+                raise InvariantError(f"a region at {output.position} of {output.size} bytes is beyond the end of its file")
+        if n > 0:
+            self.last_active_ms = monotonic_ms()
+            return n
+        code = errno
+        if code == EAGAIN or code == EINTR:
+            self.watch_writes(True)
+        else:
+            self.close_now(None)
+        return -1
+
+    cdef bint is_warm(self, const Output* output, size_t n) noexcept:
+        """Are the pages of the slice in the page cache? Probes one byte per read-ahead step; errors count as warm (sendfile will tell)."""
+        cdef uint8_t byte
+        cdef iovec part
+        cdef off_t at = output.position
+        cdef off_t end = output.position + n
+        cdef ssize_t got
+        part.iov_base = &byte
+        part.iov_len = 1
+        while at < end:
+            got = preadv2(output.fd, &part, 1, at, RWF_NOWAIT)
+            if got < 0 and errno == EAGAIN:
+                return False
+            if got < 0:
+                return True
+            at += PROBE_STEP
+        got = preadv2(output.fd, &part, 1, end - 1, RWF_NOWAIT)
+        return not (got < 0 and errno == EAGAIN)
+
+    def _warmed(self):
+        self.warming = False
+        if not self.closed:
+            self.flush()
+            self.relieve()
+
+    # -- the loop's callbacks -----------------------------------------------------------------
+
+    cdef int watch_reads(self) except -1:
+        if not self.reading and not self.closed:
+            self.reading = True
+            self.reactor.add_reader(self.fd, self.on_readable)
+        return 0
+
+    cdef int watch_writes(self, bint wanted) except -1:
+        if wanted != self.writing and not self.closed:
+            self.writing = wanted
+            if wanted:
+                self.reactor.add_writer(self.fd, self.on_writable)
+            else:
+                self.reactor.remove_writer(self.fd)
+        return 0
+
+    cdef int relieve(self) except -1:
+        """After sending: frames that waited for room go on, and the socket is read again."""
+        if self.closed:
+            return 0
+        if self.throttled and self.stash_size and self.may_take():
+            self.throttled = False
+            self.reactor.call_soon(self.go_on)
+        if not self.reading and self.may_take():
+            self.watch_reads()
+        return 0
+
+    # -- closing ------------------------------------------------------------------------------
+
+    def close(self, reason=None):
+        """Close at once; answers that were not sent are lost. `reason`: what the peer did wrong, or None."""
+        self.close_now(reason)
+
+    cdef int close_now(self, str reason) except -1:
+        cdef Waiter waiter
+        if self.closed:
+            return 0
+        if reason is not None:
+            # Requests before the bad one keep their answers, as far as the socket takes them.
+            self.flush()
+            if self.closed:
+                return 0
+        if self.reading:
+            self.reactor.remove_reader(self.fd)
+        if self.writing:
+            self.reactor.remove_writer(self.fd)
+        self.closed = True
+        self.reading = self.writing = False
+        for waiter in list(self.waiters):
+            waiter.cancel()
+        self.reactor.starved.discard(self)
+        self.reactor.account(self)
+        if not self.processing:
+            # (While frames are handled out of the stash it must stay; __dealloc__ frees it.)
+            free(self.stash)
+            self.stash = NULL
+            self.stash_size = self.stash_capacity = 0
+        self.socket.close()
+        self.reactor.on_close(self, reason)
+        return 0
+
+    @property
+    def queued_bytes(self):
+        """Memory that this connection holds: received and not yet handled, answers not yet sent."""
+        return self.accounted
+
+    @property
+    def idle(self):
+        """True when nothing of this connection is being worked on (idle connections are closed after connections.max.idle.ms)."""
+        return not self.blocked and self.queue.waiting == 0 and self.queue.memory == 0
+
+    def __repr__(self):
+        return f"<Connection fd={self.fd} {self.info!r}>"

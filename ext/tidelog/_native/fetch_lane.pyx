@@ -1,0 +1,758 @@
+"""Fetch (API key 1, versions 4-18), native from frame to file regions.
+
+A request is parsed, joined with its session, and read: a read is only look-ups, its result a file region per partition. When there is
+less than `min_bytes` it waits in the partitions' `fetch_waiters` and reads again when one of them moved, until `max_wait_ms`. The answer
+is bytes with regions between them; the transport sends those with sendfile.
+
+Loop thread only.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint32_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcmp, memcpy, memset
+
+from tidelog._native.fetch_session cimport FetchSession, FetchSessionCache, SessionPartition
+from tidelog._native.log cimport LogCore, ReadResult
+from tidelog._native.partition cimport GATE_NOT_LEADER, Partition, PartitionTable, TopicEntry, Waiter
+from tidelog._native.request cimport Gates, RequestHeader, wall_ms
+from tidelog._native.response cimport Peer, Slot
+from tidelog._native.segment cimport Segment
+from tidelog._native.wire cimport (
+    WIRE_OK,
+    wire_array_length,
+    wire_cursor,
+    wire_int8,
+    wire_int32,
+    wire_int64,
+    wire_put_data,
+    wire_put_int8,
+    wire_put_int16,
+    wire_put_int32,
+    wire_put_int64,
+    wire_put_uvarint,
+    wire_reserve,
+    wire_skip,
+    wire_skip_tagged_fields,
+    wire_string,
+    wire_tagged_field,
+    wire_uvarint,
+)
+
+cdef enum:
+    FLEXIBLE_FROM = 12
+    TOPIC_IDS_FROM = 13
+    SESSIONS_FROM = 7
+    REPLICA_STATE_FROM = 15
+    LEADER_HINT_FROM = 16
+
+cdef enum:
+    CONSUMER_REPLICA_ID = -1
+    DEBUGGING_REPLICA_ID = -2
+    FINAL_EPOCH = -1
+    INITIAL_EPOCH = 0
+    READ_COMMITTED = 1
+
+cdef enum:
+    ERROR_NONE = 0
+    ERROR_OFFSET_OUT_OF_RANGE = 1
+    ERROR_UNKNOWN_TOPIC_OR_PARTITION = 3
+    ERROR_NOT_LEADER_OR_FOLLOWER = 6
+    ERROR_TOPIC_AUTHORIZATION_FAILED = 29
+    ERROR_FENCED_LEADER_EPOCH = 74
+    ERROR_UNKNOWN_LEADER_EPOCH = 75
+    ERROR_UNKNOWN_TOPIC_ID = 100
+
+
+cdef class FetchTask(Waiter):
+    """One Fetch request, from its parsed form to its answer."""
+
+    def __dealloc__(self):
+        cdef int32_t i
+        for i in range(self.part_count):
+            if self.parts[i].segment != NULL:
+                Py_DECREF(<object>self.parts[i].segment)
+            if self.parts[i].session_partition != NULL:
+                Py_DECREF(<object>self.parts[i].session_partition)
+        free(self.parts)
+        free(self.frame)
+
+    # -- parsing ------------------------------------------------------------------------------
+
+    cdef int parse(self, const RequestHeader* header, const uint8_t* end) except -1:
+        """Fill the request's fields and parts. Returns 1 when the request is malformed."""
+        cdef wire_cursor c
+        c.pos = header.body
+        c.end = end
+        self.api_version = header.api_version
+        self.correlation_id = header.correlation_id
+        self.replica_id = CONSUMER_REPLICA_ID
+        self.replica_epoch = -1
+        self.request_session_id = 0
+        self.request_session_epoch = FINAL_EPOCH
+        self.forgotten = NULL
+        if self.api_version < REPLICA_STATE_FROM and wire_int32(&c, &self.replica_id) != WIRE_OK:
+            return 1
+        if (
+            wire_int32(&c, &self.max_wait_ms) != WIRE_OK
+            or wire_int32(&c, &self.min_bytes) != WIRE_OK
+            or wire_int32(&c, &self.max_bytes) != WIRE_OK
+            or wire_int8(&c, &self.isolation_level) != WIRE_OK
+        ):
+            return 1
+        if self.api_version >= SESSIONS_FROM:
+            if wire_int32(&c, &self.request_session_id) != WIRE_OK:
+                return 1
+            if wire_int32(&c, &self.request_session_epoch) != WIRE_OK:
+                return 1
+        if self.parse_topics(&c) != 0 or self.parse_tail(&c) != 0:
+            return 1
+        return 0 if c.pos == end else 1
+
+    cdef int parse_topics(self, wire_cursor* c) except -1:
+        cdef bint flexible = self.api_version >= FLEXIBLE_FROM
+        cdef int32_t topics, parts, t, p, key_size
+        cdef const uint8_t* key
+        cdef FetchPart* part
+        if wire_array_length(c, flexible, 6 if not flexible else 3, &topics) != WIRE_OK or topics < 0:
+            return 1
+        for t in range(topics):
+            if self.api_version >= TOPIC_IDS_FROM:
+                key = c.pos
+                key_size = 16
+                if wire_skip(c, 16) != WIRE_OK:
+                    return 1
+            elif wire_string(c, flexible, &key, &key_size) != WIRE_OK or key_size < 0:
+                return 1
+            if wire_array_length(c, flexible, 16, &parts) != WIRE_OK or parts < 0:
+                return 1
+            for p in range(parts):
+                part = self.add_part()
+                part.key = key
+                part.key_size = key_size
+                if self.parse_partition(c, part) != 0:
+                    return 1
+            if flexible and wire_skip_tagged_fields(c) != WIRE_OK:
+                return 1
+        return 0
+
+    cdef int parse_partition(self, wire_cursor* c, FetchPart* part) except -1:
+        part.current_leader_epoch = -1
+        part.last_fetched_epoch = -1
+        part.follower_log_start_offset = -1
+        if wire_int32(c, &part.index) != WIRE_OK:
+            return 1
+        if self.api_version >= 9 and wire_int32(c, &part.current_leader_epoch) != WIRE_OK:
+            return 1
+        if wire_int64(c, &part.fetch_offset) != WIRE_OK:
+            return 1
+        if self.api_version >= 12 and wire_int32(c, &part.last_fetched_epoch) != WIRE_OK:
+            return 1
+        if self.api_version >= 5 and wire_int64(c, &part.follower_log_start_offset) != WIRE_OK:
+            return 1
+        if wire_int32(c, &part.max_bytes) != WIRE_OK:
+            return 1
+        if self.api_version >= FLEXIBLE_FROM and wire_skip_tagged_fields(c) != WIRE_OK:
+            return 1
+        return 0
+
+    cdef int parse_tail(self, wire_cursor* c) except -1:
+        """forgotten_topics_data (kept by its position), rack_id, tagged fields."""
+        cdef bint flexible = self.api_version >= FLEXIBLE_FROM
+        cdef int32_t topics, indexes, t, n
+        cdef const uint8_t* text
+        if self.api_version >= SESSIONS_FROM:
+            self.forgotten = c.pos
+            if wire_array_length(c, flexible, 6 if not flexible else 3, &topics) != WIRE_OK:
+                return 1
+            for t in range(topics):
+                if self.api_version >= TOPIC_IDS_FROM:
+                    if wire_skip(c, 16) != WIRE_OK:
+                        return 1
+                elif wire_string(c, flexible, &text, &n) != WIRE_OK or n < 0:
+                    return 1
+                if wire_array_length(c, flexible, 4, &indexes) != WIRE_OK or indexes < 0:
+                    return 1
+                if wire_skip(c, 4 * <size_t>indexes) != WIRE_OK:
+                    return 1
+                if flexible and wire_skip_tagged_fields(c) != WIRE_OK:
+                    return 1
+        if self.api_version >= 11 and wire_string(c, flexible, &text, &n) != WIRE_OK:
+            return 1
+        return self.parse_request_tags(c) if flexible else 0
+
+    cdef int parse_request_tags(self, wire_cursor* c) except -1:
+        cdef uint32_t count, tag, size, i
+        cdef const uint8_t* data
+        cdef wire_cursor inner
+        if wire_uvarint(c, &count) != WIRE_OK:
+            return 1
+        for i in range(count):
+            if wire_tagged_field(c, &tag, &data, &size) != WIRE_OK:
+                return 1
+            if tag == 1 and self.api_version >= REPLICA_STATE_FROM:
+                inner.pos = data
+                inner.end = data + size
+                if wire_int32(&inner, &self.replica_id) != WIRE_OK or wire_int64(&inner, &self.replica_epoch) != WIRE_OK:
+                    return 1
+        return 0
+
+    cdef FetchPart* add_part(self) except NULL:
+        cdef int32_t capacity
+        cdef FetchPart* grown
+        cdef FetchPart* part
+        if self.part_count == self.part_capacity:
+            capacity = 2 * self.part_capacity if self.part_capacity else 8
+            grown = <FetchPart*>realloc(self.parts, capacity * sizeof(FetchPart))
+            if grown == NULL:
+                raise MemoryError
+            self.parts = grown
+            self.part_capacity = capacity
+        part = &self.parts[self.part_count]
+        memset(part, 0, sizeof(FetchPart))
+        self.part_count += 1
+        return part
+
+    # -- sessions (KIP-227) -------------------------------------------------------------------
+
+    cdef int enter_session(self, const uint8_t* end, int64_t now_ms) except -1:
+        cdef FetchSessionCache cache = self.lane.sessions
+        cdef bint by_id = self.api_version >= TOPIC_IDS_FROM
+        cdef int32_t i
+        self.full = True
+        self.session_id = 0
+        if self.request_session_epoch == FINAL_EPOCH or self.request_session_epoch == INITIAL_EPOCH:
+            if self.request_session_id != 0:
+                cache.forget(self.request_session_id)
+            if self.request_session_epoch == INITIAL_EPOCH and self.part_count:
+                self.session = cache.create(by_id, self.replica_id >= 0, now_ms)
+                if self.session is not None:
+                    self.session_id = self.session.session_id
+                    self.update_session(end)
+                    # Duplicates in the request fold into one partition; answer what the session holds.
+                    self.take_session_parts()
+            return 0
+        self.session = cache.resume(self.request_session_id, self.request_session_epoch, by_id, now_ms, &self.error_code)
+        if self.session is None:
+            self.drop_parts(0)
+            return 0
+        self.update_session(end)
+        self.forget_topics(end)
+        if len(self.session.partitions) == 0:
+            # Nothing left to remember: the client may go on without a session.
+            cache.forget(self.request_session_id)
+            self.session = None
+            self.drop_parts(0)
+            return 0
+        self.session_id = self.request_session_id
+        self.full = False
+        self.take_session_parts()
+        return 0
+
+    cdef int update_session(self, const uint8_t* end) except -1:
+        cdef int32_t i
+        cdef FetchPart* part
+        cdef SessionPartition known
+        for i in range(self.part_count):
+            part = &self.parts[i]
+            known = self.session.put(PyBytes_FromStringAndSize(<const char*>part.key, part.key_size), part.index)
+            known.current_leader_epoch = part.current_leader_epoch
+            known.fetch_offset = part.fetch_offset
+            known.last_fetched_epoch = part.last_fetched_epoch
+            known.log_start_offset = part.follower_log_start_offset
+            known.max_bytes = part.max_bytes
+        return 0
+
+    cdef int forget_topics(self, const uint8_t* end) except -1:
+        cdef wire_cursor c
+        cdef bint flexible = self.api_version >= FLEXIBLE_FROM
+        cdef int32_t topics = 0, indexes = 0, t, i, index = 0, key_size = 0
+        cdef const uint8_t* key = NULL
+        # The same bytes were walked by parse_tail: no read here can fail.
+        c.pos = self.forgotten
+        c.end = end
+        wire_array_length(&c, flexible, 3, &topics)
+        for t in range(topics):
+            if self.api_version >= TOPIC_IDS_FROM:
+                key = c.pos
+                key_size = 16
+                wire_skip(&c, 16)
+            else:
+                wire_string(&c, flexible, &key, &key_size)
+            name = PyBytes_FromStringAndSize(<const char*>key, key_size)
+            wire_array_length(&c, flexible, 4, &indexes)
+            for i in range(indexes):
+                wire_int32(&c, &index)
+                self.session.remove(name, index)
+            if flexible:
+                wire_skip_tagged_fields(&c)
+        return 0
+
+    cdef int drop_parts(self, int32_t keep) except -1:
+        cdef int32_t i
+        for i in range(keep, self.part_count):
+            if self.parts[i].segment != NULL:
+                Py_DECREF(<object>self.parts[i].segment)
+            if self.parts[i].session_partition != NULL:
+                Py_DECREF(<object>self.parts[i].session_partition)
+        self.part_count = keep
+        return 0
+
+    cdef int take_session_parts(self) except -1:
+        """The parts become those of the session, in its order; keys point into the session's own bytes."""
+        cdef SessionPartition known
+        cdef FetchPart* part
+        self.drop_parts(0)
+        for known in self.session.partitions.values():
+            part = self.add_part()
+            part.key = <const uint8_t*>PyBytes_AS_STRING(known.key)
+            part.key_size = <int32_t>PyBytes_GET_SIZE(known.key)
+            part.index = known.index
+            part.current_leader_epoch = known.current_leader_epoch
+            part.fetch_offset = known.fetch_offset
+            part.last_fetched_epoch = known.last_fetched_epoch
+            part.follower_log_start_offset = known.log_start_offset
+            part.max_bytes = known.max_bytes
+            Py_INCREF(known)
+            part.session_partition = <void*>known
+        return 0
+
+    # -- reading ------------------------------------------------------------------------------
+
+    cdef int read(self) except -1:
+        """Look up every part. Only offsets and regions: no data is touched."""
+        cdef int32_t i
+        cdef int64_t budget = min(max(self.max_bytes, 0), self.lane.max_bytes)
+        self.drop_segments()
+        self.total_bytes = 0
+        self.any_failed = False
+        for i in range(self.part_count):
+            self.read_part(&self.parts[i], budget - self.total_bytes)
+            self.total_bytes += self.parts[i].size
+            if self.parts[i].error_code != ERROR_NONE or self.parts[i].diverging_epoch >= 0:
+                self.any_failed = True
+        return 0
+
+    cdef TopicEntry find_topic(self, FetchPart* part):
+        if self.api_version >= TOPIC_IDS_FROM:
+            return self.lane.table.find_id(part.key)
+        return self.lane.table.find_name(part.key, part.key_size)
+
+    cdef int read_part(self, FetchPart* part, int64_t budget) except -1:
+        cdef TopicEntry entry = self.find_topic(part)
+        cdef Partition partition
+        part.high_watermark = part.last_stable_offset = part.log_start_offset = -1
+        part.diverging_epoch = -1
+        part.leader_id = -1
+        part.size = 0
+        if entry is None and self.api_version >= TOPIC_IDS_FROM:
+            part.error_code = ERROR_UNKNOWN_TOPIC_ID
+            return 0
+        if self.lane.gates.authorizer is not None:
+            name = PyBytes_FromStringAndSize(<const char*>part.key, part.key_size) if entry is None else entry.name
+            if not self.lane.gates.authorizer.may_read(self.peer.info, name):
+                part.error_code = ERROR_TOPIC_AUTHORIZATION_FAILED
+                return 0
+        partition = None if entry is None else entry.partition(part.index)
+        if partition is None:
+            part.error_code = ERROR_UNKNOWN_TOPIC_OR_PARTITION
+            return 0
+        part.error_code = partition.gate_error() if partition.gates & 0xF else ERROR_NONE
+        if part.error_code == ERROR_NONE and part.current_leader_epoch >= 0:
+            if part.current_leader_epoch < partition.leader_epoch:
+                part.error_code = ERROR_FENCED_LEADER_EPOCH
+            elif part.current_leader_epoch > partition.leader_epoch:
+                part.error_code = ERROR_UNKNOWN_LEADER_EPOCH
+        if part.error_code == ERROR_NONE and self.replica_id >= 0:
+            # Only replication knows its followers (gate: followers); without it nobody is one.
+            part.error_code = ERROR_NOT_LEADER_OR_FOLLOWER
+            if self.lane.gates.followers is not None:
+                part.error_code = self.lane.gates.followers.fetched(
+                    partition, self.replica_id, self.replica_epoch, part.fetch_offset, part.follower_log_start_offset
+                )
+        if part.error_code != ERROR_NONE:
+            if partition.gates & GATE_NOT_LEADER or part.error_code == ERROR_FENCED_LEADER_EPOCH:
+                part.leader_id = partition.leader_id
+                part.leader_epoch = partition.leader_epoch
+            return 0
+        return self.read_log(part, partition, budget)
+
+    cdef int read_log(self, FetchPart* part, Partition partition, int64_t budget) except -1:
+        cdef LogCore log = partition.log
+        cdef ReadResult result
+        cdef Segment segment
+        cdef int64_t upper = partition.high_watermark
+        cdef bint first = self.total_bytes == 0
+        if self.replica_id >= 0:
+            upper = log.log_end_offset
+        elif self.isolation_level == READ_COMMITTED:
+            upper = partition.last_stable_offset()
+        if part.last_fetched_epoch >= 0:
+            part.error_code = self.check_diverging(part, partition)
+            if part.error_code != ERROR_NONE or part.diverging_epoch >= 0:
+                return 0
+        if part.fetch_offset < log.log_start_offset or part.fetch_offset > log.log_end_offset:
+            part.error_code = ERROR_OFFSET_OUT_OF_RANGE
+            return 0
+        part.high_watermark = partition.high_watermark
+        part.last_stable_offset = partition.last_stable_offset()
+        part.log_start_offset = log.log_start_offset
+        if part.fetch_offset >= upper or (budget <= 0 and not first):
+            return 0
+        segment = log.read(part.fetch_offset, min(budget, <int64_t>max(part.max_bytes, 0)), upper, first, &result)
+        if result.error_code != ERROR_NONE:
+            part.error_code = result.error_code
+            part.high_watermark = part.last_stable_offset = part.log_start_offset = -1
+            return 0
+        if segment is None or result.size <= 0:
+            return 0
+        Py_INCREF(segment)
+        part.segment = <void*>segment
+        part.position = result.position
+        part.size = result.size
+        return 0
+
+    cdef int16_t check_diverging(self, FetchPart* part, Partition partition) except? -1:
+        """KIP-595: the client's last epoch must be part of our history up to its offset."""
+        cdef LogCore log = partition.log
+        if part.last_fetched_epoch == log.leader_epoch and part.fetch_offset <= log.log_end_offset:
+            return ERROR_NONE
+        found = log.owner.end_offset_for_epoch(part.last_fetched_epoch)
+        if found is None:
+            return ERROR_OFFSET_OUT_OF_RANGE
+        epoch, end_offset = found
+        if epoch < 0 or end_offset < 0:
+            return ERROR_OFFSET_OUT_OF_RANGE
+        if epoch < part.last_fetched_epoch or end_offset < part.fetch_offset:
+            part.diverging_epoch = epoch
+            part.diverging_end_offset = end_offset
+        return ERROR_NONE
+
+    # -- waiting ------------------------------------------------------------------------------
+
+    cdef bint satisfied(self) noexcept:
+        return (
+            self.max_wait_ms <= 0
+            or self.part_count == 0
+            or self.any_failed
+            or self.error_code != ERROR_NONE
+            or self.total_bytes >= self.min_bytes
+        )
+
+    cdef int wait(self, const uint8_t* frame, size_t n) except -1:
+        cdef int32_t i
+        cdef FetchPart* part
+        cdef Partition partition
+        if self.session is None or self.parts[0].session_partition == NULL:
+            # Keys point into the connection's buffer, which goes on to other requests.
+            self.frame = <uint8_t*>malloc(n)
+            if self.frame == NULL:
+                raise MemoryError
+            memcpy(self.frame, frame, n)
+            for i in range(self.part_count):
+                self.parts[i].key = self.frame + (self.parts[i].key - frame)
+        self.drop_segments()
+        self.slot = self.peer.queue.open_slot()
+        self.partitions = []
+        for i in range(self.part_count):
+            part = &self.parts[i]
+            partition = self.find_topic(part).partition(part.index)
+            partition.fetch_waiters.add(self)
+            self.partitions.append(partition)
+        self.peer.waiters.add(self)
+        self.timer = self.lane.call_later(self.max_wait_ms / 1000.0, self._time_out)
+        return 0
+
+    cdef int on_progress(self) except -1:
+        if self.done:
+            return 0
+        self.read()
+        if self.satisfied():
+            self.forget_waits()
+            self.answer()
+        else:
+            self.drop_segments()
+        return 0
+
+    def _time_out(self):
+        if not self.done:
+            self.read()
+            self.forget_waits()
+            self.answer()
+
+    cdef int cancel(self) except -1:
+        self.forget_waits()
+        return 0
+
+    cdef int forget_waits(self) except -1:
+        cdef Partition partition
+        self.done = True
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        for partition in self.partitions:
+            partition.fetch_waiters.discard(self)
+        self.partitions = None
+        self.peer.waiters.discard(self)
+        return 0
+
+    # -- answering ----------------------------------------------------------------------------
+
+    cdef int select_parts(self) except -1:
+        """Which parts the answer names; a session remembers what it was told."""
+        cdef int32_t i
+        cdef FetchPart* part
+        cdef SessionPartition known
+        for i in range(self.part_count):
+            part = &self.parts[i]
+            part.included = True
+            if part.session_partition == NULL:
+                continue
+            known = <SessionPartition>part.session_partition
+            part.included = self.full
+            if known.tell(part.error_code, part.high_watermark, part.log_start_offset, part.size, part.diverging_epoch >= 0):
+                part.included = True
+            if part.size > 0 and self.part_count > 1:
+                self.session.move_to_end(known)
+        return 0
+
+    cdef int answer(self) except -1:
+        cdef uint8_t* start
+        self.select_parts()
+        if self.lane.gates.quotas is not None:
+            self.throttle_time_ms = self.lane.gates.quotas.fetched(self.peer.info, self.client_id, self.total_bytes)
+        if self.slot is None and self.total_bytes == 0:
+            start = self.peer.queue.reserve_direct(self.bound())
+            if start != NULL:
+                return self.encode_direct(start)
+        if self.slot is None:
+            self.slot = self.peer.queue.open_slot()
+        self.encode_into_slot()
+        self.peer.queue.complete(self.slot)
+        self.slot = None
+        self.peer.wake_writer()
+        return 0
+
+    cdef size_t bound(self) noexcept:
+        """At least the size of the encoded answer without the records."""
+        cdef int32_t i
+        cdef size_t size = 64
+        for i in range(self.part_count):
+            size += 112 + self.parts[i].key_size
+        return size
+
+    cdef int encode_direct(self, uint8_t* start) except -1:
+        """An answer without records."""
+        cdef uint8_t* p = self.encode_head(start)
+        cdef int32_t i = 0, last
+        while i < self.part_count:
+            if not self.parts[i].included:
+                i += 1
+                continue
+            p = self.encode_topic_start(p, i, &last)
+            while i <= last:
+                if self.parts[i].included:
+                    p = self.encode_part(p, &self.parts[i])
+                    p = self.encode_part_tags(p, &self.parts[i])
+                i += 1
+            if self.api_version >= FLEXIBLE_FROM:
+                p = wire_put_int8(p, 0)
+        if self.api_version >= FLEXIBLE_FROM:
+            p = wire_put_int8(p, 0)
+        wire_put_int32(start, <int32_t>(p - start - 4))
+        self.peer.queue.commit_direct(p - start)
+        return 0
+
+    cdef int encode_into_slot(self) except -1:
+        cdef Slot slot = self.slot
+        cdef FetchPart* part
+        cdef uint8_t* start = wire_reserve(&slot.bytes, self.bound())
+        cdef uint8_t* p
+        cdef int32_t i = 0, last
+        if start == NULL:
+            raise MemoryError
+        p = self.encode_head(start)
+        while i < self.part_count:
+            if not self.parts[i].included:
+                i += 1
+                continue
+            p = self.encode_topic_start(p, i, &last)
+            while i <= last:
+                part = &self.parts[i]
+                i += 1
+                if not part.included:
+                    continue
+                p = self.encode_part(p, part)
+                if part.size > 0:
+                    slot.bytes.length = p - start
+                    slot.add_region(<Segment>part.segment, part.position, part.size)
+                p = self.encode_part_tags(p, part)
+            if self.api_version >= FLEXIBLE_FROM:
+                p = wire_put_int8(p, 0)
+        if self.api_version >= FLEXIBLE_FROM:
+            p = wire_put_int8(p, 0)
+        slot.bytes.length = p - start
+        wire_put_int32(start, <int32_t>(slot.bytes.length - 4 + self.total_bytes))
+        return 0
+
+    cdef uint8_t* encode_head(self, uint8_t* p) noexcept:
+        cdef bint flexible = self.api_version >= FLEXIBLE_FROM
+        cdef int32_t i = 0, topics = 0
+        cdef int32_t last
+        p = wire_put_int32(p + 4, self.correlation_id)
+        if flexible:
+            p = wire_put_int8(p, 0)
+        p = wire_put_int32(p, self.throttle_time_ms)
+        if self.api_version >= SESSIONS_FROM:
+            p = wire_put_int16(p, self.error_code)
+            p = wire_put_int32(p, self.session_id)
+        while i < self.part_count:
+            if self.parts[i].included:
+                self.group_end(i, &last)
+                topics += 1
+                i = last
+            i += 1
+        if flexible:
+            return wire_put_uvarint(p, <uint32_t>topics + 1)
+        return wire_put_int32(p, topics)
+
+    cdef int32_t group_end(self, int32_t first, int32_t* last) noexcept:
+        """Included parts of one topic stand together from `first` on: returns their number, *last is the last included one."""
+        cdef int32_t i, count = 0
+        cdef FetchPart* a = &self.parts[first]
+        cdef FetchPart* b
+        for i in range(first, self.part_count):
+            b = &self.parts[i]
+            if b.key != a.key and (b.key_size != a.key_size or memcmp(b.key, a.key, a.key_size) != 0):
+                break
+            if b.included:
+                count += 1
+                last[0] = i
+        return count
+
+    cdef uint8_t* encode_topic_start(self, uint8_t* p, int32_t first, int32_t* last) noexcept:
+        cdef FetchPart* part = &self.parts[first]
+        cdef int32_t count = self.group_end(first, last)
+        if self.api_version >= TOPIC_IDS_FROM:
+            p = wire_put_data(p, part.key, 16)
+            return wire_put_uvarint(p, <uint32_t>count + 1)
+        if self.api_version >= FLEXIBLE_FROM:
+            p = wire_put_uvarint(p, <uint32_t>part.key_size + 1)
+            p = wire_put_data(p, part.key, part.key_size)
+            return wire_put_uvarint(p, <uint32_t>count + 1)
+        p = wire_put_int16(p, part.key_size)
+        p = wire_put_data(p, part.key, part.key_size)
+        return wire_put_int32(p, count)
+
+    cdef uint8_t* encode_part(self, uint8_t* p, const FetchPart* part) noexcept:
+        """Everything up to and with the length of the records; the records themselves are a region."""
+        cdef bint flexible = self.api_version >= FLEXIBLE_FROM
+        p = wire_put_int32(p, part.index)
+        p = wire_put_int16(p, part.error_code)
+        p = wire_put_int64(p, part.high_watermark)
+        p = wire_put_int64(p, part.last_stable_offset)
+        if self.api_version >= 5:
+            p = wire_put_int64(p, part.log_start_offset)
+        # aborted_transactions: null unless read_committed. There are none before transactions exist.
+        if flexible:
+            p = wire_put_uvarint(p, 1 if self.isolation_level == READ_COMMITTED and part.error_code == 0 else 0)
+        else:
+            p = wire_put_int32(p, 0 if self.isolation_level == READ_COMMITTED and part.error_code == 0 else -1)
+        if self.api_version >= 11:
+            p = wire_put_int32(p, -1)
+        if flexible:
+            return wire_put_uvarint(p, <uint32_t>part.size + 1)
+        return wire_put_int32(p, <int32_t>part.size)
+
+    cdef uint8_t* encode_part_tags(self, uint8_t* p, const FetchPart* part) noexcept:
+        cdef bint leader
+        if self.api_version < FLEXIBLE_FROM:
+            return p
+        leader = part.leader_id >= 0 and self.api_version >= LEADER_HINT_FROM
+        p = wire_put_int8(p, <int8_t>((part.diverging_epoch >= 0) + leader))
+        if part.diverging_epoch >= 0:
+            p = wire_put_int8(p, 0)
+            p = wire_put_int8(p, 13)
+            p = wire_put_int32(p, part.diverging_epoch)
+            p = wire_put_int64(p, part.diverging_end_offset)
+            p = wire_put_int8(p, 0)
+        if leader:
+            p = wire_put_int8(p, 1)
+            p = wire_put_int8(p, 9)
+            p = wire_put_int32(p, part.leader_id)
+            p = wire_put_int32(p, part.leader_epoch)
+            p = wire_put_int8(p, 0)
+        return p
+
+    cdef int drop_segments(self) except -1:
+        cdef int32_t i
+        for i in range(self.part_count):
+            if self.parts[i].segment != NULL:
+                Py_DECREF(<object>self.parts[i].segment)
+                self.parts[i].segment = NULL
+            self.parts[i].size = 0
+        return 0
+
+    cdef int clear(self) except -1:
+        """Make it ready for the next request of the lane."""
+        self.drop_parts(0)
+        self.session = None
+        self.error_code = ERROR_NONE
+        self.throttle_time_ms = 0
+        self.slot = None
+        self.peer = None
+        self.client_id = None
+        self.done = False
+        free(self.frame)
+        self.frame = NULL
+        return 0
+
+
+cdef class FetchLane:
+    """Takes Fetch frames. `max_bytes`: the broker's `fetch.max.bytes`."""
+
+    def __init__(
+        self,
+        PartitionTable table not None,
+        Gates gates not None,
+        FetchSessionCache sessions not None,
+        *,
+        int32_t max_bytes,
+        call_later,
+    ):
+        self.table = table
+        self.gates = gates
+        self.sessions = sessions
+        self.max_bytes = max_bytes
+        self.call_later = call_later
+
+    cdef int handle(self, Peer peer, const RequestHeader* header, uint8_t* frame, size_t n) except -1:
+        cdef FetchTask task = self.spare
+        if task is None:
+            task = FetchTask.__new__(FetchTask)
+            task.lane = self
+        else:
+            self.spare = None
+        task.peer = peer
+        if task.parse(header, frame + n) != 0:
+            peer.abort("malformed Fetch request")
+            return self.recycle(task)
+        if self.gates.quotas is not None and header.client_id_size >= 0:
+            task.client_id = PyBytes_FromStringAndSize(<const char*>header.client_id, header.client_id_size)
+        if task.api_version >= SESSIONS_FROM:
+            task.enter_session(frame + n, wall_ms())
+        else:
+            task.full = True
+            task.session_id = 0
+        task.read()
+        if task.satisfied():
+            task.answer()
+            return self.recycle(task)
+        task.wait(frame, n)
+        return 0
+
+    cdef int recycle(self, FetchTask task) except -1:
+        task.clear()
+        self.spare = task
+        return 0

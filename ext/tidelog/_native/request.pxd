@@ -1,0 +1,23 @@
+# What both native lanes need of a request: its header, and the gates that later work plugs into.
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
+
+cdef struct RequestHeader:
+    int16_t api_key
+    int16_t api_version
+    int32_t correlation_id
+    const uint8_t* client_id     # into the frame; size -1 = null
+    int32_t client_id_size
+    const uint8_t* body          # behind the header
+
+# Reads the header of `frame` (without its size prefix). `flexible_from`: first version of the API with header v2. 0, or -1 when malformed.
+cdef int parse_header(const uint8_t* frame, size_t n, int16_t flexible_from, RequestHeader* header) noexcept nogil
+
+cdef int64_t wall_ms() noexcept nogil
+
+cdef class Gates:
+    # Hooks of the native lanes; None = the gate is open and costs one pointer check.
+    cdef public object authorizer        # .may_write(info, topic: bytes) / .may_read(info, topic: bytes) -> bool
+    cdef public object quotas            # .produced(info, client_id: bytes|None, nbytes) / .fetched(...) -> throttle_time_ms; mutes the peer itself
+    cdef public object transactions      # .verify(partition, producer_id, producer_epoch, ...) -> error code or awaitable (later issue)
+    cdef public object followers         # .fetched(partition, replica_id, replica_epoch, fetch_offset, ...) -> error code (later issue)
+    cdef public object stage_clocks      # .record(stage: int, nanoseconds: int)

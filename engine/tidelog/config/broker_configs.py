@@ -1,19 +1,19 @@
 """All broker configs by name: Kafka's, with the defaults where Tidelog differs, and Tidelog's own.
 
-Data and look-ups only, owned by no process. The facts stand in `broker_configs_*`; a config gets
+Data and look-ups only, owned by no process. The facts stand in `tables`; a config gets
 `effect="full"` by being named in `effects.BROKER_EFFECTS`.
 """
 
 from __future__ import annotations
 
-from tidelog.config.broker_configs_cluster import ROWS as CLUSTER_ROWS
-from tidelog.config.broker_configs_groups import ROWS as GROUP_ROWS
-from tidelog.config.broker_configs_log import ROWS as LOG_ROWS
-from tidelog.config.broker_configs_network import ROWS as NETWORK_ROWS
-from tidelog.config.broker_configs_security import ROWS as SECURITY_ROWS
-from tidelog.config.broker_configs_tidelog import ROWS as TIDELOG_ROWS
 from tidelog.config.definition import ConfigDef, Default, UpdateMode, format_value, make
 from tidelog.config.effects import BROKER_EFFECTS
+from tidelog.config.tables.broker_cluster import ROWS as CLUSTER_ROWS
+from tidelog.config.tables.broker_groups import ROWS as GROUP_ROWS
+from tidelog.config.tables.broker_log import ROWS as LOG_ROWS
+from tidelog.config.tables.broker_network import ROWS as NETWORK_ROWS
+from tidelog.config.tables.broker_security import ROWS as SECURITY_ROWS
+from tidelog.config.tables.broker_tidelog import ROWS as TIDELOG_ROWS
 
 #: Prefix of the configs that Kafka does not have. Unknown names below it are errors.
 OWN_PREFIX = "tidelog."

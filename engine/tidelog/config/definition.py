@@ -1,7 +1,7 @@
 """What a config is: type, default, validator, update mode, doc; how its text is parsed and shown.
 
 Pure vocabulary, owned by no process: no I/O, no clock. The tables of configs stand in
-`topic_configs`, `broker_configs_*` and `group_configs`; this module must not import them, and must
+`topic_configs`, `tables` and `group_configs`; this module must not import them, and must
 stay cheap to import, since every start of a worker pays for it.
 
 Values travel as text (in server.properties, in requests, in the metastore) and are parsed with

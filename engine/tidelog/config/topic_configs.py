@@ -19,7 +19,7 @@ from tidelog.config.definition import (
 )
 from tidelog.config.effects import TOPIC_EFFECTS
 from tidelog.config.layers import BrokerLayers
-from tidelog.config.topic_rows import ROWS
+from tidelog.config.tables.topic import ROWS
 
 _MINUTE_MS = 60_000
 _HOUR_MS = 3_600_000

@@ -1,0 +1,1 @@
+"""Configs as rows of facts: data only, nothing is computed here."""

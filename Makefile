@@ -33,7 +33,7 @@ bench: build ## micro benchmarks (the whole broker under load: bench/load)
 
 debug: build ## the unit tests on modules compiled with -O0, assertions and bounds checks; SANITIZE=address
 	@$(PYTHON) ext/tools/build.py --mode $(if $(SANITIZE),$(SANITIZE),debug)
-	@$(VENV)/python tests/house/suites.py debug --mode $(if $(SANITIZE),$(SANITIZE),debug) $(SUITE)
+	@$(VENV)/python tests/house/suites.py --mode $(if $(SANITIZE),$(SANITIZE),debug) debug $(SUITE)
 
 clean: ## remove what a build made, but .venv and the data
 	rm -rf build dist

@@ -19,7 +19,7 @@ BIN = Path(sys.executable).parent
 PYTHON_PLACES = ["setup.py", "engine", "ext", "bench", "tests"]
 
 LINTERS: dict[str, list[str]] = {
-    "ruff": ["ruff", "check", "--quiet", *PYTHON_PLACES],
+    "ruff": ["ruff", "check", "--quiet", "--output-format=concise", *PYTHON_PLACES],
     "format": ["ruff", "format", "--check", "--quiet", *PYTHON_PLACES],
     "mypy": ["mypy"],
     "cython": ["cython-lint", "ext"],

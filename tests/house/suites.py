@@ -2,7 +2,7 @@
 
     python tests/house/suites.py test                all of `make test` in tests/budgets.toml
     python tests/house/suites.py test unit oracle    only these
-    python tests/house/suites.py debug --mode debug  the suites of `make debug` on checked modules
+    python tests/house/suites.py --mode debug debug  the suites of `make debug` on checked modules
 
 The last line is `total: N passed, N failed, N skipped`. A suite that collected nothing has not
 passed: unless the list says why it may be empty, that is a failure. Exit status 0 only if nothing

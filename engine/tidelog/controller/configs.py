@@ -1,7 +1,8 @@
 """Configs of topics, brokers, groups and client metrics: what an alter request changes. Pure.
 
-Codes as a running Kafka 4.3 answers them (KIP-339 for the operations). Broker loggers are a node's
-own affair and never come here.
+Which resources there are is decided here, what their configs may be in `config.changes`. Codes as
+a running Kafka 4.3 answers them (KIP-339 for the operations). Broker loggers are a node's own
+affair and never come here.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from tidelog.config.changes import Change, ConfigChangeError, incremental, replacement
 from tidelog.config.definition import ResourceType
-from tidelog.controller.decision import ConfigRules, Decision, Refusal
+from tidelog.config.layers import BrokerLayers
+from tidelog.controller.decision import Decision, Refusal
 from tidelog.controller.requests import (
     AlterConfigs,
     AlterConfigsAnswer,
     AlteredResource,
     AlterOperation,
-    ConfigChange,
     ResourceChange,
 )
 from tidelog.controller.topic_names import name_problem
@@ -25,28 +27,24 @@ from tidelog.metadata.records import CLUSTER_DEFAULT, ChangeRecord, ConfigRecord
 from tidelog.protocol.error_codes import ErrorCode
 
 _NAMED_ONLY = {ResourceType.GROUP: "group", ResourceType.CLIENT_METRICS: "client metrics"}
+_OPERATIONS = frozenset(AlterOperation)
 
 
-def alter_configs(image: MetadataImage, rules: ConfigRules, request: AlterConfigs) -> Decision:
-    """Decides one request; each resource succeeds or fails as a whole."""
+def alter_configs(image: MetadataImage, layers: BrokerLayers, request: AlterConfigs) -> Decision:
+    """Decides one request; each resource succeeds or fails as a whole.
+
+    layers: what holds for every broker, for configs that depend on others.
+    """
     seen = Counter((item.resource_type, item.resource_name) for item in request.resources)
     records: list[ChangeRecord] = []
     results = []
     for item in request.resources:
+        present = image.config(item.resource_type, item.resource_name)
         try:
             if seen[item.resource_type, item.resource_name] > 1:
                 raise Refusal(ErrorCode.INVALID_REQUEST, "the resource occurs twice in the request")
             _check_resource(image, item)
-            _check_keys(item)
-            present = image.config(item.resource_type, item.resource_name)
-            if request.incremental:
-                wanted = _apply_operations(rules, item, present)
-            else:
-                wanted = {change.key: _value(change) for change in item.changes}
-            changed = {key for key, value in wanted.items() if present.get(key) != value}
-            problem = rules.check(item.resource_type, item.resource_name, wanted, changed)
-            if problem is not None:
-                raise Refusal(problem.error_code, problem.message)
+            wanted = _wanted(item, present, layers, incrementally=request.incremental)
         except Refusal as refusal:
             code, message = refusal.error_code, refusal.message
             results.append(AlteredResource(item.resource_type, item.resource_name, code, message))
@@ -84,59 +82,22 @@ def _check_resource(image: MetadataImage, item: ResourceChange) -> None:
             )
 
 
-def _check_keys(item: ResourceChange) -> None:
-    keys = Counter(change.key for change in item.changes)
-    twice = [key for key, count in keys.items() if count > 1]
-    if twice:
-        raise Refusal(ErrorCode.INVALID_REQUEST, f"configs named twice: {', '.join(twice)}")
-
-
-def _value(change: ConfigChange) -> str:
-    if change.value is None:
-        raise Refusal(ErrorCode.INVALID_REQUEST, f"config {change.key} has no value")
-    return change.value
-
-
-def _apply_operations(
-    rules: ConfigRules, item: ResourceChange, present: Mapping[str, str]
+def _wanted(
+    item: ResourceChange, present: Mapping[str, str], layers: BrokerLayers, *, incrementally: bool
 ) -> dict[str, str]:
-    wanted = dict(present)
-    for change in item.changes:
-        match change.operation:
-            case AlterOperation.SET:
-                wanted[change.key] = _value(change)
-            case AlterOperation.DELETE:
-                wanted.pop(change.key, None)
-            case AlterOperation.APPEND | AlterOperation.SUBTRACT:
-                wanted[change.key] = _change_list(rules, item, change, wanted.get(change.key))
-            case _:
-                # Kafka fails on it before it finds a better code.
-                raise Refusal(
-                    ErrorCode.UNKNOWN_SERVER_ERROR, f"unknown operation {change.operation}"
-                )
-    return wanted
-
-
-def _change_list(
-    rules: ConfigRules, item: ResourceChange, change: ConfigChange, present: str | None
-) -> str:
-    if not rules.is_list(item.resource_type, change.key):
-        raise Refusal(
-            ErrorCode.INVALID_CONFIG, f"{change.key} is no list: nothing to append or subtract"
-        )
-    if present is None:
-        present = rules.default(item.resource_type, change.key)
-    members = _split(present)
-    given = _split(_value(change))
-    if change.operation == AlterOperation.APPEND:
-        members.extend(member for member in given if member not in members)
-    else:
-        members = [member for member in members if member not in given]
-    return ",".join(members)
-
-
-def _split(text: str | None) -> list[str]:
-    return [part.strip() for part in (text or "").split(",") if part.strip()]
+    """The configs that the resource shall have, checked."""
+    kind, name = ResourceType(item.resource_type), item.resource_name
+    unknown = next((c.operation for c in item.changes if c.operation not in _OPERATIONS), None)
+    if incrementally and unknown is not None:
+        # Kafka fails on it before it finds a better code.
+        raise Refusal(ErrorCode.UNKNOWN_SERVER_ERROR, f"there is no operation {unknown}")
+    try:
+        if incrementally:
+            changes = [Change(c.key, c.operation, c.value) for c in item.changes]
+            return incremental(kind, name, present, changes, layers)
+        return replacement(kind, name, [(c.key, c.value) for c in item.changes], layers)
+    except ConfigChangeError as error:
+        raise Refusal(error.code, str(error)) from None
 
 
 def _records(

@@ -7,8 +7,11 @@ are `topics`, `configs` and `nodes`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from tidelog.config import BrokerConfig, BrokerLayers, ResourceType
 from tidelog.controller import configs, nodes, topics
-from tidelog.controller.decision import ConfigRules, ControllerSettings, Decision, Random
+from tidelog.controller.decision import Decision, Random
 from tidelog.controller.requests import (
     AllocateProducerIds,
     AllocateProducerIdsAnswer,
@@ -26,18 +29,21 @@ from tidelog.controller.requests import (
 from tidelog.errors import InvariantError
 from tidelog.limits import PRODUCER_ID_BLOCK_SIZE
 from tidelog.metadata.image import MetadataImage
-from tidelog.metadata.records import ProducerIdsRecord
+from tidelog.metadata.records import CLUSTER_DEFAULT, ProducerIdsRecord
 from tidelog.protocol.error_codes import ErrorCode
 
 _PRODUCER_ID_MAX = 2**63 - 1
 
 
 class Controller:
-    """Decides. Holds only what doesn't change while it runs: the settings and the config rules."""
+    """Decides. Holds only what doesn't change while it runs: the configs that the process was
+    started with.
+    """
 
-    def __init__(self, settings: ControllerSettings, rules: ConfigRules) -> None:
-        self._settings = settings
-        self._rules = rules
+    def __init__(self, static: Mapping[str, str]) -> None:
+        """static: texts of broker configs by name. Raises ConfigValueError for a bad one."""
+        self._static = static
+        self._config = BrokerConfig.resolve(BrokerLayers(static=static))
 
     def handle(
         self, image: MetadataImage, request: ControllerRequest, now_ms: int, rng: Random
@@ -45,13 +51,15 @@ class Controller:
         """What the event leads to. `image` is the state after every earlier event."""
         match request:
             case CreateTopics():
-                return topics.TopicCreation(image, self._settings, self._rules, rng).decide(request)
+                return topics.TopicCreation(image, self._config, self._layers(image), rng).decide(
+                    request
+                )
             case DeleteTopics():
-                return topics.delete_topics(image, self._settings, request)
+                return topics.delete_topics(image, self._config, request)
             case CreatePartitions():
                 return topics.create_partitions(image, request)
             case AlterConfigs():
-                return configs.alter_configs(image, self._rules, request)
+                return configs.alter_configs(image, self._layers(image), request)
             case AllocateProducerIds():
                 return allocate_producer_ids(image, request)
             case RegisterNode():
@@ -65,6 +73,11 @@ class Controller:
             case StartCluster():
                 return nodes.start_cluster(image, request)
         raise InvariantError(f"the controller has no decision for {type(request).__name__}")
+
+    def _layers(self, image: MetadataImage) -> BrokerLayers:
+        """What holds for every broker of the cluster."""
+        dynamic = image.config(ResourceType.BROKER, CLUSTER_DEFAULT)
+        return BrokerLayers(static=self._static, dynamic_default=dynamic)
 
 
 def allocate_producer_ids(image: MetadataImage, request: AllocateProducerIds) -> Decision:

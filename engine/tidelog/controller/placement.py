@@ -37,31 +37,24 @@ class Placement:
         if not 1 <= replication_factor <= len(self._node_ids):
             raise ValueError(f"{replication_factor} replicas on {len(self._node_ids)} nodes")
         leaders = Counter(replicas[0] for replicas in existing)
-        followers = Counter(node for replicas in existing for node in replicas[1:])
-        placed = []
-        for _ in range(count):
-            replicas = self._place_one(replication_factor, leaders, followers)
-            placed.append(replicas)
-        return placed
+        pairs = Counter((replicas[0], node) for replicas in existing for node in replicas[1:])
+        return [self._place_one(replication_factor, leaders, pairs) for _ in range(count)]
 
     def count(self, replicas: tuple[int, ...]) -> None:
         """Takes a manual assignment into account."""
         self._leaders[replicas[0]] += 1
 
     def _place_one(
-        self, replication_factor: int, leaders: Counter[int], followers: Counter[int]
+        self, replication_factor: int, leaders: Counter[int], pairs: Counter[tuple[int, int]]
     ) -> tuple[int, ...]:
         leader = min(self._node_ids, key=lambda node: (leaders[node], self._leaders[node], node))
         leaders[leader] += 1
         self._leaders[leader] += 1
-        replicas = [leader]
-        while len(replicas) < replication_factor:
-            # Followers start beside their leader and go round, so that the loss of one node
-            # spreads its leaders over all others.
-            follower = min(
-                (node for node in self._node_ids if node not in replicas),
-                key=lambda node: (followers[node], node <= leader, node),
-            )
-            followers[follower] += 1
-            replicas.append(follower)
-        return tuple(replicas)
+        # Each leader's followers are spread on their own: when a node is lost, what it led goes to
+        # all others in equal parts. They go round from the leader on, which balances them over
+        # all, too.
+        start = self._node_ids.index(leader)
+        others = self._node_ids[start + 1 :] + self._node_ids[:start]
+        followers = sorted(others, key=lambda node: pairs[leader, node])[: replication_factor - 1]
+        pairs.update((leader, node) for node in followers)
+        return (leader, *followers)

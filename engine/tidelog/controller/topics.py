@@ -11,8 +11,9 @@ import base64
 from collections import Counter
 from collections.abc import Sequence
 
-from tidelog.config.definition import ResourceType
-from tidelog.controller.decision import ConfigRules, ControllerSettings, Decision, Random, Refusal
+from tidelog.config import BrokerConfig, BrokerLayers, ResourceType
+from tidelog.config.changes import ConfigChangeError, validate
+from tidelog.controller.decision import Decision, Random, Refusal
 from tidelog.controller.placement import Placement
 from tidelog.controller.requests import (
     CreatedTopic,
@@ -52,7 +53,7 @@ def random_topic_id(rng: Random) -> bytes:
             return bytes(raw)
 
 
-def internal_topic(name: str, settings: ControllerSettings, node_count: int) -> NewTopic | None:
+def internal_topic(name: str, config: BrokerConfig, node_count: int) -> NewTopic | None:
     """How the broker itself creates its own topic of that name; None for any other name.
 
     The replication factor is at most what the nodes and this version can carry: Kafka's default of
@@ -62,26 +63,26 @@ def internal_topic(name: str, settings: ControllerSettings, node_count: int) -> 
     if name == GROUP_METADATA_TOPIC:
         return NewTopic(
             name,
-            settings.offsets_topic_num_partitions,
-            min(settings.offsets_topic_replication_factor, most),
+            config.offsets_topic_num_partitions,
+            min(config.offsets_topic_replication_factor, most),
             configs=(
                 ("cleanup.policy", "compact"),
                 ("compression.type", "producer"),
-                ("segment.bytes", str(settings.offsets_topic_segment_bytes)),
+                ("segment.bytes", str(config.offsets_topic_segment_bytes)),
             ),
         )
     if name == TRANSACTION_STATE_TOPIC:
-        replication_factor = min(settings.transaction_state_log_replication_factor, most)
-        min_isr = min(settings.transaction_state_log_min_isr, replication_factor)
+        replication_factor = min(config.transaction_state_log_replication_factor, most)
+        min_isr = min(config.transaction_state_log_min_isr, replication_factor)
         return NewTopic(
             name,
-            settings.transaction_state_log_num_partitions,
+            config.transaction_state_log_num_partitions,
             replication_factor,
             configs=(
                 ("cleanup.policy", "compact"),
                 ("compression.type", "uncompressed"),
                 ("min.insync.replicas", str(min_isr)),
-                ("segment.bytes", str(settings.transaction_state_log_segment_bytes)),
+                ("segment.bytes", str(config.transaction_state_log_segment_bytes)),
                 ("unclean.leader.election.enable", "false"),
             ),
         )
@@ -92,11 +93,11 @@ class TopicCreation:
     """Decides one CreateTopics request."""
 
     def __init__(
-        self, image: MetadataImage, settings: ControllerSettings, rules: ConfigRules, rng: Random
+        self, image: MetadataImage, config: BrokerConfig, layers: BrokerLayers, rng: Random
     ) -> None:
         self._image = image
-        self._settings = settings
-        self._rules = rules
+        self._config = config
+        self._layers = layers
         self._rng = rng
         self._records: list[ChangeRecord] = []
         self._new_names: set[str] = set()
@@ -106,11 +107,11 @@ class TopicCreation:
         items = request.topics
         if request.automatic:
             items = tuple(
-                internal_topic(item.name, self._settings, self._placement.node_count)
+                internal_topic(item.name, self._config, self._placement.node_count)
                 or NewTopic(item.name)
                 for item in items
             )
-        if _total_partitions(items, self._settings.num_partitions) > PARTITIONS_PER_REQUEST_MAX:
+        if _total_partitions(items, self._config.num_partitions) > PARTITIONS_PER_REQUEST_MAX:
             code, message = _too_many_partitions()
             return Decision(
                 [], CreateTopicsAnswer(tuple(CreatedTopic(i.name, code, message) for i in items))
@@ -165,9 +166,10 @@ class TopicCreation:
             if value is None:
                 raise Refusal(ErrorCode.INVALID_CONFIG, f"config {key} has no value")
             configs[key] = value
-        problem = self._rules.check(ResourceType.TOPIC, item.name, configs, set(configs))
-        if problem is not None:
-            raise Refusal(problem.error_code, problem.message)
+        try:
+            validate(ResourceType.TOPIC, item.name, configs, configs, self._layers)
+        except ConfigChangeError as error:
+            raise Refusal(error.code, str(error)) from None
         return configs
 
     def _assign(self, item: NewTopic) -> list[tuple[int, ...]]:
@@ -175,7 +177,7 @@ class TopicCreation:
             return self._assign_manually(item)
         replication_factor = item.replication_factor
         if replication_factor == -1:
-            replication_factor = self._settings.default_replication_factor
+            replication_factor = self._config.default_replication_factor
         if replication_factor <= 0:
             raise Refusal(
                 ErrorCode.INVALID_REPLICATION_FACTOR,
@@ -183,7 +185,7 @@ class TopicCreation:
             )
         partition_count = item.partition_count
         if partition_count == -1:
-            partition_count = self._settings.num_partitions
+            partition_count = self._config.num_partitions
         if partition_count <= 0:
             raise Refusal(
                 ErrorCode.INVALID_PARTITIONS,
@@ -219,11 +221,9 @@ class TopicCreation:
         return partitions
 
 
-def delete_topics(
-    image: MetadataImage, settings: ControllerSettings, request: DeleteTopics
-) -> Decision:
+def delete_topics(image: MetadataImage, config: BrokerConfig, request: DeleteTopics) -> Decision:
     """Decides one DeleteTopics request: a topic ends with its partitions and configs."""
-    if not settings.delete_topic_enable:
+    if not config.delete_topic_enable:
         code = int(ErrorCode.TOPIC_DELETION_DISABLED)
         refused = tuple(
             DeletedTopic(item.name, item.topic_id, code, "delete.topic.enable is false")

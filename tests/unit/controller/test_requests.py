@@ -1,0 +1,58 @@
+"""Requests and answers travel as MessagePack and come back as what they were."""
+
+from __future__ import annotations
+
+import typing
+
+import msgspec
+import pytest
+from tidelog.controller import requests as r
+from tidelog.metadata.records import Endpoint
+
+REQUESTS: list[r.ControllerRequest] = [
+    r.CreateTopics((r.NewTopic("t", 1, 1, (r.ReplicaAssignment(0, (1,)),), (("k", None),)),), True),
+    r.DeleteTopics((r.TopicReference("a"), r.TopicReference(topic_id=bytes(16)))),
+    r.CreatePartitions((r.MorePartitions("t", 2, ((1,),)), r.MorePartitions("t", 2))),
+    r.AlterConfigs((r.ResourceChange(2, "t", (r.ConfigChange("k", "v", 77),)),), False, False),
+    r.AllocateProducerIds(1, 2),
+    r.RegisterNode(1, None, (Endpoint("L", "", 1),), "h", 1),
+    r.UnfenceNode(1, 2),
+    r.FenceNode(1, 2),
+    r.RemoveNode(1),
+    r.StartCluster("c", (("f", 1),)),
+]
+ANSWERS: list[r.ControllerAnswer] = [
+    r.RequestFailed(-1, "why"),
+    r.CreateTopicsAnswer((r.CreatedTopic("t", 0, None, bytes(range(16)), 1, 1, (("k", "v"),)),)),
+    r.DeleteTopicsAnswer((r.DeletedTopic(None, bytes(16), 3, "why"),)),
+    r.CreatePartitionsAnswer((r.NamedResult("t", 3, "why"),)),
+    r.AlterConfigsAnswer((r.AlteredResource(2, "t", 0),)),
+    r.AllocateProducerIdsAnswer(0, 5, 1000),
+    r.RegisterNodeAnswer(3),
+    r.Done(),
+]
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+def test_requests(request_: r.ControllerRequest) -> None:
+    data = msgspec.msgpack.encode(request_)
+    assert msgspec.msgpack.decode(data, type=r.AnyRequest) == request_
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_answers(answer: r.ControllerAnswer) -> None:
+    data = msgspec.msgpack.encode(answer)
+    assert msgspec.msgpack.decode(data, type=r.AnyAnswer) == answer
+
+
+def test_every_kind_is_in_its_union_and_tested() -> None:
+    assert set(typing.get_args(r.AnyRequest)) == set(r.ControllerRequest.__subclasses__())
+    assert set(typing.get_args(r.AnyAnswer)) == set(r.ControllerAnswer.__subclasses__())
+    assert {type(x) for x in REQUESTS} == set(typing.get_args(r.AnyRequest))
+    assert {type(x) for x in ANSWERS} == set(typing.get_args(r.AnyAnswer))
+
+
+def test_a_worker_cannot_ask_for_what_only_the_supervisor_knows() -> None:
+    data = msgspec.msgpack.encode(r.FenceNode(1, 2))
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.msgpack.decode(data, type=r.WorkerRequest)

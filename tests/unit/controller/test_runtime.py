@@ -1,0 +1,217 @@
+"""The runtime: commit, then delta, then the answer, when every live node has applied it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import threading
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from tidelog.clock import ManualClock
+from tidelog.controller.machine import Controller
+from tidelog.controller.requests import (
+    ControllerAnswer,
+    CreateTopics,
+    CreateTopicsAnswer,
+    NewTopic,
+    RequestFailed,
+)
+from tidelog.controller.runtime import ControllerRuntime
+from tidelog.metadata.image import MetadataImage
+from tidelog.metadata.records import ChangeRecord
+from tidelog.metastore.contract import Metastore, MetastoreError, VersionConflictError
+
+from tests.unit.controller.worlds import node
+
+
+class MemoryStore(Metastore):
+    """Keeps transactions in a list; can be held up, and made to fail."""
+
+    def __init__(self) -> None:
+        self.transactions: list[list[ChangeRecord]] = []
+        self.failure: Exception | None = None
+        self.go = threading.Event()
+        self.go.set()
+        self.entered = threading.Event()
+        self.threads: set[int] = set()
+        self.closed = False
+
+    def load(self) -> tuple[int, list[ChangeRecord]]:
+        return len(self.transactions), [r for t in self.transactions for r in t]
+
+    def commit(self, records: Sequence[ChangeRecord], expected_version: int) -> int:
+        self.threads.add(threading.get_ident())
+        self.entered.set()
+        assert self.go.wait(10)
+        if self.failure:
+            raise self.failure
+        assert expected_version == len(self.transactions)
+        self.transactions.append(list(records))
+        return expected_version + 1
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Scene:
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        first: list[ChangeRecord] = [node(1), node(2)]
+        self.store.commit(first, 0)
+        self.store.entered.clear()
+        self.published: list[tuple[int, list[ChangeRecord]]] = []
+        self.runtime = ControllerRuntime(
+            Controller({}),
+            self.store,
+            MetadataImage().apply(first, 1),
+            lambda version, records: self.published.append((version, records)),
+            ManualClock(),
+            random.Random(1),
+        )
+        self.task = asyncio.ensure_future(self.runtime.run())
+
+    def create(self, *names: str) -> asyncio.Future[ControllerAnswer]:
+        return self.runtime.submit(CreateTopics(tuple(NewTopic(name) for name in names)))
+
+    async def settle(self) -> None:
+        """Lets everything that can happen without a new event happen."""
+        idle = 0
+        while idle < 3:
+            before = (len(self.published), len(self.store.transactions))
+            await asyncio.get_running_loop().run_in_executor(self.runtime._thread, lambda: None)
+            for _ in range(10):
+                await asyncio.sleep(0)
+            idle = idle + 1 if before == (len(self.published), len(self.store.transactions)) else 0
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    made = Scene()
+    yield made
+    made.store.go.set()
+    made.task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, VersionConflictError):
+        await made.task
+    await made.runtime.close()
+    assert made.store.closed
+
+
+def codes(answer: ControllerAnswer) -> list[int]:
+    assert isinstance(answer, CreateTopicsAnswer)
+    return [topic.error_code for topic in answer.topics]
+
+
+async def test_commit_then_image_and_delta_then_answer(scene: Scene) -> None:
+    scene.store.go.clear()
+    answered = scene.create("t")
+    await asyncio.get_running_loop().run_in_executor(None, scene.store.entered.wait)
+    assert "t" not in scene.runtime.image.topics
+    assert scene.published == []
+    scene.store.go.set()
+    assert codes(await answered) == [0]
+    assert "t" in scene.runtime.image.topics
+    assert scene.published == [(2, scene.store.transactions[1])]
+    assert threading.get_ident() not in scene.store.threads - {threading.main_thread().ident}
+
+
+async def test_answers_wait_for_every_live_node(scene: Scene) -> None:
+    scene.runtime.node_live(1, 1)
+    scene.runtime.node_live(2, 1)
+    answered = scene.create("t")
+    await scene.settle()
+    assert scene.published and not answered.done()
+    scene.runtime.node_applied(1, 2)
+    assert not answered.done()
+    scene.runtime.node_applied(2, 1)
+    scene.runtime.node_applied(9, 2)
+    assert not answered.done()
+    scene.runtime.node_applied(2, 2)
+    assert codes(await answered) == [0]
+
+
+async def test_a_dead_node_is_not_waited_for(scene: Scene) -> None:
+    scene.runtime.node_live(1, 1)
+    scene.runtime.node_live(2, 1)
+    answered = scene.create("t")
+    await scene.settle()
+    scene.runtime.node_applied(1, 2)
+    assert not answered.done()
+    scene.runtime.node_gone(2)
+    assert codes(await answered) == [0]
+    assert codes(await asyncio.wait_for(_apply(scene, scene.create("u")), 10)) == [0]
+
+
+async def _apply(scene: Scene, answered: asyncio.Future[ControllerAnswer]) -> ControllerAnswer:
+    await scene.settle()
+    scene.runtime.node_applied(1, scene.runtime.image.version)
+    return await answered
+
+
+async def test_exists_already_is_said_only_where_it_is_true(scene: Scene) -> None:
+    scene.runtime.node_live(1, 1)
+    first, second = scene.create("t"), scene.create("t")
+    await scene.settle()
+    assert not first.done() and not second.done()
+    scene.runtime.node_applied(1, 2)
+    assert codes(await first) == [0]
+    assert codes(await second) == [36]
+
+
+async def test_events_that_wait_together_share_a_transaction(scene: Scene) -> None:
+    scene.store.go.clear()
+    first = scene.create("a")
+    await asyncio.get_running_loop().run_in_executor(None, scene.store.entered.wait)
+    others = [scene.create(f"t{index}") for index in range(20)]
+    scene.store.go.set()
+    assert codes(await first) == [0]
+    for answered in others:
+        assert codes(await answered) == [0]
+    assert len(scene.store.transactions) == 3
+    assert [version for version, _ in scene.published] == [2, 3]
+    assert scene.published[1][1] == scene.store.transactions[2]
+
+
+async def test_a_failed_store_changes_nothing_and_recovers(scene: Scene) -> None:
+    scene.store.failure = MetastoreError("no space")
+    before = scene.runtime.image
+    answer = await scene.create("t")
+    assert isinstance(answer, RequestFailed) and answer.error_code == 56
+    assert scene.runtime.image is before
+    assert scene.published == []
+    scene.store.failure = None
+    assert codes(await scene.create("t")) == [0]
+
+
+async def test_another_writer_ends_the_controller(scene: Scene) -> None:
+    scene.store.failure = VersionConflictError("version 7")
+    answer = await scene.create("t")
+    assert isinstance(answer, RequestFailed)
+    with pytest.raises(VersionConflictError):
+        await scene.task
+
+
+async def test_too_many_events_are_refused(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidelog.controller.runtime.CONTROLLER_QUEUE_MAX", 3)
+    answers = [scene.create(f"t{index}") for index in range(5)]
+    failed = [answer.done() for answer in answers]
+    assert failed == [False, False, False, True, True]
+    assert isinstance(await answers[4], RequestFailed)
+    assert codes(await answers[2]) == [0]
+
+
+async def test_stopping_answers_those_who_wait(scene: Scene) -> None:
+    scene.runtime.node_live(1, 1)
+    waiting = scene.create("t")
+    await scene.settle()
+    scene.task.cancel()
+    answer = await waiting
+    assert isinstance(answer, RequestFailed)
+
+
+async def test_a_caller_that_has_gone_does_no_harm(scene: Scene) -> None:
+    gone = scene.create("t")
+    gone.cancel()
+    assert codes(await scene.create("u")) == [0]
+    assert set(scene.runtime.image.topics) == {"t", "u"}

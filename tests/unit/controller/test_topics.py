@@ -1,0 +1,286 @@
+"""Creating, deleting and growing topics: results, records and Kafka's error codes."""
+
+from __future__ import annotations
+
+import base64
+import random
+from collections import Counter
+
+import pytest
+from tidelog.config import BrokerConfig
+from tidelog.controller.requests import (
+    CreatePartitions,
+    CreatePartitionsAnswer,
+    CreateTopics,
+    CreateTopicsAnswer,
+    DeleteTopics,
+    DeleteTopicsAnswer,
+    MorePartitions,
+    NewTopic,
+    ReplicaAssignment,
+    TopicReference,
+)
+from tidelog.controller.topics import internal_topic, random_topic_id
+from tidelog.limits import PARTITIONS_PER_REQUEST_MAX
+from tidelog.metadata.records import ConfigRecord, PartitionRecord, TopicRecord
+from tidelog.types import GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC
+
+from tests.unit.controller.worlds import World, node
+
+
+def assigned(*replica_lists: tuple[int, ...]) -> tuple[ReplicaAssignment, ...]:
+    return tuple(ReplicaAssignment(i, replicas) for i, replicas in enumerate(replica_lists))
+
+
+def test_a_created_topic() -> None:
+    world = World(nodes=2)
+    answer = world.ask(CreateTopics((NewTopic("t", 3, 1, configs=(("retention.ms", "5"),)),)))
+    assert isinstance(answer, CreateTopicsAnswer)
+    (result,) = answer.topics
+    topic = world.image.topics["t"]
+    assert (result.error_code, result.partition_count, result.replication_factor) == (0, 3, 1)
+    assert result.topic_id == topic.topic_id != bytes(16)
+    assert result.configs == (("retention.ms", "5"),)
+    assert world.records == [
+        TopicRecord(topic.topic_id, "t"),
+        PartitionRecord(topic.topic_id, 0, (1,), (1,), 1, 0, 0),
+        PartitionRecord(topic.topic_id, 1, (2,), (2,), 2, 0, 0),
+        PartitionRecord(topic.topic_id, 2, (1,), (1,), 1, 0, 0),
+        ConfigRecord(2, "t", "retention.ms", "5"),
+    ]
+
+
+def test_defaults() -> None:
+    world = World(static={"num.partitions": "4"})
+    assert world.create(NewTopic("t")) == [0]
+    assert len(world.image.topics["t"].partitions) == 4
+
+
+@pytest.mark.parametrize(
+    ("item", "code"),
+    [
+        (NewTopic(""), 17),
+        (NewTopic("a b"), 17),
+        (NewTopic("x.y"), 17),
+        (NewTopic("there"), 36),
+        (NewTopic("t", 0), 37),
+        (NewTopic("t", -2), 37),
+        (NewTopic("t", 1, 0), 38),
+        (NewTopic("t", 1, -2), 38),
+        (NewTopic("t", 1, 2), 38),
+        (NewTopic("t", 1, 3), 38),
+        (NewTopic("t", configs=(("retention.ms", None),)), 40),
+        (NewTopic("t", configs=(("retention.ms", "x"),)), 40),
+        (NewTopic("t", configs=(("unheard.of", "x"),)), 40),
+        (NewTopic("t", 1, assignments=assigned((1,))), 42),
+        (NewTopic("t", -1, 1, assignments=assigned((1,))), 42),
+        (NewTopic("t", assignments=assigned((1, 2))), 39),
+        (NewTopic("t", assignments=assigned(())), 39),
+        (NewTopic("t", assignments=assigned((9,))), 39),
+        (NewTopic("t", assignments=assigned((3,))), 39),
+        (NewTopic("t", assignments=assigned((1, 1))), 39),
+        (NewTopic("t", assignments=assigned((1,), ())), 39),
+        (NewTopic("t", assignments=(ReplicaAssignment(1, (1,)),)), 39),
+        (NewTopic("t", assignments=(ReplicaAssignment(-1, (1,)),)), 39),
+        (NewTopic("t", assignments=assigned((1,)) * 2), 39),
+        (NewTopic("t", PARTITIONS_PER_REQUEST_MAX + 1), 44),
+    ],
+)
+def test_refusals(item: NewTopic, code: int) -> None:
+    world = World(nodes=2)
+    world.apply(node(3, fenced=True))
+    world.create(NewTopic("there"), NewTopic("x_y"))
+    before = world.image
+    assert world.create(item) == [code]
+    assert world.image is before
+
+
+def test_items_are_decided_on_their_own() -> None:
+    world = World()
+    items = (NewTopic("a"), NewTopic("a b"), NewTopic("c"), NewTopic("d"), NewTopic("d"))
+    assert world.create(*items) == [0, 17, 0, 42, 42]
+    assert set(world.image.topics) == {"a", "c"}
+    assert world.create(NewTopic("e.f"), NewTopic("e_f")) == [0, 17]
+
+
+def test_too_many_partitions_fail_the_whole_request() -> None:
+    world = World(static={"num.partitions": "2"})
+    most = PARTITIONS_PER_REQUEST_MAX
+    assert world.create(NewTopic("a", most - 1), NewTopic("b")) == [44, 44]
+    assert world.create(NewTopic("a", most - 2), NewTopic("b")) == [0, 0]
+
+
+def test_validate_only_changes_nothing_and_says_everything() -> None:
+    world = World()
+    request = CreateTopics((NewTopic("t", 2), NewTopic("a b")), validate_only=True)
+    answer = world.ask(request)
+    assert isinstance(answer, CreateTopicsAnswer)
+    assert [r.error_code for r in answer.topics] == [0, 17]
+    assert (answer.topics[0].partition_count, answer.topics[0].topic_id) == (2, bytes(16))
+    assert world.records == []
+
+
+def test_manual_assignment_in_any_order() -> None:
+    world = World(nodes=3)
+    assignments = (ReplicaAssignment(1, (3,)), ReplicaAssignment(0, (2,)))
+    assert world.create(NewTopic("t", assignments=assignments)) == [0]
+    assert [p.replicas for p in world.image.topics["t"].partitions] == [(2,), (3,)]
+
+
+def test_leaders_balance_over_topics() -> None:
+    world = World(nodes=3)
+    for index in range(30):
+        assert world.create(NewTopic(f"t{index}", 1)) == [0]
+    assert world.image.leader_counts == {1: 10, 2: 10, 3: 10}
+    world.create(*[NewTopic(f"u{index}", 1) for index in range(30)])
+    assert world.image.leader_counts == {1: 20, 2: 20, 3: 20}
+
+
+def test_fenced_nodes_get_nothing() -> None:
+    world = World(nodes=2)
+    world.apply(node(2, fenced=True))
+    assert world.create(NewTopic("t", 4)) == [0]
+    assert {p.leader for p in world.image.topics["t"].partitions} == {1}
+    world.apply(node(1, fenced=True))
+    assert world.create(NewTopic("u")) == [38]
+
+
+def test_automatic_creation_follows_the_broker() -> None:
+    world = World(static={"num.partitions": "3", "offsets.topic.num.partitions": "7"})
+    request = CreateTopics((NewTopic("t", 9, 9), NewTopic(GROUP_METADATA_TOPIC)), automatic=True)
+    answer = world.ask(request)
+    assert isinstance(answer, CreateTopicsAnswer)
+    assert [r.error_code for r in answer.topics] == [0, 0]
+    assert len(world.image.topics["t"].partitions) == 3
+    assert len(world.image.topics[GROUP_METADATA_TOPIC].partitions) == 7
+    assert world.image.config(2, GROUP_METADATA_TOPIC) == {
+        "cleanup.policy": "compact",
+        "compression.type": "producer",
+        "segment.bytes": "104857600",
+    }
+
+
+def test_internal_topics_by_hand_are_ordinary() -> None:
+    world = World()
+    assert world.create(NewTopic(GROUP_METADATA_TOPIC, 2)) == [0]
+    assert world.image.config(2, GROUP_METADATA_TOPIC) == {}
+
+
+def test_internal_replication_fits_what_there_is() -> None:
+    config = BrokerConfig.resolve()
+    for name in (GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC):
+        for nodes in (0, 1, 5):
+            topic = internal_topic(name, config, nodes)
+            assert topic is not None and topic.replication_factor == 1
+    assert internal_topic("else", config, 1) is None
+
+
+def test_topic_ids_are_version_4_and_no_option() -> None:
+    rng = random.Random(3)
+    ids = {random_topic_id(rng) for _ in range(500)}
+    assert len(ids) == 500
+    for topic_id in ids:
+        assert topic_id[6] >> 4 == 4
+        assert topic_id[8] >> 6 == 2
+        assert not base64.urlsafe_b64encode(topic_id).startswith(b"-")
+
+
+# --- deletion ----------------------------------------------------------------------------------
+
+
+def delete(world: World, *items: TopicReference) -> list[int]:
+    answer = world.ask(DeleteTopics(items))
+    assert isinstance(answer, DeleteTopicsAnswer)
+    return [result.error_code for result in answer.topics]
+
+
+def test_delete_by_name_and_id_ends_configs_too() -> None:
+    world = World()
+    world.create(NewTopic("a", 3, configs=(("retention.ms", "1"),)), NewTopic("b"), NewTopic("c"))
+    topic_id = world.image.topics["b"].topic_id
+    answer = world.ask(DeleteTopics((TopicReference("a"), TopicReference(topic_id=topic_id))))
+    assert isinstance(answer, DeleteTopicsAnswer)
+    assert [(r.name, r.error_code) for r in answer.topics] == [("a", 0), ("b", 0)]
+    assert answer.topics[1].topic_id == topic_id
+    assert set(world.image.topics) == {"c"}
+    assert world.image.configs == {}
+    assert world.create(NewTopic("a")) == [0]
+    assert world.image.config(2, "a") == {}
+
+
+def test_deletion_refusals() -> None:
+    world = World()
+    world.create(NewTopic("a"), NewTopic("b"), NewTopic("c"))
+    ids = {name: topic.topic_id for name, topic in world.image.topics.items()}
+    assert delete(
+        world,
+        TopicReference("none"),
+        TopicReference(topic_id=bytes(16)),
+        TopicReference(),
+        TopicReference("a", ids["a"]),
+    ) == [3, 100, 42, 42]
+    assert delete(world, TopicReference("b"), TopicReference("b")) == [42, 42]
+    twice = TopicReference(topic_id=ids["b"])
+    assert delete(world, twice, twice) == [42, 42]
+    assert delete(world, TopicReference("c"), TopicReference(topic_id=ids["c"])) == [42, 0]
+    assert set(world.image.topics) == {"a", "b"}
+
+
+def test_deletion_can_be_switched_off() -> None:
+    world = World(static={"delete.topic.enable": "false"})
+    world.create(NewTopic("a"))
+    assert delete(world, TopicReference("a"), TopicReference("none")) == [73, 73]
+    assert "a" in world.image.topics
+
+
+# --- more partitions ---------------------------------------------------------------------------
+
+
+def grow(world: World, *items: MorePartitions, validate_only: bool = False) -> list[int]:
+    answer = world.ask(CreatePartitions(items, validate_only))
+    assert isinstance(answer, CreatePartitionsAnswer)
+    return [result.error_code for result in answer.topics]
+
+
+def test_more_partitions_even_out_the_topic() -> None:
+    world = World(nodes=2)
+    world.create(NewTopic("t", assignments=assigned((1,), (1,))), NewTopic("u", 1))
+    topic_id = world.image.topics["t"].topic_id
+    assert grow(world, MorePartitions("t", 4)) == [0]
+    assert world.records == [
+        PartitionRecord(topic_id, 2, (2,), (2,), 2, 0, 0),
+        PartitionRecord(topic_id, 3, (2,), (2,), 2, 0, 0),
+    ]
+    assert grow(world, MorePartitions("t", 6, ((1,), (2,)))) == [0]
+    leaders = Counter(p.leader for p in world.image.topics["t"].partitions)
+    assert leaders == {1: 3, 2: 3}
+
+
+@pytest.mark.parametrize(
+    ("item", "code"),
+    [
+        (MorePartitions("none", 2), 3),
+        (MorePartitions("t", 2), 37),
+        (MorePartitions("t", 1), 37),
+        (MorePartitions("t", -1), 37),
+        (MorePartitions("t", 4, ((1,),)), 39),
+        (MorePartitions("t", 3, ((9,),)), 39),
+        (MorePartitions("t", 3, ((),)), 39),
+        (MorePartitions("t", 3, ((1, 2),)), 39),
+        (MorePartitions("t", PARTITIONS_PER_REQUEST_MAX + 3), 44),
+    ],
+)
+def test_growth_refusals(item: MorePartitions, code: int) -> None:
+    world = World(nodes=2)
+    world.create(NewTopic("t", 2))
+    assert grow(world, item) == [code]
+    assert world.records == []
+
+
+def test_growth_twice_or_only_validated() -> None:
+    world = World()
+    world.create(NewTopic("t", 1), NewTopic("u", 1))
+    item = MorePartitions("t", 2)
+    assert grow(world, item, item, MorePartitions("u", 2)) == [42, 42, 0]
+    assert grow(world, item, validate_only=True) == [0]
+    assert len(world.image.topics["t"].partitions) == 1

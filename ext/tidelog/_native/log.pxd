@@ -61,7 +61,8 @@ cdef class LogCore:
                                      int16_t api_version, int64_t now_ms,
                                      AppendResult *result) except *
     # One batch built by ourselves (internal topics, recompressed batches, control batches):
-    # offsets assigned, sequences checked unless it is a control batch, no client checks but sizes.
+    # offsets assigned, no client checks but sizes. A batch with a sequence has it checked (it came
+    # from a client), one with only a producer id has its epoch checked, a control batch nothing.
     cdef AppendStatus append_built(self, uint8_t *data, int64_t n, int32_t leader_epoch,
                                    int64_t now_ms, AppendResult *result) except *
     # Batches fetched from a leader: offsets and epochs stay. Appends as many whole batches as fit
@@ -69,8 +70,10 @@ cdef class LogCore:
     cdef AppendStatus append_as_follower(self, const uint8_t *data, int64_t n, int64_t now_ms,
                                          AppendResult *result) except *
     cdef AppendStatus append_checked(self, uint8_t *data, const BatchInfo *info,
-                                     int32_t leader_epoch, int64_t now_ms, bint check_sequence,
+                                     int32_t leader_epoch, int64_t now_ms, bint from_client,
                                      AppendResult *result) except *
+    cdef int update_producers(self, const uint8_t *data, const BatchInfo *info,
+                              int64_t base_offset) except -1
     # Region from the batch that holds `offset`, at most max_bytes (but the whole first batch if
     # min_one_batch), ending at or before `upper_offset` (exclusive: high watermark, last stable
     # offset, or log_end_offset for followers), never crossing a segment. Returns the segment, None

@@ -49,8 +49,8 @@ STATUS_NEEDS_RECOMPRESS = NEEDS_RECOMPRESS
 cdef class LogCore:
     """Segments, offsets and producer state of one log. `owner` is told of epochs and disk errors:
 
-    owner.on_epoch(epoch, start_offset), owner.on_disk_error(error); both may be left out by tests
-    (owner None).
+    owner.on_epoch(epoch, start_offset), owner.on_disk_error(error),
+    owner.on_aborted_transaction(producer_id, first_offset, marker_offset); tests may have none.
     """
 
     def __init__(self, ProducerStates producers not None, owner=None):
@@ -148,7 +148,7 @@ cdef class LogCore:
                 info.restamp = True
                 info.max_timestamp = now_ms
                 info.attributes |= ATTR_LOG_APPEND_TIME
-        return self.append_checked(data, &info, leader_epoch, now_ms, not control, result)
+        return self.append_checked(data, &info, leader_epoch, now_ms, False, result)
 
     cdef AppendStatus append_checked(
         self,
@@ -156,7 +156,7 @@ cdef class LogCore:
         const BatchInfo *info,
         int32_t leader_epoch,
         int64_t now_ms,
-        bint check_sequence,
+        bint from_client,
         AppendResult *result,
     ) except *:
         cdef BatchMetadata duplicate
@@ -165,8 +165,11 @@ cdef class LogCore:
         cdef int64_t last_offset = base_offset + info.last_offset_delta
         if info.size > self.segment_bytes:
             return self.refuse(result, ERROR_RECORD_LIST_TOO_LARGE)
-        if info.producer_id >= 0 and check_sequence:
-            code = self.producers.check(info, &duplicate)
+        if info.producer_id >= 0 and not info.attributes & ATTR_CONTROL:
+            if from_client or info.base_sequence >= 0:
+                code = self.producers.check(info, &duplicate)
+            else:
+                code = self.producers.check_epoch(info)
             if code == SEQUENCE_DUPLICATE:
                 result.error_code = 0
                 result.base_offset = duplicate.last_offset - duplicate.offset_delta
@@ -189,9 +192,7 @@ cdef class LogCore:
             self.fence_for(error)
             return self.refuse(result, self.offline_error)
         self.log_end_offset = last_offset + 1
-        if info.producer_id >= 0:
-            self.producers.update(info, base_offset, info.max_timestamp)
-        self.producers.map_end_offset = last_offset + 1
+        self.update_producers(data, info, base_offset)
         if leader_epoch > self.leader_epoch:
             self.leader_epoch = leader_epoch
             if self.owner is not None:
@@ -203,6 +204,23 @@ cdef class LogCore:
         result.log_start_offset = self.log_start_offset
         result.consumed_bytes = info.size
         return APPENDED
+
+    cdef int update_producers(
+        self, const uint8_t *data, const BatchInfo *info, int64_t base_offset
+    ) except -1:
+        cdef int64_t first_offset
+        cdef bint aborted = False
+        if info.attributes & ATTR_CONTROL:
+            first_offset = self.producers.update_batch(
+                data, info, base_offset, info.max_timestamp, &aborted
+            )
+            if first_offset >= 0 and aborted and self.owner is not None:
+                self.owner.on_aborted_transaction(info.producer_id, first_offset, base_offset)
+        elif info.producer_id >= 0:
+            self.producers.update(info, base_offset, info.max_timestamp)
+        else:
+            self.producers.map_end_offset = base_offset + info.last_offset_delta + 1
+        return 0
 
     cdef AppendStatus append_as_follower(
         self, const uint8_t *data, int64_t n, int64_t now_ms, AppendResult *result
@@ -258,9 +276,7 @@ cdef class LogCore:
             end = info.base_offset + info.last_offset_delta
             self.active.note_batch(info.base_offset, info.size, end, info.max_timestamp, end)
             self.log_end_offset = end + 1
-            if info.producer_id >= 0:
-                self.producers.update(&info, info.base_offset, info.max_timestamp)
-            self.producers.map_end_offset = end + 1
+            self.update_producers(data + size, &info, info.base_offset)
             if info.partition_leader_epoch > self.leader_epoch:
                 self.leader_epoch = info.partition_leader_epoch
                 if self.owner is not None:

@@ -1,0 +1,343 @@
+"""The files of one segment: names, making, opening, rebuilding, trimming, removing.
+
+Runs on helper threads only: everything here may wait for the disk. It returns a Segment that nobody
+else has yet, or works on one that no longer takes appends. It never decides what is rolled, cut or
+removed.
+
+Names: the base offset in 20 digits and a suffix. `.log` batches, `.index` offset index,
+`.timeindex` time index, `.txnindex` aborted transactions, `.snapshot` producer state at that
+offset. `.deleted` behind it: to be removed; `.cleaned` and `.swap`: a compaction's output, not
+yet and already complete.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from tidelog._native.index import CorruptIndexError, OffsetIndex, TimeIndex
+from tidelog._native.scan import SegmentScanner
+from tidelog._native.segment import Segment
+from tidelog.storage.files import Files
+
+LOG_SUFFIX = ".log"
+INDEX_SUFFIX = ".index"
+TIME_INDEX_SUFFIX = ".timeindex"
+TXN_INDEX_SUFFIX = ".txnindex"
+SNAPSHOT_SUFFIX = ".snapshot"
+DELETED_SUFFIX = ".deleted"
+CLEANED_SUFFIX = ".cleaned"
+SWAP_SUFFIX = ".swap"
+
+INDEX_SUFFIXES = (INDEX_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX)
+SEGMENT_SUFFIXES = (LOG_SUFFIX, *INDEX_SUFFIXES)
+OFFSET_DIGITS = 20
+PREALLOCATE_STEP_BYTES = 64 * 1024 * 1024
+MAX_SEGMENT_BYTES = 2**31 - 1
+
+_OFFSET_ENTRY_BYTES = 8
+_TIME_ENTRY_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentSettings:
+    """What a segment is made with (segment.index.bytes, index.interval.bytes, preallocate)."""
+
+    max_index_bytes: int = 10 * 1024 * 1024
+    index_interval_bytes: int = 4096
+    preallocate: bool = False
+
+    @property
+    def offset_index_bytes(self) -> int:
+        """Size of an active offset index: whole entries, at least one."""
+        return max(self.max_index_bytes // _OFFSET_ENTRY_BYTES, 1) * _OFFSET_ENTRY_BYTES
+
+    @property
+    def time_index_bytes(self) -> int:
+        """Size of an active time index: whole entries, at least one and the final one."""
+        return max(self.max_index_bytes // _TIME_ENTRY_BYTES, 2) * _TIME_ENTRY_BYTES
+
+
+def file_name(base_offset: int, suffix: str) -> str:
+    return f"{base_offset:0{OFFSET_DIGITS}d}{suffix}"
+
+
+def parse_name(name: str) -> tuple[int, str] | None:
+    """(base offset, suffix) of a segment's file, None for any other name."""
+    digits, suffix = name[:OFFSET_DIGITS], name[OFFSET_DIGITS:]
+    if len(digits) == OFFSET_DIGITS and digits.isascii() and digits.isdigit() and suffix[:1] == ".":
+        return int(digits), suffix
+    return None
+
+
+def path_of(directory: str, base_offset: int, suffix: str) -> str:
+    return os.path.join(directory, file_name(base_offset, suffix))
+
+
+def create_segment(
+    files: Files, directory: str, base_offset: int, settings: SegmentSettings, now_ms: int
+) -> Segment:
+    """Makes the three files of a new active segment. What a crash left under the names is emptied.
+
+    The directory entries are durable only after sync_directory().
+    """
+    fd = files.create(path_of(directory, base_offset, LOG_SUFFIX))
+    try:
+        offset_index = OffsetIndex(path_of(directory, base_offset, INDEX_SUFFIX), base_offset)
+        time_index = TimeIndex(path_of(directory, base_offset, TIME_INDEX_SUFFIX), base_offset)
+        _make_index(files, offset_index, settings.offset_index_bytes)
+        _make_index(files, time_index, settings.time_index_bytes)
+        segment = Segment(
+            directory,
+            base_offset,
+            fd,
+            offset_index,
+            time_index,
+            created_ms=now_ms,
+            index_interval_bytes=settings.index_interval_bytes,
+        )
+    except BaseException:
+        files.close(fd)
+        raise
+    if settings.preallocate:
+        preallocate(files, segment)
+    return segment
+
+
+def preallocate(files: Files, segment: Segment) -> None:
+    """Has blocks reserved for the next 64 MiB of an active segment; the file's size stays."""
+    start = max(segment.allocated_bytes, segment.size)
+    if not files.reserve(segment.fd, start, PREALLOCATE_STEP_BYTES):
+        segment.set_allocated_bytes(MAX_SEGMENT_BYTES)  # cannot; not asked again
+        return
+    segment.set_allocated_bytes(start + PREALLOCATE_STEP_BYTES)
+
+
+def open_segment(
+    files: Files,
+    directory: str,
+    base_offset: int,
+    settings: SegmentSettings,
+    now_ms: int,
+    *,
+    next_offset: int | None,
+) -> Segment:
+    """Opens a segment whose content is believed; the indexes are looked at, the log is not.
+
+    `next_offset` None: the batches behind the last index entry are walked for it. Raises
+    CorruptIndexError (also for a missing index) when the indexes must be rebuilt, and ValueError
+    when the walk ends before the end of the file.
+    """
+    fd = files.open(path_of(directory, base_offset, LOG_SUFFIX))
+    try:
+        size = files.size(fd)
+        if size > MAX_SEGMENT_BYTES:
+            raise OSError(f"{directory}: segment {base_offset} has {size} bytes")
+        offset_index = OffsetIndex(path_of(directory, base_offset, INDEX_SUFFIX), base_offset)
+        time_index = TimeIndex(path_of(directory, base_offset, TIME_INDEX_SUFFIX), base_offset)
+        offset_index.sanity_check(_open_index(files, offset_index), size)
+        time_index.sanity_check(_open_index(files, time_index))
+        if next_offset is None:
+            tail = _walk_tail(fd, offset_index, size)
+            next_offset = tail.next_offset if size else base_offset
+        segment = Segment(
+            directory,
+            base_offset,
+            fd,
+            offset_index,
+            time_index,
+            size=size,
+            next_offset=next_offset,
+            created_ms=now_ms,
+            index_interval_bytes=settings.index_interval_bytes,
+            sealed=True,
+        )
+        segment.restore(
+            rolling_based_timestamp=first_timestamp(files, fd),
+            max_timestamp=time_index.last_timestamp,
+            offset_of_max_timestamp=time_index.last_offset if time_index.entries else -1,
+            last_modified_ms=files.modified_ms(fd),
+        )
+    except BaseException:
+        files.close(fd)
+        raise
+    segment.trimmed = True
+    return segment
+
+
+def _walk_tail(fd: int, offset_index: OffsetIndex, size: int) -> SegmentScanner:
+    """Headers from the last index entry to the end of the file. Raises ValueError."""
+    scanner = SegmentScanner(fd, offset_index.base_offset, size, verify_from=size)
+    scanner.start_at(offset_index.find(2**62)[1])
+    scanner.run()
+    if scanner.reason:
+        raise ValueError(f"{offset_index.path}: {scanner.reason_text} at {scanner.valid_bytes}")
+    return scanner
+
+
+def first_timestamp(files: Files, fd: int) -> int:
+    """Largest timestamp of a .log's first batch, -1 when there is none."""
+    head = files.read_at(fd, 0, 43)
+    return int.from_bytes(head[35:43], "big", signed=True) if len(head) == 43 else -1
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """A segment whose log was read from its start, and what stood in it."""
+
+    segment: Segment
+    cut_bytes: int  # taken off the end of the file
+    reason: str  # why, "" when nothing was
+    damaged: tuple[str, ...] = ()  # batches that are bad but were kept, in words
+
+
+def rebuild_segment(
+    files: Files,
+    directory: str,
+    base_offset: int,
+    settings: SegmentSettings,
+    now_ms: int,
+    *,
+    verify: bool,
+    cut: bool,
+    next_offset: int | None = None,
+    epochs: list[tuple[int, int]] | None = None,
+) -> Rebuilt:
+    """Reads the whole log and writes its indexes anew, as Kafka's recovery does.
+
+    `verify`: checksums too. `cut`: the file ends behind the last good batch, whatever follows;
+    without it nothing is cut, and what follows a bad batch is only not indexed. `next_offset`: what
+    is known to follow the segment. `epochs` grows by the epochs that the batches bring.
+    """
+    fd = files.open(path_of(directory, base_offset, LOG_SUFFIX))
+    try:
+        size = files.size(fd)
+        offset_index = OffsetIndex(path_of(directory, base_offset, INDEX_SUFFIX), base_offset)
+        time_index = TimeIndex(path_of(directory, base_offset, TIME_INDEX_SUFFIX), base_offset)
+        _make_index(files, offset_index, settings.offset_index_bytes)
+        _make_index(files, time_index, settings.time_index_bytes)
+        end = min(size, MAX_SEGMENT_BYTES)
+        scanner = SegmentScanner(
+            fd,
+            base_offset,
+            end,
+            index_interval_bytes=settings.index_interval_bytes,
+            verify_from=0 if verify else end,
+        )
+        scanner.run(offset_index, time_index, epochs=epochs)
+        if scanner.io_errno:
+            raise OSError(scanner.io_errno, os.strerror(scanner.io_errno), offset_index.path)
+        reason = scanner.reason_text if scanner.reason else ""
+        kept = scanner.valid_bytes if cut else end
+        if kept < size:
+            files.truncate(fd, kept)
+        segment = Segment(
+            directory,
+            base_offset,
+            fd,
+            offset_index,
+            time_index,
+            size=kept,
+            next_offset=scanner.next_offset if next_offset is None else next_offset,
+            created_ms=now_ms,
+            index_interval_bytes=settings.index_interval_bytes,
+        )
+        segment.restore(
+            rolling_based_timestamp=scanner.first_timestamp,
+            max_timestamp=scanner.max_timestamp,
+            offset_of_max_timestamp=scanner.offset_of_max_timestamp,
+            last_modified_ms=files.modified_ms(fd),
+        )
+        segment.seal()
+    except BaseException:
+        files.close(fd)
+        raise
+    damaged = (f"{segment.log_path}: {reason} at {scanner.valid_bytes}",) if reason else ()
+    return Rebuilt(segment, size - kept, reason if kept < size else "", damaged if not cut else ())
+
+
+def activate(files: Files, segment: Segment, settings: SegmentSettings) -> None:
+    """Gives an opened segment room in its indexes, so that it can take appends."""
+    for index, size in (
+        (segment.offset_index, settings.offset_index_bytes),
+        (segment.time_index, settings.time_index_bytes),
+    ):
+        fd = files.open(index.path)
+        try:
+            size = max(size, index.size_bytes)
+            files.truncate(fd, size)
+            index.attach(fd, size, index.entries)
+        finally:
+            files.close(fd)
+    segment.trimmed = False
+    segment.unseal()
+    if settings.preallocate:
+        preallocate(files, segment)
+
+
+def trim_segment(files: Files, segment: Segment) -> None:
+    """Cuts the indexes of a sealed segment to their entries and makes all three files durable.
+
+    May run while the loop looks up in the segment.
+    """
+    files.sync_data(segment.fd)
+    if segment.trimmed:
+        return
+    if segment.allocated_bytes:
+        files.truncate(segment.fd, segment.size)  # blocks reserved behind the end
+    for index in (segment.offset_index, segment.time_index):
+        index.trim_map()
+        fd = files.open(index.path)
+        try:
+            files.truncate(fd, index.size_bytes)
+            files.sync(fd)
+        finally:
+            files.close(fd)
+    segment.trimmed = True
+
+
+def close_indexes(files: Files, segment: Segment) -> None:
+    """The clean end of an active segment: final time entry, indexes cut to their entries."""
+    if not segment.sealed:
+        segment.seal()
+    trim_segment(files, segment)
+
+
+def mark_deleted(files: Files, directory: str, base_offsets: list[int]) -> list[str]:
+    """Renames the files of the segments to `.deleted`, oldest first. Returns the new paths."""
+    renamed = []
+    for base_offset in base_offsets:
+        for suffix in SEGMENT_SUFFIXES:
+            path = path_of(directory, base_offset, suffix)
+            try:
+                files.rename(path, path + DELETED_SUFFIX)
+            except FileNotFoundError:
+                continue
+            renamed.append(path + DELETED_SUFFIX)
+    return renamed
+
+
+def _make_index(files: Files, index: OffsetIndex | TimeIndex, size: int) -> None:
+    fd = files.create(index.path)
+    try:
+        files.truncate(fd, size)
+        index.attach(fd, size, 0)
+    finally:
+        files.close(fd)
+
+
+def _open_index(files: Files, index: OffsetIndex | TimeIndex) -> int:
+    """Maps what is there; returns the size of the file. Raises CorruptIndexError."""
+    try:
+        fd = files.open(index.path)
+    except FileNotFoundError:
+        raise CorruptIndexError(f"{index.path} is missing") from None
+    try:
+        size = files.size(fd)
+        if size > MAX_SEGMENT_BYTES:
+            raise CorruptIndexError(f"{index.path} has {size} bytes")
+        entries = size // index.entry_size
+        index.attach(fd, entries * index.entry_size, entries)
+    finally:
+        files.close(fd)
+    return size

@@ -1,0 +1,1 @@
+"""Micro benchmarks of single calls (`make bench`): compare runs of one machine, not machines."""

@@ -1,4 +1,5 @@
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from typing_extensions import Buffer
 
@@ -7,6 +8,14 @@ from tidelog._native.batch import BatchHeader
 #: producer id, epoch, last sequence, last offset, offset delta, last timestamp, coordinator epoch,
 #: first offset of the open transaction (-1: none)
 SnapshotEntry = tuple[int, int, int, int, int, int, int, int]
+
+class ActiveProducer(NamedTuple):
+    producer_id: int
+    producer_epoch: int
+    last_sequence: int
+    last_timestamp: int
+    coordinator_epoch: int
+    current_txn_first_offset: int
 
 class ProducerEntry:
     producer_id: int
@@ -42,7 +51,7 @@ class ProducerStates:
     def dump_bytes(self) -> bytes: ...
     def note_snapshot(self, offset: int) -> None: ...
     def advance_to(self, offset: int) -> None: ...
-    def active(self) -> list[tuple[int, int, int, int, int, int]]: ...
+    def active(self) -> list[ActiveProducer]: ...
     @property
     def first_unstable_offset_value(self) -> int: ...
     def entry(self, producer_id: int) -> ProducerEntry | None: ...

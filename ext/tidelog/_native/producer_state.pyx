@@ -19,6 +19,8 @@ from tidelog._native.batch cimport (
 )
 from tidelog._native.wire cimport wire_put_int16, wire_put_int32, wire_put_int64
 
+from collections import namedtuple
+
 from tidelog.errors import InvariantError
 
 
@@ -26,6 +28,20 @@ cdef enum:
     CONTROL_ABORT = 0
     CONTROL_COMMIT = 1
     ENTRY_SIZE = 46
+
+
+# A row of DescribeProducers; first offset -1: no transaction is open.
+ActiveProducer = namedtuple(
+    "ActiveProducer",
+    [
+        "producer_id",
+        "producer_epoch",
+        "last_sequence",
+        "last_timestamp",
+        "coordinator_epoch",
+        "current_txn_first_offset",
+    ],
+)
 
 
 # Sequences count 0 .. 2^31-1 and start again at 0.
@@ -398,11 +414,10 @@ cdef class ProducerStates:
             self.map_end_offset = offset
 
     def active(self):
-        """Rows of DescribeProducers: (producer id, epoch, last sequence, last timestamp,
-        coordinator epoch, first offset of the open transaction)."""
+        """Rows of DescribeProducers."""
         cdef ProducerEntry entry
         return [
-            (
+            ActiveProducer(
                 entry.producer_id,
                 entry.producer_epoch,
                 entry.last_sequence(),
@@ -422,7 +437,7 @@ cdef class ProducerStates:
         """The ProducerEntry of an id, None when it is not known."""
         return self.entries.get(producer_id)
 
-    # ---- for Python callers (recovery, tests): the cdef functions on a parsed header --------------
+    # ---- for Python callers (recovery, tests): the cdef functions on a parsed header -------------
 
     def check_header(self, BatchHeader header not None):
         """check(): (status, original first offset or -1, original last offset or -1, its timestamp

@@ -1,0 +1,80 @@
+"""Every API that is implemented, as data: ApiVersions, dispatch and docs/protocol-coverage.md are
+made from this list.
+
+Belongs to no task. To add an API: write its module, and its name here.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Final
+
+from tidelog.handlers import (
+    alter_configs,
+    api_versions,
+    create_partitions,
+    create_topics,
+    delete_records,
+    delete_topics,
+    describe_cluster,
+    describe_configs,
+    describe_log_dirs,
+    describe_producers,
+    describe_topic_partitions,
+    fetch,
+    find_coordinator,
+    heartbeat,
+    incremental_alter_configs,
+    init_producer_id,
+    join_group,
+    leave_group,
+    list_offsets,
+    metadata,
+    offset_commit,
+    offset_fetch,
+    offset_for_leader_epoch,
+    produce,
+    sync_group,
+)
+from tidelog.handlers.api import Api, Handler
+
+_MODULES: Final[tuple[ModuleType, ...]] = (
+    produce,
+    fetch,
+    list_offsets,
+    metadata,
+    offset_commit,
+    offset_fetch,
+    find_coordinator,
+    join_group,
+    heartbeat,
+    leave_group,
+    sync_group,
+    api_versions,
+    create_topics,
+    delete_topics,
+    delete_records,
+    init_producer_id,
+    offset_for_leader_epoch,
+    describe_configs,
+    alter_configs,
+    describe_log_dirs,
+    create_partitions,
+    incremental_alter_configs,
+    describe_cluster,
+    describe_producers,
+    describe_topic_partitions,
+)
+
+
+def _handler(module: ModuleType) -> Handler:
+    api: Api = module.API
+    if api.native:
+        return Handler(api)
+    return Handler(api, module.handle, module.error_answer)
+
+
+HANDLERS: Final[tuple[Handler, ...]] = tuple(_handler(module) for module in _MODULES)
+
+#: The same without the functions, by key: what ApiVersions lists.
+APIS: Final[tuple[Api, ...]] = tuple(sorted(handler.api for handler in HANDLERS))

@@ -1,0 +1,343 @@
+"""Keeps the partition table and the logs of this node in step with the metadata, and serves
+internal writers.
+
+Belongs to the worker's loop task; owns the PartitionTable. It opens and closes the gates that the
+native lanes look at; it never parses a request. Disk work is the log manager's, on helper threads;
+only this class decides which log serves which partition.
+
+`apply` is called with every new image, one call after the other. It puts the topics of the whole
+cluster into the table: those led elsewhere answer NOT_LEADER_OR_FOLLOWER. When it returns, every
+partition that the image gives to this node serves, or is offline because its disk failed (which is
+logged and answered with KAFKA_STORAGE_ERROR, never hidden).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from tidelog._native.log import STATUS_APPENDED, STATUS_DUPLICATE, STATUS_NEEDS_ROLL
+from tidelog._native.partition import (
+    DELETED,
+    NOT_LEADER,
+    OFFLINE,
+    Partition,
+    PartitionTable,
+    TopicEntry,
+)
+from tidelog.clock import Clock
+from tidelog.config import ResourceType
+from tidelog.errors import InvariantError, KafkaError, StorageError
+from tidelog.metadata.difference import difference
+from tidelog.metadata.image import MetadataImage, PartitionImage, TopicImage
+from tidelog.metadata.records import CLUSTER_DEFAULT
+from tidelog.protocol.error_codes import ErrorCode
+from tidelog.replication.node_config import NodeConfig
+
+if TYPE_CHECKING:
+    from tidelog.storage.log import PartitionLog
+    from tidelog.storage.manager import LogManager
+
+log: Final = logging.getLogger(__name__)
+
+#: "The client did not say which leader epoch it knows."
+NO_LEADER_EPOCH: Final = -1
+
+
+class AppendOutcome(NamedTuple):
+    """Where an internal batch landed."""
+
+    base_offset: int
+    last_offset: int
+
+
+class ReplicaManager:
+    """One per worker."""
+
+    def __init__(
+        self,
+        node_id: int,
+        table: PartitionTable,
+        logs: LogManager,
+        node_config: NodeConfig,
+        clock: Clock,
+    ) -> None:
+        self.node_id = node_id
+        self.table = table
+        self.logs = logs
+        self._node_config = node_config
+        self._clock = clock
+        self._applying = asyncio.Lock()
+        #: Called with (partition, leader epoch or None) when this node begins or ceases to lead a
+        #: partition (coordinators).
+        self.leadership_listeners: list[Callable[[Partition, int | None], object]] = []
+
+    # -- look-ups -----------------------------------------------------------------------------
+
+    def partition(self, topic: str, index: int) -> Partition | None:
+        """The partition, led here or elsewhere; None when the cluster has no such partition."""
+        return self.table.partition(topic.encode(), index)
+
+    def partition_by_id(self, topic_id: bytes, index: int) -> Partition | None:
+        """The same by topic id."""
+        entry = self.table.get_by_id(topic_id)
+        if entry is None or not 0 <= index < len(entry.partitions):
+            return None
+        return entry.partitions[index]
+
+    def leader(
+        self, topic: str, index: int, current_leader_epoch: int = NO_LEADER_EPOCH
+    ) -> Partition:
+        """The partition, if this node serves it and the client's view of its leader is the present
+        one.
+
+        Raises KafkaError: UNKNOWN_TOPIC_OR_PARTITION, FENCED_LEADER_EPOCH (the client knows an
+        older leader), UNKNOWN_LEADER_EPOCH (a newer one), NOT_LEADER_OR_FOLLOWER,
+        KAFKA_STORAGE_ERROR.
+        """
+        found = self.partition(topic, index)
+        if found is None:
+            raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+        if self.node_id not in found.replicas:
+            raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        if current_leader_epoch != NO_LEADER_EPOCH:
+            if current_leader_epoch < found.leader_epoch:
+                raise KafkaError(ErrorCode.FENCED_LEADER_EPOCH)
+            if current_leader_epoch > found.leader_epoch:
+                raise KafkaError(ErrorCode.UNKNOWN_LEADER_EPOCH)
+        if found.error_code:
+            raise KafkaError(found.error_code)
+        return found
+
+    def log_of(self, partition: Partition) -> PartitionLog:
+        """The log behind a partition that this node serves."""
+        found = self.logs.get(partition.topic.decode(), partition.index)
+        if found is None:
+            raise InvariantError(f"{partition!r} is served without a log")
+        return found
+
+    # -- metadata -----------------------------------------------------------------------------
+
+    async def apply(self, old: MetadataImage, new: MetadataImage) -> None:
+        """Follow the metadata from one image to the next. Returns when the leaders of this node
+        serve.
+        """
+        async with self._applying:
+            changes = difference(old, new)
+            await self._run(self._delete_topic(topic) for topic in changes.deleted)
+            await self._run(self._create_topic(topic, new) for topic in changes.created)
+            await self._run(self._change_topic(topic, new) for _, topic in changes.changed)
+            self._apply_configs(changes.configs, new)
+
+    async def shutdown(self) -> None:
+        """Stop serving: every partition of this node is closed. The logs are the log manager's to
+        close.
+        """
+        async with self._applying:
+            for entry in self.table.topics():
+                for partition in entry.partitions:
+                    if partition.is_leader:
+                        self._stop_leading(partition, NOT_LEADER)
+
+    @staticmethod
+    async def _run(steps: Iterable[Awaitable[None]]) -> None:
+        """Run all steps at once and to their end, then let the first exception through."""
+        results = await asyncio.gather(*steps, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _create_topic(self, topic: TopicImage, image: MetadataImage) -> None:
+        partitions = [self._new_partition(topic, index) for index in range(len(topic.partitions))]
+        self.table.put(TopicEntry(topic.name.encode(), topic.topic_id, partitions))
+        await self._run(
+            self._follow_partition(partition, state, image)
+            for partition, state in zip(partitions, topic.partitions, strict=True)
+        )
+
+    async def _change_topic(self, topic: TopicImage, image: MetadataImage) -> None:
+        name = topic.name.encode()
+        entry = self.table.get(name)
+        if entry is None:
+            raise InvariantError(f"topic {topic.name} changes, but the table has none")
+        partitions = entry.partitions
+        if len(partitions) < len(topic.partitions):
+            more = range(len(partitions), len(topic.partitions))
+            partitions = partitions + [self._new_partition(topic, index) for index in more]
+            self.table.put(TopicEntry(name, topic.topic_id, partitions))
+        await self._run(
+            self._follow_partition(partition, state, image)
+            for partition, state in zip(partitions, topic.partitions, strict=True)
+            if partition.partition_epoch != state.partition_epoch
+        )
+
+    async def _delete_topic(self, topic: TopicImage) -> None:
+        name = topic.name.encode()
+        entry = self.table.get(name)
+        if entry is None:
+            raise InvariantError(f"topic {topic.name} is deleted, but the table has none")
+        self.table.remove(name)
+        for partition in entry.partitions:
+            self._stop_leading(partition, DELETED)
+        await self._run(self._delete_log(topic.name, p.index) for p in entry.partitions)
+
+    def _new_partition(self, topic: TopicImage, index: int) -> Partition:
+        return Partition(topic.name.encode(), topic.topic_id, index, self.table.progress)
+
+    async def _follow_partition(
+        self, partition: Partition, state: PartitionImage, image: MetadataImage
+    ) -> None:
+        """Make one partition what the metadata says that it is."""
+        partition.set_leadership(
+            state.leader, state.leader_epoch, state.partition_epoch, state.replicas, state.isr
+        )
+        name = partition.topic.decode()
+        if self.node_id not in state.replicas:
+            self._stop_leading(partition, NOT_LEADER)
+            await self._delete_log(name, partition.index)
+            return
+        held = await self._open_log(partition, image)
+        if held is None:
+            self._stop_leading(partition, OFFLINE)
+        elif state.leader == self.node_id:
+            self._start_leading(partition, held, image)
+        else:
+            self._stop_leading(partition, NOT_LEADER)
+
+    def _start_leading(
+        self, partition: Partition, held: PartitionLog, image: MetadataImage
+    ) -> None:
+        held.assign_epoch(partition.leader_epoch)
+        partition.set_min_insync_replicas(held.config.min_insync_replicas)
+        if not partition.is_leader:
+            held.on_progress = partition.update_progress
+            partition.open_as_leader(held.core)
+        for listener in self.leadership_listeners:
+            listener(partition, partition.leader_epoch)
+
+    def _stop_leading(self, partition: Partition, gates: int) -> None:
+        led = partition.is_leader
+        partition.close(gates)
+        if led:
+            for listener in self.leadership_listeners:
+                listener(partition, None)
+
+    # -- logs ---------------------------------------------------------------------------------
+
+    async def _open_log(self, partition: Partition, image: MetadataImage) -> PartitionLog | None:
+        """The log of a replica of this node, made if it is new; None when its disk fails."""
+        name, index = partition.topic.decode(), partition.index
+        held = self.logs.get(name, index)
+        if held is not None and held.topic_id == partition.topic_id:
+            return None if held.core.offline_error else held
+        config = self._node_config.topic(image, name)
+        try:
+            return await self.logs.create(name, partition.topic_id, index, config)
+        except (StorageError, OSError) as error:
+            log.error("log cannot be made topic=%s partition=%d error=%s", name, index, error)
+            return None
+
+    async def _delete_log(self, topic: str, index: int) -> None:
+        held = self.logs.get(topic, index)
+        if held is None:
+            return
+        held.on_progress = None
+        try:
+            await self.logs.delete(held)
+        except (StorageError, OSError) as error:
+            log.error("log cannot be deleted topic=%s partition=%d error=%s", topic, index, error)
+
+    def _apply_configs(self, changed: Iterable[tuple[int, str]], image: MetadataImage) -> None:
+        topics = set()
+        for resource_type, name in changed:
+            if resource_type == ResourceType.TOPIC:
+                topics.add(name)
+            elif resource_type == ResourceType.BROKER and name in (
+                CLUSTER_DEFAULT,
+                str(self.node_id),
+            ):
+                topics.update(held.topic for held in self.logs.logs())
+        for held in self.logs.logs() if topics else ():
+            if held.topic not in topics or held.topic not in image.topics:
+                continue
+            config = self._node_config.topic(image, held.topic)
+            if config == held.config:
+                continue
+            held.set_config(config)
+            partition = self.partition(held.topic, held.index)
+            if partition is not None and partition.is_leader:
+                partition.set_min_insync_replicas(config.min_insync_replicas)
+
+    # -- internal writers ---------------------------------------------------------------------
+
+    async def append(
+        self, partition: Partition, batch: bytes | bytearray, acks: int = -1
+    ) -> AppendOutcome:
+        """Append a batch that the broker built, as its partition's leader.
+
+        Offsets and leader epoch are stamped here. With acks=-1 it returns when the batch is
+        committed, otherwise when it is in the log. Cancelling the wait does not undo the append.
+        Raises KafkaError: the gate's error, or why it was refused.
+        """
+        stamped = bytearray(batch)
+        while True:
+            if partition.error_code:
+                raise KafkaError(partition.error_code)
+            status, error_code, base_offset, last_offset = partition.append_built(
+                stamped, self._clock.wall_ms()
+            )
+            if status in (STATUS_APPENDED, STATUS_DUPLICATE):
+                break
+            if status != STATUS_NEEDS_ROLL:
+                raise KafkaError(error_code)
+            await self._roll(partition)
+        if acks == -1:
+            await self.wait_committed(partition, last_offset)
+        return AppendOutcome(base_offset, last_offset)
+
+    async def wait_committed(self, partition: Partition, last_offset: int) -> None:
+        """Return when everything up to the offset is committed. Raises KafkaError when the gate
+        closes before.
+        """
+        if not partition.error_code and not partition.is_acknowledged(last_offset):
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            waiter = partition.when_acknowledged(last_offset + 1, lambda: _finish(future))
+            try:
+                await future
+            finally:
+                waiter.forget()
+        if partition.error_code:
+            raise KafkaError(partition.error_code)
+
+    async def _roll(self, partition: Partition) -> None:
+        try:
+            await self.log_of(partition).roll()
+        except (StorageError, OSError) as error:
+            raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, str(error)) from error
+
+    async def delete_records(self, partition: Partition, offset: int) -> int:
+        """Move the log start of a partition that this node leads (DeleteRecords); -1 stands for the
+        high watermark.
+
+        Returns the low watermark: the new log start. Raises KafkaError: POLICY_VIOLATION (a
+        compacted topic that deletes nothing), OFFSET_OUT_OF_RANGE.
+        """
+        held = self.log_of(partition)
+        if held.config.compact and not held.config.delete:
+            raise KafkaError(ErrorCode.POLICY_VIOLATION)
+        if offset == -1:
+            offset = partition.high_watermark
+        if not 0 <= offset <= partition.high_watermark:
+            raise KafkaError(ErrorCode.OFFSET_OUT_OF_RANGE)
+        try:
+            await held.delete_records(offset)
+        except (StorageError, OSError) as error:
+            raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, str(error)) from error
+        return held.core.log_start_offset
+
+
+def _finish(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -79,7 +79,7 @@ def static_problems(layers: BrokerLayers) -> Iterator[str]:
     ):
         try:
             protocols = parse_protocol_map(config.listener_security_protocol_map)
-            for endpoint in parse_listeners(name, values, protocols):
+            for endpoint in parse_listeners(name, values, protocols, repeated=True):
                 if name == "advertised.listeners" and endpoint.host in ("", "0.0.0.0", "::"):
                     yield f"advertised.listeners: {endpoint.host or 'no host'} is no address"
         except ConfigValueError as error:

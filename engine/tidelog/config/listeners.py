@@ -39,11 +39,12 @@ def parse_protocol_map(text: str) -> dict[str, str]:
 
 
 def parse_listeners(
-    key: str, values: Iterable[str], protocols: Mapping[str, str]
+    key: str, values: Iterable[str], protocols: Mapping[str, str], *, repeated: bool = False
 ) -> tuple[Endpoint, ...]:
     """The endpoints of a list of NAME://host:port. Raises ConfigValueError naming `key`.
 
     `protocols` is the protocol map; a name that is itself a security protocol needs no entry.
+    `repeated`: a name may stand more than once, with the addresses of several nodes of a host.
     """
     endpoints: list[Endpoint] = []
     for value in values:
@@ -56,7 +57,7 @@ def parse_listeners(
         protocol = protocols.get(name, name)
         if protocol not in SECURITY_PROTOCOLS:
             raise ConfigValueError(key, value, f"no security protocol is named for {name}")
-        if any(e.name == name for e in endpoints):
+        if not repeated and any(e.name == name for e in endpoints):
             raise ConfigValueError(key, value, f"the listener {name} stands twice")
         endpoints.append(Endpoint(name, protocol, host, port))
     return tuple(endpoints)

@@ -24,7 +24,7 @@ class Record:
 
 def decode_records(payload: Buffer, header: BatchHeader) -> list[Record]: ...
 def encode_records(
-    records: list[tuple[int, bytes | None, bytes | None, Headers]],
+    records: Sequence[tuple[int, bytes | None, bytes | None, Headers]],
     base_timestamp: int,
     room: int = 0,
 ) -> bytearray: ...

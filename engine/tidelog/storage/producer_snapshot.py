@@ -21,9 +21,11 @@ import struct
 from collections.abc import Iterable
 
 from tidelog._native.crc32c import crc32c
-from tidelog._native.producer_state import SnapshotEntry
 from tidelog.errors import StorageError
 from tidelog.storage.files import SYSTEM_FILES, Files
+
+#: As ProducerStates.dump() gives it; the fields are those of the table above.
+SnapshotEntry = tuple[int, int, int, int, int, int, int, int]
 
 SNAPSHOT_VERSION = 1
 SNAPSHOT_SUFFIX = ".snapshot"

@@ -179,7 +179,7 @@ cdef uint8_t* put_data(uint8_t* at, bytes data) noexcept:
     return at + PyBytes_GET_SIZE(data)
 
 
-def encode_records(list records not None, int64_t base_timestamp, Py_ssize_t room=0):
+def encode_records(records not None, int64_t base_timestamp, Py_ssize_t room=0):
     """Records in their wire form, offset deltas 0, 1, ..., behind `room` zero bytes (for a header).
 
     records: tuples (timestamp, key or None, value or None, headers), headers a sequence of (key,

@@ -75,3 +75,20 @@ TOPIC_NAME_CHARS_MAX: Final = 249
 
 #: How long the local store waits for another process's lock on the database before it gives up.
 METASTORE_BUSY_TIMEOUT_MS: Final = 2_000
+
+# --- network -----------------------------------------------------------------------------------
+
+#: Connections accepted in one turn of the loop, so that a flood of them does not hold it.
+ACCEPTS_PER_TURN: Final = 64
+
+#: A failed accept (out of descriptors) is tried again after this.
+ACCEPT_RETRY_MS: Final = 1_000
+
+#: Idle connections are looked for this often at most (and four times per connections.max.idle.ms).
+IDLE_CHECK_MS_MAX: Final = 10_000
+
+#: A fetch session that was not used for this long makes room for a new one (Kafka: 2 minutes).
+FETCH_SESSION_EVICTION_MS: Final = 120_000
+
+#: Lines in the log about refused or aborted connections, per second; the rest is counted.
+CONNECTION_LOG_LINES_PER_SECOND: Final = 10

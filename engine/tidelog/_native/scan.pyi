@@ -20,6 +20,8 @@ class SegmentScanner:
     max_timestamp: int
     offset_of_max_timestamp: int
     bytes_since_index_entry: int
+    keep_below: int
+    damaged: list[tuple[int, int]]
     aborted: list[tuple[int, int, int]]
     reason: int
     io_errno: int
@@ -31,6 +33,7 @@ class SegmentScanner:
         *,
         index_interval_bytes: int = 4096,
         verify_from: int = 0,
+        keep_below: int = 0,
     ) -> None: ...
     def run(
         self,

@@ -32,6 +32,8 @@ DEFAULT_DIFFERENCES: dict[str, tuple[Default, str]] = {
         "one worker is a whole cluster by default",
     ),
     "share.coordinator.state.topic.min.isr": (1, "one worker is a whole cluster by default"),
+    "socket.send.buffer.bytes": (-1, "a fixed size would switch off the kernel's own tuning"),
+    "socket.receive.buffer.bytes": (-1, "a fixed size would switch off the kernel's own tuning"),
 }
 
 #: Not listed in DescribeConfigs unless set: switches for tests and work behind the scenes.

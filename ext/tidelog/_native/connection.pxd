@@ -16,6 +16,7 @@ cdef class Reactor:
     cdef Progress progress
     cdef uint8_t* scratch                # one receive buffer for all connections
     cdef size_t scratch_size
+    cdef size_t send_slice               # tidelog.sendfile.slice.bytes
     cdef list dirty                      # connections with answers that became ready
     cdef bint flush_scheduled
     cdef int in_pass                     # > 0 while a connection's read pass runs: it flushes at its end
@@ -25,7 +26,7 @@ cdef class Reactor:
     cdef readonly int64_t queued_bytes_max       # memory per connection (received and not yet handled, answers not yet sent)
     cdef readonly int64_t total_bytes_max        # the same for the process
     cdef readonly int64_t total_bytes
-    cdef set starved                     # connections paused by the process limit
+    cdef set starved                     # connections whose large frame waits for room in the process
     # counters, for metrics and tests
     cdef readonly int64_t requests
     cdef readonly int64_t bytes_in
@@ -66,6 +67,7 @@ cdef class Connection(Peer):
     cdef int handle_frame(self, uint8_t* frame, size_t n) except -1
     cdef int handle_slowly(self, uint8_t* frame, size_t n) except -1
     cdef bint may_take(self) noexcept
+    cdef bint may_read(self) except -1
     cdef int flush(self) except -1
     cdef int64_t send_some(self, Output* output) except -2
     cdef bint is_warm(self, const Output* output, size_t n) noexcept

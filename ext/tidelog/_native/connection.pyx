@@ -84,9 +84,8 @@ cdef enum:
     STASH_KEEP = 16 * 1024
     # While large frames come, little is read past the end of one: what is read too far is copied.
     READ_PAST_BIG_FRAME = 4096
-    # One turn of the loop sends at most this much of one connection, in slices of which each is probed first.
+    # One turn of the loop sends about this much of one connection, in slices of which each is probed first.
     SEND_TURN = 2 << 20
-    SEND_SLICE = 1 << 20
     PROBE_STEP = 128 * 1024
     # Receives per turn, while each fills its buffer.
     RECEIVES_PER_TURN = 4
@@ -116,6 +115,7 @@ cdef class Reactor:
         int waiting_max,
         int64_t queued_bytes_max,
         int64_t total_bytes_max,
+        size_t send_slice=1 << 20,
         size_t scratch_size=256 * 1024,
     ):
         self.loop = loop
@@ -135,6 +135,7 @@ cdef class Reactor:
         self.waiting_max = waiting_max
         self.queued_bytes_max = queued_bytes_max
         self.total_bytes_max = total_bytes_max
+        self.send_slice = send_slice
         self.scratch_size = scratch_size
         self.scratch = <uint8_t*>malloc(scratch_size)
         if self.scratch == NULL:
@@ -208,7 +209,7 @@ cdef class Connection(Peer):
         cdef Reactor reactor = self.reactor
         if self.closed:
             return
-        if not self.may_take():
+        if not self.may_read():
             # Backpressure: stop listening; relieve() starts it again.
             self.reading = False
             reactor.remove_reader(self.fd)
@@ -246,7 +247,9 @@ cdef class Connection(Peer):
                 if self.receive_into_stash() == 0:
                     return 0
             else:
-                limit = <size_t>READ_PAST_BIG_FRAME if self.big_frames else self.reactor.scratch_size
+                limit = self.reactor.scratch_size
+                if self.big_frames:
+                    limit = min(limit, <size_t>READ_PAST_BIG_FRAME)
                 n = recv(self.fd, self.reactor.scratch, limit, MSG_DONTWAIT)
                 if n <= 0:
                     return self.received_nothing(n)
@@ -258,7 +261,7 @@ cdef class Connection(Peer):
                     self.keep(self.reactor.scratch + consumed, n - consumed)
                 if <size_t>n < limit:
                     return 0
-            if self.closed or not self.may_take():
+            if self.closed or not self.may_read():
                 return 0
         return 0
 
@@ -270,6 +273,10 @@ cdef class Connection(Peer):
         cdef ssize_t n
         if self.stash_size >= SIZE_PREFIX:
             need = SIZE_PREFIX + <size_t>wire_load32(self.stash)
+            if self.stash_size >= need:
+                # Whole frames that had to wait are taken before anything is read.
+                self.process_stash()
+                return 1
         # Room grows with what has arrived, up to the frame's size.
         self.reserve_stash(min(need, max(2 * self.stash_size, <size_t>STASH_STEP)))
         wanted = min(need, self.stash_capacity) - self.stash_size
@@ -281,7 +288,9 @@ cdef class Connection(Peer):
         message.msg_iovlen = 1
         extra = 0
         if self.stash_size + wanted == need:
-            extra = READ_PAST_BIG_FRAME if need > self.reactor.scratch_size else self.reactor.scratch_size
+            extra = self.reactor.scratch_size
+            if need > extra:
+                extra = min(extra, <size_t>READ_PAST_BIG_FRAME)
             parts[1].iov_base = self.reactor.scratch
             parts[1].iov_len = extra
             message.msg_iovlen = 2
@@ -488,15 +497,25 @@ cdef class Connection(Peer):
         self.end_pass()
 
     cdef bint may_take(self) noexcept:
-        """May another frame be taken? Sets `throttled`."""
+        """May a frame that is here be handled? Sets `throttled`; what ends it is the sending of this connection's own answers."""
         cdef Reactor reactor = self.reactor
+        cdef bint owes
         if self.blocked or self.muted or self.closed:
             return False
-        self.throttled = self.queue.waiting >= reactor.waiting_max or self.queue.memory >= reactor.queued_bytes_max
-        if self.throttled:
+        owes = self.queue.waiting > 0 or self.queue.memory > 0
+        self.throttled = (
+            self.queue.waiting >= reactor.waiting_max
+            or self.queue.memory >= reactor.queued_bytes_max
+            or (owes and reactor.total_bytes >= reactor.total_bytes_max)
+        )
+        return not self.throttled
+
+    cdef bint may_read(self) except -1:
+        """May more be received? Beyond the process limit a large frame is not received further until there is room."""
+        if not self.may_take():
             return False
-        if reactor.total_bytes >= reactor.total_bytes_max and self.accounted > 0:
-            reactor.starved.add(self)
+        if self.reactor.total_bytes >= self.reactor.total_bytes_max and self.stash_capacity > STASH_STEP:
+            self.reactor.starved.add(self)
             return False
         return True
 
@@ -543,7 +562,7 @@ cdef class Connection(Peer):
         if output.kind == OUTPUT_BYTES:
             n = send(self.fd, output.data, output.size, MSG_NOSIGNAL | MSG_DONTWAIT | (MSG_MORE if output.more else 0))
         else:
-            size = min(output.size, <size_t>SEND_SLICE)
+            size = min(output.size, self.reactor.send_slice)
             if not self.is_warm(output, size):
                 self.warming = True
                 self.watch_writes(False)
@@ -618,7 +637,7 @@ cdef class Connection(Peer):
         if self.throttled and self.stash_size and self.may_take():
             self.throttled = False
             self.reactor.call_soon(self.go_on)
-        if not self.reading and self.may_take():
+        if not self.reading and self.may_read():
             self.watch_reads()
         return 0
 

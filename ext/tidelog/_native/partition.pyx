@@ -234,6 +234,11 @@ cdef class Partition:
         return self.gates == 0
 
     @property
+    def waiting_fetches(self) -> int:
+        """Fetches that wait for this partition to move."""
+        return len(self.fetch_waiters)
+
+    @property
     def stable_offset(self) -> int:
         """The last stable offset (exclusive upper bound of read_committed)."""
         return self.last_stable_offset()

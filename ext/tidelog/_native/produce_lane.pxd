@@ -46,7 +46,8 @@ cdef class ProduceTask(Waiter):
     cdef int32_t part_capacity
     cdef int32_t next_part       # parts before it are decided
     cdef int blocked_by
-    cdef int rolls
+    cdef int rolls               # in a row, for the part `rolled_part`
+    cdef int32_t rolled_part
     cdef uint8_t* frame          # own copy of the frame, or of the topic keys, while it waits
     cdef int parse(self, const RequestHeader* header, const uint8_t* end) except -1
     cdef int parse_topics(self, const uint8_t* body, const uint8_t* end) except -1

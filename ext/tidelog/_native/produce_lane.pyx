@@ -326,7 +326,8 @@ cdef class ProduceTask(Waiter):
     async def _blocker(self):
         cdef Partition partition = self.blocking_partition()
         if self.blocked_by == RUN_BLOCKED_BY_ROLL:
-            self.rolls += 1
+            self.rolls = self.rolls + 1 if self.rolled_part == self.next_part else 1
+            self.rolled_part = self.next_part
             try:
                 if self.rolls > ROLLS_PER_BATCH_MAX:
                     raise StorageError(f"{partition!r} asks for a roll again and again")
@@ -334,7 +335,6 @@ cdef class ProduceTask(Waiter):
             except (StorageError, OSError):
                 self._decide(ERROR_KAFKA_STORAGE_ERROR, None)
         else:
-            self.rolls = 0
             try:
                 outcome = await self.lane.slow_append(partition, self._records(), self.api_version)
             except KafkaError as error:
@@ -370,15 +370,15 @@ cdef class ProduceTask(Waiter):
                 part.last_offset = outcome.last_offset
                 part.log_append_time = outcome.log_append_time
                 self.note_append(part, partition)
-        self.rolls = 0
         self.next_part += 1
 
     def _finish_slowly(self):
-        if not self.peer.closed:
+        cdef Peer peer = self.peer
+        if not peer.closed:
             self.finish()
         if self.slot is None:
             self.lane.recycle(self)
-        self.peer.unblock()
+        peer.unblock()
 
     # -- answering ----------------------------------------------------------------------------
 

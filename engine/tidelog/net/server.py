@@ -1,0 +1,238 @@
+"""The worker's network side: accepts on its listening sockets, owns the connections, closes the idle ones.
+
+Runs on the worker's loop. The sockets are made by the supervisor and handed in; they stay open when a worker restarts. Everything
+per request happens in the native connection and the lanes; here is only what happens per connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import socket
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Final
+
+from tidelog._native.connection import Connection, Reactor
+from tidelog._native.fetch_lane import FetchLane
+from tidelog._native.fetch_session import FetchSessionCache
+from tidelog._native.partition import PartitionTable
+from tidelog._native.produce_lane import ProduceLane
+from tidelog._native.request import Gates
+from tidelog.clock import Clock
+from tidelog.config import BrokerConfig
+from tidelog.handlers.context import ConnectionInfo
+from tidelog.handlers.dispatch import Dispatcher
+from tidelog.limits import (
+    ACCEPT_RETRY_MS,
+    ACCEPTS_PER_TURN,
+    CONNECTION_LOG_LINES_PER_SECOND,
+    FETCH_SESSION_EVICTION_MS,
+    IDLE_CHECK_MS_MAX,
+)
+from tidelog.net.admission import Admission
+from tidelog.net.read_ahead import ReadAhead
+from tidelog.record.reasons import REASONS
+from tidelog.replication.slow_append import SlowAppend
+
+log: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BoundListener:
+    """A listening socket with the name of its listener (`listeners`: PLAINTEXT, ...)."""
+
+    socket: socket.socket
+    name: str
+
+
+class Server:
+    """Serves Kafka clients. `dispatcher` answers everything but Produce and Fetch, which the native lanes do on `table`."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        dispatcher: Dispatcher,
+        table: PartitionTable,
+        config: BrokerConfig,
+        clock: Clock,
+        listeners: Sequence[BoundListener],
+        executor: Executor,
+        gates: Gates | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._loop = loop
+        self._config = config
+        self._clock = clock
+        self._listeners = tuple(listeners)
+        self._connections: set[Connection] = set()
+        self._next_connection_id = 0
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._notes = 0
+        self._notes_since_ms = clock.monotonic_ms()
+        self.gates = gates if gates is not None else Gates()
+        self.admission = Admission(
+            config.max_connections,
+            config.max_connections_per_ip,
+            config.connections_per_ip_overrides,
+        )
+        sessions = FetchSessionCache(
+            config.max_incremental_fetch_session_cache_slots,
+            FETCH_SESSION_EVICTION_MS,
+            rng if rng is not None else random.Random(),
+        )
+        self.reactor = Reactor(
+            loop,
+            ProduceLane(
+                table,
+                self.gates,
+                call_later=loop.call_later,
+                create_task=loop.create_task,
+                slow_append=SlowAppend(loop, executor, clock).append,
+                reasons=REASONS,
+            ),
+            FetchLane(
+                table,
+                self.gates,
+                sessions,
+                max_bytes=config.fetch_max_bytes,
+                call_later=loop.call_later,
+            ),
+            dispatch=dispatcher.dispatch,
+            read_ahead=ReadAhead(loop, executor).warm,
+            on_close=self._closed,
+            request_size_max=config.socket_request_max_bytes,
+            waiting_max=config.tidelog_connection_max_inflight_requests,
+            queued_bytes_max=config.tidelog_connection_max_queued_bytes,
+            total_bytes_max=config.tidelog_process_max_queued_bytes,
+            send_slice=config.tidelog_sendfile_slice_bytes,
+        )
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._connections)
+
+    def start(self) -> None:
+        """Begin to accept."""
+        for listener in self._listeners:
+            listener.socket.setblocking(False)
+            self._loop.add_reader(listener.socket.fileno(), self._accept, listener)
+        self._schedule_idle_check()
+
+    async def stop(self, grace_ms: int) -> None:
+        """Accept no more, give requests in work `grace_ms` to be answered, then close everything."""
+        for listener in self._listeners:
+            self._loop.remove_reader(listener.socket.fileno())
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        for connection in list(self._connections):
+            if connection.idle:
+                connection.close()
+        if self._connections and grace_ms > 0:
+            self._drained = self._loop.create_future()
+            timer = self._loop.call_later(grace_ms / 1000, self._stop_waiting)
+            await self._drained
+            timer.cancel()
+        for connection in list(self._connections):
+            connection.close()
+
+    def _stop_waiting(self) -> None:
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    # -- connections ----------------------------------------------------------------------------
+
+    def _accept(self, listener: BoundListener) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            try:
+                accepted, address = listener.socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                # EMFILE, ENFILE, ENOMEM: the backlog keeps the client; do not spin on it.
+                log.error("accept failed listener=%s error=%s", listener.name, error)
+                self._loop.remove_reader(listener.socket.fileno())
+                self._loop.call_later(ACCEPT_RETRY_MS / 1000, self._listen_again, listener)
+                return
+            self._admit(accepted, str(address[0]), listener)
+
+    def _listen_again(self, listener: BoundListener) -> None:
+        if self._drained is None and listener.socket.fileno() >= 0:
+            self._loop.add_reader(listener.socket.fileno(), self._accept, listener)
+
+    def _admit(self, accepted: socket.socket, client_host: str, listener: BoundListener) -> None:
+        refusal = self.admission.admit(client_host)
+        if refusal is not None:
+            self._note("connection refused client=%s reason=%s", client_host, refusal)
+            accepted.close()
+            return
+        accepted.setblocking(False)
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._set_buffers(accepted)
+        local = accepted.getsockname()
+        self._next_connection_id += 1
+        info = ConnectionInfo(
+            connection_id=self._next_connection_id,
+            client_host=client_host,
+            listener=listener.name,
+            local_host=str(local[0]),
+            local_port=int(local[1]),
+        )
+        self._connections.add(Connection(self.reactor, accepted, info))
+
+    def _set_buffers(self, accepted: socket.socket) -> None:
+        """Kafka's configs, -1 = the kernel's own sizing. Kafka's default of 100 KiB would switch off the kernel's tuning: see ADR 0011."""
+        for option, size in (
+            (socket.SO_SNDBUF, self._config.socket_send_buffer_bytes),
+            (socket.SO_RCVBUF, self._config.socket_receive_buffer_bytes),
+        ):
+            if size > 0:
+                accepted.setsockopt(socket.SOL_SOCKET, option, size)
+
+    def _closed(self, connection: Connection, reason: str | None) -> None:
+        info: ConnectionInfo = connection.info
+        self._connections.discard(connection)
+        self.admission.release(info.client_host)
+        if reason is not None:
+            self._note(
+                "connection closed client=%s connection=%d reason=%s",
+                info.client_host,
+                info.connection_id,
+                reason,
+            )
+        if not self._connections:
+            self._stop_waiting()
+
+    def _note(self, line: str, *values: object) -> None:
+        """Log what a peer did wrong, at a bounded rate: a flood of bad peers must not fill the disk."""
+        now_ms = self._clock.monotonic_ms()
+        if now_ms - self._notes_since_ms >= 1000:
+            if self._notes > CONNECTION_LOG_LINES_PER_SECOND:
+                log.warning(
+                    "more of the same count=%d", self._notes - CONNECTION_LOG_LINES_PER_SECOND
+                )
+            self._notes_since_ms, self._notes = now_ms, 0
+        self._notes += 1
+        if self._notes <= CONNECTION_LOG_LINES_PER_SECOND:
+            log.warning(line, *values)
+
+    # -- idle connections -----------------------------------------------------------------------
+
+    def _schedule_idle_check(self) -> None:
+        check_ms = IDLE_CHECK_MS_MAX
+        if self._config.connections_max_idle_ms >= 0:
+            check_ms = min(check_ms, self._config.connections_max_idle_ms // 4 + 1)
+        self._idle_timer = self._loop.call_later(check_ms / 1000, self._check_idle)
+
+    def _check_idle(self) -> None:
+        limit_ms = self._config.connections_max_idle_ms
+        now_ms = self._clock.monotonic_ms()
+        if limit_ms >= 0:
+            for connection in list(self._connections):
+                if now_ms - connection.last_active_ms > limit_ms and connection.idle:
+                    connection.close()
+        self._schedule_idle_check()

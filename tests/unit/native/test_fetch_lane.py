@@ -1,0 +1,317 @@
+"""Fetch from frame to file regions: every version, sessions, long polls, refusals."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.native.lane_harness import Client, Node, batch, topic_id_of
+from tidelog._native import partition as gates
+from tidelog.protocol.api import ApiKey
+from tidelog.protocol.messages.fetch import (
+    FetchPartition,
+    FetchRequest,
+    FetchTopic,
+    ForgottenTopic,
+)
+
+VERSIONS = range(4, 19)
+
+
+def fetch(
+    *asked: tuple[str, int, int],
+    max_wait_ms: int = 0,
+    min_bytes: int = 1,
+    max_bytes: int = 1 << 20,
+    partition_max_bytes: int = 1 << 20,
+    session: tuple[int, int] = (0, -1),
+    forgotten: list[tuple[str, int]] | None = None,
+    **fields: Any,
+) -> FetchRequest:
+    """`asked`: (topic, partition, offset)."""
+    topics: dict[str, list[FetchPartition]] = {}
+    for topic, index, offset in asked:
+        topics.setdefault(topic, []).append(
+            FetchPartition(
+                partition=index, fetch_offset=offset, partition_max_bytes=partition_max_bytes
+            )
+        )
+    return FetchRequest(
+        max_wait_ms=max_wait_ms,
+        min_bytes=min_bytes,
+        max_bytes=max_bytes,
+        session_id=session[0],
+        session_epoch=session[1],
+        topics=[
+            FetchTopic(topic=name, topic_id=topic_id_of(name), partitions=partitions)
+            for name, partitions in topics.items()
+        ],
+        forgotten_topics_data=[
+            ForgottenTopic(topic=name, topic_id=topic_id_of(name), partitions=[index])
+            for name, index in forgotten or []
+        ],
+        **fields,
+    )
+
+
+def parts(answer: Any) -> list[Any]:
+    return [p for t in answer.responses for p in t.partitions]
+
+
+def only(answer: Any) -> Any:
+    (part,) = parts(answer)
+    return part
+
+
+async def put(node: Node, topic: str, *values: bytes, index: int = 0) -> bytes:
+    """Append one batch behind the lane's back; returns its bytes as stored."""
+    partition = node.table.partition(topic.encode(), index)
+    data = bytearray(batch(list(values)))
+    if partition.append_built(data, 1)[0] == 3:
+        await partition.log.owner.roll()
+        assert partition.append_built(data, 1)[0] == 0
+    return bytes(data)
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> Node:
+    return Node(tmp_path)
+
+
+@pytest.fixture
+async def client(node: Node) -> Client:
+    return node.connect()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_every_version_returns_the_stored_bytes(
+    node: Node, client: Client, version: int
+) -> None:
+    node.topic("t")
+    stored = await put(node, "t", b"a", b"b") + await put(node, "t", b"c")
+    answer = await client.ask(fetch(("t", 0, 0)), version)
+    part = only(answer)
+    assert part.records == stored
+    assert (part.error_code, part.high_watermark, part.last_stable_offset) == (0, 3, 3)
+    assert part.aborted_transactions is None
+    if version >= 13:
+        assert answer.responses[0].topic_id == topic_id_of("t")
+    else:
+        assert answer.responses[0].topic == "t"
+    # From the middle of the first batch: the whole batch.
+    assert only(await client.ask(fetch(("t", 0, 1)), version)).records == stored
+    at_end = only(await client.ask(fetch(("t", 0, 3)), version))
+    assert (at_end.error_code, at_end.records) == (0, b"")
+    committed = only(await client.ask(fetch(("t", 0, 0), isolation_level=1), version))
+    assert (committed.records, committed.aborted_transactions) == (stored, [])
+
+
+@pytest.mark.parametrize("version", [4, 12, 13, 17])
+async def test_refusals_have_kafkas_codes(node: Node, client: Client, version: int) -> None:
+    node.topic("t")
+    node.topic("remote", leader=False)
+    await put(node, "t", b"a")
+    unknown = 100 if version >= 13 else 3
+    for asked, code in [
+        (("nowhere", 0, 0), unknown),
+        (("t", 1, 0), 3),
+        (("t", -1, 0), 3),
+        (("remote", 0, 0), 6),
+        (("t", 0, 2), 1),
+        (("t", 0, -1), 1),
+    ]:
+        part = only(await client.ask(fetch(asked, max_wait_ms=60_000), version))
+        assert part.error_code == code, asked
+        assert (part.high_watermark, part.last_stable_offset, part.records) == (-1, -1, b"")
+
+
+async def test_leader_epochs_are_fenced(node: Node, client: Client) -> None:
+    entry = node.topic("t")
+    entry.partitions[0].set_leadership(1, 5, 1, (1,), (1,))
+    for epoch, code in [(4, 74), (5, 0), (6, 75), (-1, 0)]:
+        request = fetch(("t", 0, 0))
+        request.topics[0].partitions[0].current_leader_epoch = epoch
+        part = only(await client.ask(request, 16))
+        assert part.error_code == code
+        assert part.current_leader.leader_epoch == (5 if code == 74 else -1)
+
+
+async def test_nobody_is_a_follower_yet(node: Node, client: Client) -> None:
+    node.topic("t")
+    assert only(await client.ask(fetch(("t", 0, 0), replica_id=2), 14)).error_code == 6
+    request = fetch(("t", 0, 0))
+    request.replica_state.replica_id = 2
+    assert only(await client.ask(request, 15)).error_code == 6
+
+
+async def test_max_bytes_and_at_least_one_batch(node: Node, client: Client) -> None:
+    node.topic("t", 2)
+    first = await put(node, "t", b"a" * 1000)
+    await put(node, "t", b"b" * 1000)
+    other = await put(node, "t", b"c" * 1000, index=1)
+    answer = await client.ask(fetch(("t", 0, 0), ("t", 1, 0), max_bytes=1), 12)
+    assert [p.records for p in parts(answer)] == [first, b""]
+    answer = await client.ask(fetch(("t", 0, 0), ("t", 1, 0), partition_max_bytes=1), 12)
+    assert [p.records for p in parts(answer)] == [first, b""]
+    answer = await client.ask(
+        fetch(("t", 1, 0), ("t", 0, 1), max_bytes=len(other) + len(first) + 10), 12
+    )
+    assert [len(p.records) >= 1000 for p in parts(answer)] == [True, True]
+
+
+async def test_an_append_wakes_who_waits(node: Node, client: Client) -> None:
+    node.topic("t")
+    await client.send(client.encode(fetch(("t", 0, 0), max_wait_ms=600_000), 12))
+    while not node.table.partition(b"t", 0).waiting_fetches:
+        await asyncio.sleep(0)
+    stored = await put(node, "t", b"a")
+    assert only(await client.answer(ApiKey.FETCH, 12, 1)).records == stored
+    assert node.table.partition(b"t", 0).waiting_fetches == 0
+
+
+async def test_min_bytes_gathers(node: Node, client: Client) -> None:
+    node.topic("t", 2)
+    request = fetch(("t", 0, 0), ("t", 1, 0), max_wait_ms=600_000, min_bytes=1500)
+    await client.send(client.encode(request, 11))
+    while not node.table.partition(b"t", 0).waiting_fetches:
+        await asyncio.sleep(0)
+    await put(node, "t", b"a" * 900)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert node.table.partition(b"t", 0).waiting_fetches == 1
+    await put(node, "t", b"a" * 900, index=1)
+    answer = await client.answer(ApiKey.FETCH, 11, 1)
+    assert [len(p.records) > 900 for p in parts(answer)] == [True, True]
+
+
+async def test_a_wait_ends_with_max_wait(node: Node, client: Client) -> None:
+    node.topic("t")
+    answer = await client.ask(fetch(("t", 0, 0), max_wait_ms=1), 12)
+    assert only(answer).records == b""
+
+
+async def test_a_lost_leadership_ends_the_wait(node: Node, client: Client) -> None:
+    entry = node.topic("t")
+    await client.send(client.encode(fetch(("t", 0, 0), max_wait_ms=600_000), 12))
+    while not entry.partitions[0].waiting_fetches:
+        await asyncio.sleep(0)
+    entry.partitions[0].close(gates.DELETED)
+    assert only(await client.answer(ApiKey.FETCH, 12, 1)).error_code == 3
+
+
+async def test_a_peer_that_goes_leaves_no_waiter(node: Node, client: Client) -> None:
+    entry = node.topic("t")
+    await client.send(client.encode(fetch(("t", 0, 0), max_wait_ms=600_000), 12))
+    while not entry.partitions[0].waiting_fetches:
+        await asyncio.sleep(0)
+    client.socket.close()
+    while entry.partitions[0].waiting_fetches:
+        await asyncio.sleep(0)
+    assert node.closed == [None]
+
+
+async def test_a_session_tells_only_news(node: Node, client: Client) -> None:
+    node.topic("t", 3)
+    for index in range(3):
+        await put(node, "t", b"x", index=index)
+    opening = await client.ask(
+        fetch(("t", 0, 0), ("t", 1, 1), ("t", 2, 1), session=(0, 0), min_bytes=0), 12
+    )
+    session = opening.session_id
+    assert session > 0
+    assert [p.partition_index for p in parts(opening)] == [0, 1, 2]
+    # Nothing new but the same data of partition 0.
+    again = await client.ask(fetch(session=(session, 1), min_bytes=0), 12)
+    assert (again.error_code, again.session_id) == (0, session)
+    assert [p.partition_index for p in parts(again)] == [0]
+    # The client moved on in partition 0; partition 1 got something.
+    await put(node, "t", b"y", index=1)
+    third = await client.ask(fetch(("t", 0, 1), session=(session, 2), min_bytes=0), 12)
+    assert [(p.partition_index, p.high_watermark) for p in parts(third)] == [(1, 2)]
+    # Forgotten partitions are told no more.
+    fourth = await client.ask(
+        fetch(session=(session, 3), forgotten=[("t", 1)], min_bytes=0), 12
+    )
+    assert parts(fourth) == []
+    closing = await client.ask(fetch(("t", 2, 0), session=(session, -1)), 12)
+    assert closing.session_id == 0
+    assert len(node.sessions) == 0
+
+
+async def test_session_errors(node: Node, client: Client) -> None:
+    node.topic("t")
+    opening = await client.ask(fetch(("t", 0, 0), session=(0, 0)), 13)
+    session = opening.session_id
+    unknown = await client.ask(fetch(session=(session ^ 1, 1), max_wait_ms=60_000), 13)
+    assert (unknown.error_code, unknown.session_id, parts(unknown)) == (70, 0, [])
+    stale = await client.ask(fetch(session=(session, 5)), 13)
+    assert stale.error_code == 71
+    by_name = await client.ask(fetch(session=(session, 1)), 12)
+    assert by_name.error_code == 106
+
+
+async def test_a_full_cache_of_sessions_means_none(tmp_path: Path) -> None:
+    node = Node(tmp_path, session_slots=1)
+    node.topic("t")
+    client = node.connect()
+    assert (await client.ask(fetch(("t", 0, 0), session=(0, 0)), 12)).session_id > 0
+    assert (await client.ask(fetch(("t", 0, 0), session=(0, 0)), 12)).session_id == 0
+
+
+async def test_partitions_with_data_go_to_the_end_of_the_session(
+    node: Node, client: Client
+) -> None:
+    node.topic("t", 3)
+    for index in range(3):
+        await put(node, "t", b"x" * 500, index=index)
+    asked = [("t", i, 0) for i in range(3)]
+    opening = await client.ask(fetch(*asked, session=(0, 0), max_bytes=1), 12)
+    order = []
+    for epoch in range(1, 4):
+        answer = await client.ask(fetch(session=(opening.session_id, epoch), max_bytes=1), 12)
+        order += [p.partition_index for p in parts(answer) if p.records]
+    assert order == [1, 2, 0]
+
+
+async def test_cold_ranges_are_read_ahead(tmp_path: Path, monkeypatch: Any) -> None:
+    node = Node(tmp_path, send_slice=4096)
+    node.topic("t")
+    stored = await put(node, "t", b"x" * 200_000)
+    client = node.connect()
+    assert only(await client.ask(fetch(("t", 0, 0)), 12)).records == stored
+    assert node.reactor.cold_reads == 0  # it was just written
+
+
+async def test_every_cut_of_a_request_closes(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    node.topic("t")
+    encoder = node.connect()
+    request = fetch(("t", 0, 0), session=(0, 0), forgotten=[("t", 1)])
+    for version in (7, 11, 12, 17):
+        request.replica_state.replica_id = 5 if version >= 15 else -1
+        frame = encoder.encode(request, version)
+        for cut in range(8, len(frame) - 4):
+            client = node.connect()
+            await client.send(cut.to_bytes(4, "big") + frame[4 : 4 + cut])
+            assert await client.is_closed(), (version, cut)
+    assert None not in node.closed
+
+
+class Closed:
+    def may_read(self, info: Any, topic: bytes) -> bool:
+        return topic == b"t"
+
+    def fetched(self, info: Any, client_id: bytes | None, n: int) -> int:
+        return 33
+
+
+async def test_gates(node: Node, client: Client) -> None:
+    node.topic("t")
+    node.topic("secret")
+    node.gates.authorizer = node.gates.quotas = Closed()
+    answer = await client.ask(fetch(("t", 0, 0), ("secret", 0, 0)), 12)
+    assert answer.throttle_time_ms == 33
+    assert [p.error_code for p in parts(answer)] == [0, 29]

@@ -63,9 +63,7 @@ class ToolResult:
 
     def ok(self) -> ToolResult:
         """Itself, after checking that the tool ended with 0."""
-        assert self.code == 0, (
-            f"exit {self.code}\n--- out\n{self.out}\n--- err\n{self.err}"
-        )
+        assert self.code == 0, f"exit {self.code}\n--- out\n{self.out}\n--- err\n{self.err}"
         return self
 
 
@@ -103,16 +101,14 @@ class ToolServer:
         try:
             (code,) = struct.unpack(">i", self._read(4, deadline))
             out, err = (
-                self._read(
-                    struct.unpack(">i", self._read(4, deadline))[0], deadline
-                ).decode(errors="replace")
+                self._read(struct.unpack(">i", self._read(4, deadline))[0], deadline).decode(
+                    errors="replace"
+                )
                 for _ in range(2)
             )
         except TimeoutError as error:
             self.close()
-            raise ToolTimeout(
-                f"{tool} {args} did not end within {timeout_s} s"
-            ) from error
+            raise ToolTimeout(f"{tool} {args} did not end within {timeout_s} s") from error
         return ToolResult(code, out, err)
 
     def close(self) -> None:
@@ -147,9 +143,7 @@ class ToolServer:
         stream = self._process.stdout
         data = b""
         while len(data) < size:
-            ready, _, _ = select.select(
-                [stream], [], [], max(0.0, deadline - time.monotonic())
-            )
+            ready, _, _ = select.select([stream], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
                 raise TimeoutError
             piece = stream.read(size - len(data))
@@ -162,9 +156,7 @@ class ToolServer:
 class JavaTool:
     """One tool in a JVM of its own: for tools that run beside others, or must be measured."""
 
-    def __init__(
-        self, name: str, *, heap_mb: int = 384, full_speed: bool = False
-    ) -> None:
+    def __init__(self, name: str, *, heap_mb: int = 384, full_speed: bool = False) -> None:
         self.name = name
         self._heap_mb = heap_mb
         self._full_speed = full_speed
@@ -189,12 +181,8 @@ class JavaTool:
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise ToolTimeout(
-                f"{self.name} {args} did not end within {timeout_s} s"
-            ) from error
-        out, err = (
-            text.decode(errors="replace") for text in (done.stdout, done.stderr)
-        )
+            raise ToolTimeout(f"{self.name} {args} did not end within {timeout_s} s") from error
+        out, err = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
         return ToolResult(done.returncode, out, err)
 
     def start(self, *args: str) -> subprocess.Popen[bytes]:

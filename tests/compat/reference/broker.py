@@ -66,14 +66,8 @@ class ReferenceBroker:
             self.port, self._controller_port = _free_ports(2)
         self.home.mkdir(parents=True, exist_ok=True)
         properties = self.home / "server.properties"
-        properties.write_text(
-            "".join(f"{k}={v}\n" for k, v in self._properties().items())
-        )
-        cluster = (
-            base64.urlsafe_b64encode(uuid.UUID(int=1 << 100 | 77).bytes)
-            .decode()
-            .rstrip("=")
-        )
+        properties.write_text("".join(f"{k}={v}\n" for k, v in self._properties().items()))
+        cluster = base64.urlsafe_b64encode(uuid.UUID(int=1 << 100 | 77).bytes).decode().rstrip("=")
         command = self._installation.command(
             "ToolRunner",
             "--broker",
@@ -193,9 +187,7 @@ def main() -> None:
     """Runs a broker in the foreground until standard input ends (for work by hand)."""
     keep = os.environ.get("TIDELOG_REFERENCE_DATA")
     with ReferenceBroker(data_dir=Path(keep) if keep else None) as broker:
-        print(
-            f"reference ready bootstrap={broker.bootstrap} pid={broker.pid}", flush=True
-        )
+        print(f"reference ready bootstrap={broker.bootstrap} pid={broker.pid}", flush=True)
         while os.read(0, 4096):
             pass
 

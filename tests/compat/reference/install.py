@@ -64,9 +64,7 @@ def missing_reason() -> str | None:
     """Why the Java side cannot run here, or None."""
     for program in ("java", "javac", "mvn"):
         if shutil.which(program) is None:
-            return (
-                f"{program} is not installed (the reference needs a JDK 17+ and Maven)"
-            )
+            return f"{program} is not installed (the reference needs a JDK 17+ and Maven)"
     return None
 
 

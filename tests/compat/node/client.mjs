@@ -1,0 +1,139 @@
+// A small client of kafkajs for the compat suite; the same commands as ../go/main.go.
+//
+//   client produce  --bootstrap B --topic T --codec C --count N --placement given|key --partitions P
+//   client consume  --bootstrap B --topic T --count N --group G
+//   client admin    --bootstrap B --action create|list|delete --topic T --partitions P
+//
+// kafkajs has gzip built in. The other codecs are JavaScript or WASM packages, registered below in the
+// framing that Kafka uses: snappy in blocks behind xerial's header, lz4 as frames, zstd as frames.
+
+import { parseArgs } from "node:util";
+
+import zstd from "@bokuweb/zstd-wasm";
+import kafkajs from "kafkajs";
+import lz4 from "lz4js";
+import snappy from "snappyjs";
+
+const { CompressionCodecs, CompressionTypes, Kafka, Partitioners, logLevel } = kafkajs;
+
+const XERIAL_HEADER = Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0, 0, 0, 0, 1, 0, 0, 0, 1]);
+
+function fromXerial(data) {
+  if (!data.subarray(0, 8).equals(XERIAL_HEADER.subarray(0, 8))) return Buffer.from(snappy.uncompress(data));
+  const blocks = [];
+  for (let at = 16; at < data.length; ) {
+    const size = data.readInt32BE(at);
+    blocks.push(Buffer.from(snappy.uncompress(data.subarray(at + 4, at + 4 + size))));
+    at += 4 + size;
+  }
+  return Buffer.concat(blocks);
+}
+
+function toXerial(data) {
+  const block = Buffer.from(snappy.compress(data));
+  const size = Buffer.alloc(4);
+  size.writeInt32BE(block.length);
+  return Buffer.concat([XERIAL_HEADER, size, block]);
+}
+
+await zstd.init();
+CompressionCodecs[CompressionTypes.Snappy] = () => ({
+  compress: async (encoder) => toXerial(encoder.buffer),
+  decompress: async (data) => fromXerial(data),
+});
+CompressionCodecs[CompressionTypes.LZ4] = () => ({
+  compress: async (encoder) => Buffer.from(lz4.compress(encoder.buffer)),
+  decompress: async (data) => Buffer.from(lz4.decompress(data)),
+});
+CompressionCodecs[CompressionTypes.ZSTD] = () => ({
+  compress: async (encoder) => Buffer.from(zstd.compress(encoder.buffer)),
+  decompress: async (data) => Buffer.from(zstd.decompress(data)),
+});
+
+const CODECS = {
+  none: CompressionTypes.None,
+  gzip: CompressionTypes.GZIP,
+  snappy: CompressionTypes.Snappy,
+  lz4: CompressionTypes.LZ4,
+  zstd: CompressionTypes.ZSTD,
+};
+
+const emit = (value) => console.log(JSON.stringify(value));
+
+async function produce(kafka, o) {
+  const producer = kafka.producer({ createPartitioner: Partitioners.DefaultPartitioner });
+  await producer.connect();
+  const messages = [];
+  for (let i = 0; i < o.count; i++) {
+    const message = { key: `k${i}`, value: `v${i}` };
+    if (o.placement === "given") message.partition = i % o.partitions;
+    messages.push(message);
+  }
+  await producer.send({ topic: o.topic, messages, compression: CODECS[o.codec] });
+  await producer.disconnect();
+}
+
+async function consume(kafka, o) {
+  const consumer = kafka.consumer({ groupId: o.group });
+  await consumer.connect();
+  await consumer.subscribe({ topics: [o.topic], fromBeginning: true });
+  let seen = 0;
+  await new Promise((resolve, reject) => {
+    consumer.on(consumer.events.CRASH, ({ payload }) => reject(payload.error));
+    consumer
+      .run({
+        eachMessage: async ({ partition, message }) => {
+          if (seen >= o.count) return;
+          emit({
+            partition,
+            offset: Number(message.offset),
+            key: message.key.toString(),
+            value: message.value.toString(),
+          });
+          if (++seen === o.count) resolve();
+        },
+      })
+      .catch(reject);
+  });
+  await consumer.disconnect();
+}
+
+async function admin(kafka, o) {
+  const client = kafka.admin();
+  await client.connect();
+  if (o.action === "create") {
+    await client.createTopics({
+      waitForLeaders: true,
+      topics: [{ topic: o.topic, numPartitions: o.partitions, replicationFactor: 1 }],
+    });
+  } else if (o.action === "delete") {
+    await client.deleteTopics({ topics: [o.topic] });
+  } else if (o.action === "list") {
+    emit(await client.listTopics());
+  } else {
+    throw new Error(`unknown action ${o.action}`);
+  }
+  await client.disconnect();
+}
+
+const text = { type: "string" };
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    bootstrap: text, topic: text, codec: text, count: text, placement: text, partitions: text, group: text, action: text,
+  },
+});
+const options = { codec: "none", ...values, count: Number(values.count), partitions: Number(values.partitions ?? 1) };
+const kafka = new Kafka({
+  clientId: "compat",
+  brokers: options.bootstrap.split(","),
+  logLevel: logLevel.ERROR,
+  logCreator: () => ({ label, log }) => console.error(label, log.message, log.error ?? ""),
+});
+try {
+  await { produce, consume, admin }[positionals[0]](kafka, options);
+  process.exit(0);
+} catch (error) {
+  console.error(error.message);
+  process.exit(1);
+}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.compat.parity.batches import Batch
-from tests.compat.parity.scenarios_produce import _producer, producing
+from tests.compat.parity.scenarios_produce import new_producer, producing
 from tests.compat.parity.session import Session, observe, scenario, wait_until
 from tidelog.protocol.messages.alter_configs import (
     AlterableConfig,
@@ -245,7 +245,7 @@ def describe_producers(s: Session) -> None:
     s.ask("nobody", DescribeProducersRequest(topics=[_topic("dp", 0)]), 0)
     s.call(producing("dp", Batch().encode()), 9, ProduceResponse)
     s.ask("one without an id", DescribeProducersRequest(topics=[_topic("dp", 0)]), 0)
-    data = Batch(producer_id=_producer(s), producer_epoch=0, base_sequence=0).encode()
+    data = Batch(producer_id=new_producer(s), producer_epoch=0, base_sequence=0).encode()
     s.call(producing("dp", data), 9, ProduceResponse)
     s.ask("one", DescribeProducersRequest(topics=[_topic("dp", 0)]), 0)
     s.ask("unknown topic", DescribeProducersRequest(topics=[_topic("no-such", 0)]), 0)

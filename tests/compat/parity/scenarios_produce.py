@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from tests.compat.parity.batches import BASE_TIMESTAMP, Batch, Record
-from tests.compat.parity.session import Closed, Session, observe, scenario
+from tests.compat.parity.session import Closed, Session, observe, scenario, wait_until
 from tidelog.protocol.messages.api_versions import ApiVersionsRequest
 from tidelog.protocol.messages.init_producer_id import (
     InitProducerIdRequest,
@@ -184,16 +184,25 @@ def produce_limits(s: Session) -> None:
     s.ask("min.insync.replicas 2, acks 1", producing("p-isr", good(), acks=1), 9)
 
 
-def _producer(s: Session) -> int:
+def new_producer(s: Session) -> int:
+    """A producer id; a broker that has just started may first have to fetch a block of them."""
     request = InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=60000)
-    return s.call(request, 4, InitProducerIdResponse).producer_id
+    found = InitProducerIdResponse()
+
+    def given() -> bool:
+        nonlocal found
+        found = s.call(request, 4, InitProducerIdResponse)
+        return found.error_code == 0
+
+    wait_until(given, "no producer id")
+    return found.producer_id
 
 
 @scenario
 def produce_idempotent(s: Session) -> None:
     """Sequences, duplicates, epochs."""
     s.create("p-idem")
-    pid = _producer(s)
+    pid = new_producer(s)
 
     def send(
         label: str, sequence: int, *, epoch: int = 0, count: int = 1, producer: int | None = None
@@ -222,11 +231,11 @@ def produce_idempotent(s: Session) -> None:
     send("an unknown producer not from 0", 5, producer=pid + 100_000)
     send("an unknown producer from 0", 0, producer=pid + 200_000)
     last = 2**31 - 1
-    wrapping = _producer(s)
+    wrapping = new_producer(s)
     send("a new producer near the end", last - 1, producer=wrapping, count=2)
     send("wrapped to 0", 0, producer=wrapping)
     send("wrapping inside one batch", 1, producer=wrapping, count=2)
-    other = _producer(s)
+    other = new_producer(s)
     two = good(producer_id=other, producer_epoch=0, base_sequence=0)
     two += good(producer_id=other, producer_epoch=0, base_sequence=1)
     s.ask("two idempotent batches", producing("p-idem", two), 9)
@@ -241,6 +250,7 @@ def produce_idempotent(s: Session) -> None:
 @scenario
 def init_producer_id(s: Session) -> None:
     """InitProducerId without a transactional id."""
+    new_producer(s)
     for version in range(6):
         request = InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=60000)
         s.ask(f"v{version}", request, version)

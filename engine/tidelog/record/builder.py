@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import Final, NamedTuple
 
+from tidelog._native.batch import BatchHeader
 from tidelog._native.records import encode_records, put_header
 from tidelog.record.compression import Codec, compress
 from tidelog.types import NO_EPOCH, NO_PRODUCER_ID
@@ -152,20 +153,23 @@ def end_txn_marker(
 
 
 def rebuild_batch(
-    payload: bytes,
-    *,
-    codec: int,
-    level: int | None,
-    header_fields: Sequence[int],
-    attributes: int,
+    header: BatchHeader, payload: bytes, *, codec: int, level: int | None
 ) -> bytearray:
-    """A batch around records that are encoded already (uncompressed in `payload`).
-
-    `header_fields`: base offset, leader epoch, last offset delta, base timestamp, max timestamp,
-    producer id, producer epoch, base sequence, record count. `attributes` but for its codec.
-    """
-    base_offset, leader_epoch, *rest = header_fields
+    """The batch of `header` around the same records in another codec; `payload` holds them as they
+    are without one. Attributes and timestamps are the header's, base offset 0, no leader epoch."""
     batch = bytearray(BATCH_OVERHEAD)
     batch += compress(codec, payload, level)
-    put_header(batch, base_offset, leader_epoch, (attributes & ~_CODEC_MASK) | codec, *rest)
+    put_header(
+        batch,
+        0,
+        -1,
+        (header.attributes & ~_CODEC_MASK) | codec,
+        header.last_offset_delta,
+        header.base_timestamp,
+        header.max_timestamp,
+        header.producer_id,
+        header.producer_epoch,
+        header.base_sequence,
+        header.records_count,
+    )
     return batch

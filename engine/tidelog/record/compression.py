@@ -55,6 +55,7 @@ _GZIP_WINDOW: Final = 31  # zlib: 15 bits of window, gzip wrapper
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
 _XERIAL_HEADER: Final = _XERIAL_MAGIC + struct.pack(">ii", 1, 1)
+_XERIAL_SIZE_BYTES: Final = 4
 _XERIAL_BLOCK_BYTES: Final = 32 * 1024
 #: The library's levels beyond the fast one begin here.
 _LZ4_HIGH_COMPRESSION: Final = 3
@@ -136,7 +137,7 @@ def _compress_snappy(data: memoryview, level: int | None) -> bytes:
     out = [_XERIAL_HEADER]
     for start in range(0, len(data), _XERIAL_BLOCK_BYTES):
         block = bytes(cramjam.snappy.compress_raw(data[start : start + _XERIAL_BLOCK_BYTES]))
-        out.append(len(block).to_bytes(4, "big"))
+        out.append(len(block).to_bytes(_XERIAL_SIZE_BYTES, "big"))
         out.append(block)
     return b"".join(out)
 
@@ -154,8 +155,10 @@ def _decompress_snappy(data: memoryview, limit_bytes: int) -> bytes:
             if position > len(data):
                 raise CompressionError("snappy: the stream's header is cut")
             continue
-        size = int.from_bytes(data[position : position + 4], "big")
-        position += 4
+        if len(data) - position < _XERIAL_SIZE_BYTES:
+            break  # too few bytes for another block: Java takes them for the end
+        size = int.from_bytes(data[position : position + _XERIAL_SIZE_BYTES], "big")
+        position += _XERIAL_SIZE_BYTES
         if not 0 < size <= len(data) - position:
             raise CompressionError(f"snappy: a block of {size} bytes does not fit the stream")
         block = data[position : position + size]

@@ -67,7 +67,12 @@ class Reason(IntEnum):
         ErrorCode.INVALID_TIMESTAMP,
         "A producer may not set the timestamp type to LogAppendTime.",
     )
-    DECOMPRESSION = 22, ErrorCode.CORRUPT_MESSAGE, "The batch's records cannot be decompressed."
+    # Kafka has no code for it. CORRUPT_MESSAGE would make producers send the same bytes again.
+    DECOMPRESSION = (
+        22,
+        ErrorCode.UNKNOWN_SERVER_ERROR,
+        "The batch's records cannot be decompressed.",
+    )
     DECOMPRESSED_TOO_LARGE = (
         23,
         ErrorCode.MESSAGE_TOO_LARGE,

@@ -1,0 +1,1 @@
+"""Benchmarks: micro/ (parts, by pytest-benchmark) and load/ (whole brokers, side by side)."""

@@ -34,7 +34,7 @@ async def alter_configs(
     results: dict[tuple[int, str], AlteredResource] = {}
     wanted: list[ResourceChange] = []
     for change in changes:
-        refusal = _refuse(change, context)
+        refusal = _refuse(change, context, incremental)
         if refusal is None:
             wanted.append(change)
         else:
@@ -49,7 +49,9 @@ async def alter_configs(
     return list(results.values())
 
 
-def _refuse(change: ResourceChange, context: RequestContext) -> tuple[ErrorCode, str | None] | None:
+def _refuse(
+    change: ResourceChange, context: RequestContext, incremental: bool
+) -> tuple[ErrorCode, str | None] | None:
     kind, name = change.resource_type, change.resource_name
     if kind == ResourceType.TOPIC:
         if not context.authorize(Operation.ALTER_CONFIGS, Resource.TOPIC, name):
@@ -59,7 +61,7 @@ def _refuse(change: ResourceChange, context: RequestContext) -> tuple[ErrorCode,
             return ErrorCode.GROUP_AUTHORIZATION_FAILED, None
     elif not context.authorize(Operation.ALTER_CONFIGS, Resource.CLUSTER, CLUSTER_NAME):
         return ErrorCode.CLUSTER_AUTHORIZATION_FAILED, None
-    if kind == ResourceType.BROKER_LOGGER:
+    if kind == ResourceType.BROKER_LOGGER and incremental:
         return ErrorCode.INVALID_CONFIG, "there is no such logger"
     if kind == ResourceType.BROKER and name not in ("", str(context.services.node_id)):
         return (

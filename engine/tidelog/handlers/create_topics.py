@@ -90,7 +90,7 @@ def _new_topic(topic: CreatableTopic) -> NewTopic:
 def _result(created: CreatedTopic, context: RequestContext) -> CreatableTopicResult:
     if created.error_code:
         return _refuse(created.name, created.error_code, created.error_message)
-    result = CreatableTopicResult(name=created.name, topic_id=created.topic_id)
+    result = CreatableTopicResult(name=created.name, topic_id=created.topic_id, error_message=None)
     if context.api_version < 5:
         return result
     if not context.authorize(Operation.DESCRIBE_CONFIGS, Resource.TOPIC, created.name):

@@ -17,7 +17,13 @@ from collections.abc import Awaitable, Iterable
 from struct import Struct as Packed
 from typing import Final
 
-from tidelog.errors import InvariantError, KafkaError, PeerError, UnsupportedVersionError
+from tidelog.errors import (
+    InvariantError,
+    KafkaError,
+    PeerError,
+    StorageError,
+    UnsupportedVersionError,
+)
 from tidelog.handlers.api import Answer, Encoded, Handler
 from tidelog.handlers.api_versions import unsupported_version_answer
 from tidelog.handlers.context import ConnectionInfo, RequestContext, Services
@@ -93,17 +99,24 @@ def _refuse(
             code, message = ErrorCode(error.error_code), error.message
         case InvariantError() | PeerError():
             raise error
+        case StorageError():
+            _log_failure(context, error)
+            code, message = ErrorCode.KAFKA_STORAGE_ERROR, None
         case _:
-            log.error(
-                "request failed api=%s version=%d client=%s connection=%d",
-                context.api_key.name,
-                context.api_version,
-                context.client_id,
-                context.connection.connection_id,
-                exc_info=error,
-            )
+            _log_failure(context, error)
             code, message = ErrorCode.UNKNOWN_SERVER_ERROR, None
     return handler.error_answer(request, code, message, context.api_version)
+
+
+def _log_failure(context: RequestContext, error: Exception) -> None:
+    log.error(
+        "request failed api=%s version=%d client=%s connection=%d",
+        context.api_key.name,
+        context.api_version,
+        context.client_id,
+        context.connection.connection_id,
+        exc_info=error,
+    )
 
 
 def _frame(answer: Answer, context: RequestContext) -> bytes:

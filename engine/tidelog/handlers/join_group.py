@@ -32,6 +32,4 @@ def handle(request: JoinGroupRequest, context: RequestContext) -> Awaitable[Join
 def error_answer(
     request: JoinGroupRequest, code: ErrorCode, message: str | None, version: int
 ) -> JoinGroupResponse:
-    return JoinGroupResponse(
-        error_code=code, protocol_name=None if version >= 7 else "", member_id=request.member_id
-    )
+    return JoinGroupResponse(error_code=code, protocol_name=None if version >= 7 else "")

@@ -1,8 +1,8 @@
 """OffsetCommit (key 8), versions 2-10.
 
-Behaviour: topics that don't exist are refused here (error 3, by id 100); the rest goes to the group
-coordinator, which gets names in every version. The answer has the topics in the order of the
-request.
+Behaviour: topics and partitions that don't exist are refused here (error 3; an unknown id 100); the
+rest goes to the group coordinator, which gets names in every version. The answer has the topics in
+the order of the request.
 
 Version notes: 5 drops the retention time, 6 leader epochs, 7 static members, 9 KIP-848 groups, 10
 topic ids instead of names.
@@ -32,54 +32,70 @@ API: Final = Api(ApiKey.OFFSET_COMMIT, 2, 10)
 async def handle(request: OffsetCommitRequest, context: RequestContext) -> OffsetCommitResponse:
     if not context.authorize(Operation.READ, Resource.GROUP, request.group_id):
         raise KafkaError(ErrorCode.GROUP_AUTHORIZATION_FAILED)
-    results: list[OffsetCommitResponseTopic | None] = []
-    accepted: list[OffsetCommitRequestTopic] = []
-    for topic in request.topics:
-        code = _resolve(topic, context)
-        if code == ErrorCode.NONE:
-            accepted.append(topic)
-            results.append(None)
-        else:
-            results.append(_refuse(topic, code))
-    if accepted or not request.topics:
-        everything, request.topics = request.topics, accepted
+    topics = request.topics
+    codes = [_resolve(topic, context) for topic in topics]
+    accepted = [
+        (position, _only(topic, codes[position]))
+        for position, topic in enumerate(topics)
+        if ErrorCode.NONE in codes[position].values()
+    ]
+    if accepted:
+        request.topics = [topic for _, topic in accepted]
         answer = await context.services.groups.commit_offsets(request, context)
-        request.topics = everything
-        committed = iter(answer.topics)
-        for position, topic in enumerate(request.topics):
-            if results[position] is None:
-                results[position] = result = next(committed)
-                result.topic_id = topic.topic_id
-    return OffsetCommitResponse(topics=[result for result in results if result is not None])
+        for (position, _), result in zip(accepted, answer.topics, strict=True):
+            codes[position].update(
+                (partition.partition_index, partition.error_code) for partition in result.partitions
+            )
+    return OffsetCommitResponse(topics=[_result(*each) for each in zip(topics, codes, strict=True)])
 
 
 def error_answer(
     request: OffsetCommitRequest, code: ErrorCode, message: str | None, version: int
 ) -> OffsetCommitResponse:
-    return OffsetCommitResponse(topics=[_refuse(topic, code) for topic in request.topics])
+    return OffsetCommitResponse(
+        topics=[
+            _result(topic, {each.partition_index: code for each in topic.partitions})
+            for topic in request.topics
+        ]
+    )
 
 
-def _resolve(topic: OffsetCommitRequestTopic, context: RequestContext) -> ErrorCode:
-    """Fill in the topic's name, and say whether it can be committed for."""
+def _resolve(topic: OffsetCommitRequestTopic, context: RequestContext) -> dict[int, int]:
+    """Fill in the topic's name, and say for each partition whether it can be committed for."""
+    image = context.image
     unknown = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
     if context.api_version >= 10:
-        topic.name = context.image.topic_names.get(topic.topic_id, "")
+        topic.name = image.topic_names.get(topic.topic_id, "")
         unknown = ErrorCode.UNKNOWN_TOPIC_ID
-    if topic.name not in context.image.topics:
-        return unknown
+    indexes = [partition.partition_index for partition in topic.partitions]
+    known = image.topics.get(topic.name)
+    if known is None:
+        return dict.fromkeys(indexes, unknown)
     if not context.authorize(Operation.READ, Resource.TOPIC, topic.name):
-        return ErrorCode.TOPIC_AUTHORIZATION_FAILED
-    return ErrorCode.NONE
+        return dict.fromkeys(indexes, ErrorCode.TOPIC_AUTHORIZATION_FAILED)
+    return {
+        index: ErrorCode.NONE
+        if 0 <= index < len(known.partitions)
+        else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        for index in indexes
+    }
 
 
-def _refuse(topic: OffsetCommitRequestTopic, code: ErrorCode) -> OffsetCommitResponseTopic:
+def _only(topic: OffsetCommitRequestTopic, codes: dict[int, int]) -> OffsetCommitRequestTopic:
+    """The topic with the partitions that were not refused."""
+    return OffsetCommitRequestTopic(
+        name=topic.name,
+        topic_id=topic.topic_id,
+        partitions=[each for each in topic.partitions if codes[each.partition_index] == 0],
+    )
+
+
+def _result(topic: OffsetCommitRequestTopic, codes: dict[int, int]) -> OffsetCommitResponseTopic:
     return OffsetCommitResponseTopic(
         name=topic.name,
         topic_id=topic.topic_id,
         partitions=[
-            OffsetCommitResponsePartition(
-                partition_index=partition.partition_index, error_code=code
-            )
-            for partition in topic.partitions
+            OffsetCommitResponsePartition(partition_index=index, error_code=code)
+            for index, code in codes.items()
         ],
     )

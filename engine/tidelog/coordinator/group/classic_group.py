@@ -1,0 +1,195 @@
+"""One classic group: members, generation, state. Pure bookkeeping; the rules of the protocol stand in `classic.py`."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tidelog.coordinator.group.member import Member, Protocols
+from tidelog.coordinator.group.states import PREVIOUS_STATES, GroupState
+from tidelog.errors import InvariantError
+from tidelog.protocol.messages.join_group import JoinGroupResponseMember
+from tidelog.protocol.records.group import GroupMetadataValue, MemberMetadata
+
+
+class ClassicGroup:
+    """`pending_members`: ids that were given out (KIP-394) and did not join with them yet."""
+
+    def __init__(self, group_id: str, now_ms: int) -> None:
+        self.group_id = group_id
+        self.state = GroupState.EMPTY
+        self.state_since_ms = now_ms
+        self.generation_id = 0
+        self.protocol_type: str | None = None
+        self.protocol_name: str | None = None
+        self.leader_id: str | None = None
+        self.members: dict[str, Member] = {}
+        self.static_members: dict[str, str] = {}
+        self.pending_members: set[str] = set()
+        self.pending_syncs: set[str] = set()
+        #: Someone joined during the initial delay (group.initial.rebalance.delay.ms).
+        self.new_member_added = False
+
+    # -- state ----------------------------------------------------------------------------------
+
+    def transition(self, state: GroupState, now_ms: int) -> None:
+        """Enter a state from one that may precede it."""
+        if self.state not in PREVIOUS_STATES[state]:
+            raise InvariantError(f"group {self.group_id}: {self.state.value} -> {state.value}")
+        self.state = state
+        self.state_since_ms = now_ms
+
+    def is_in(self, *states: GroupState) -> bool:
+        """Whether the group is in one of the states."""
+        return self.state in states
+
+    # -- members --------------------------------------------------------------------------------
+
+    def add(self, member: Member) -> None:
+        """A new member; the first one leads."""
+        if not self.members:
+            self.protocol_type = member.protocol_type
+        if self.leader_id is None:
+            self.leader_id = member.member_id
+        self.members[member.member_id] = member
+        if member.group_instance_id is not None:
+            self.static_members[member.group_instance_id] = member.member_id
+        self.pending_members.discard(member.member_id)
+
+    def remove(self, member_id: str) -> Member | None:
+        """Forget a member. Another one leads if it led."""
+        member = self.members.pop(member_id, None)
+        if member is None:
+            return None
+        if member.group_instance_id is not None:
+            self.static_members.pop(member.group_instance_id, None)
+        self.pending_syncs.discard(member_id)
+        if self.leader_id == member_id:
+            self.leader_id = next(iter(self.members), None)
+        return member
+
+    def replace_static(self, old_id: str, new_id: str) -> Member:
+        """A static member returned under a new id: the same member, in its old place."""
+        member = self.members.pop(old_id)
+        member.member_id = new_id
+        self.members[new_id] = member
+        assert member.group_instance_id is not None
+        self.static_members[member.group_instance_id] = new_id
+        if self.leader_id == old_id:
+            self.leader_id = new_id
+        return member
+
+    def elect_joined_leader(self) -> bool:
+        """Make sure that the leader has joined this round. False when nobody has."""
+        leader = self.members.get(self.leader_id or "")
+        if leader is not None and leader.joining is not None:
+            return True
+        for member in self.members.values():
+            if member.joining is not None:
+                self.leader_id = member.member_id
+                return True
+        return False
+
+    @property
+    def has_all_joined(self) -> bool:
+        """Everybody who is expected has joined."""
+        return not self.pending_members and all(
+            m.joining is not None for m in self.members.values()
+        )
+
+    @property
+    def rebalance_timeout_ms(self) -> int:
+        """The longest of the members'."""
+        return max((m.rebalance_timeout_ms for m in self.members.values()), default=0)
+
+    # -- protocols ------------------------------------------------------------------------------
+
+    def supports(self, protocol_type: str, protocols: Protocols) -> bool:
+        """Whether a member with these protocols can be in the group."""
+        if not self.members:
+            return bool(protocol_type) and bool(protocols)
+        if protocol_type != self.protocol_type:
+            return False
+        return any(name in self.common_protocols() for name, _ in protocols)
+
+    def common_protocols(self) -> set[str]:
+        """Names that every member supports."""
+        supported = [{name for name, _ in m.protocols} for m in self.members.values()]
+        return set.intersection(*supported) if supported else set()
+
+    def choose_protocol(self) -> str:
+        """The protocol with most votes among the common ones; the first of equals, in members' order."""
+        candidates = self.common_protocols()
+        if not candidates:
+            raise InvariantError(f"group {self.group_id}: members without a common protocol")
+        votes = Counter(m.vote(candidates) for m in self.members.values())
+        return max(votes, key=lambda name: votes[name])
+
+    def join_members(self) -> list[JoinGroupResponseMember]:
+        """What the leader is told of the members."""
+        assert self.protocol_name is not None
+        return [
+            JoinGroupResponseMember(
+                member_id=m.member_id,
+                group_instance_id=m.group_instance_id,
+                metadata=m.metadata_for(self.protocol_name),
+            )
+            for m in self.members.values()
+        ]
+
+    # -- records --------------------------------------------------------------------------------
+
+    def to_value(self, assignments: dict[str, bytes]) -> GroupMetadataValue:
+        """The group as it is written; `assignments` by member id."""
+        return GroupMetadataValue(
+            protocol_type=self.protocol_type or "",
+            generation=self.generation_id,
+            protocol=self.protocol_name,
+            leader=self.leader_id,
+            current_state_timestamp=self.state_since_ms,
+            members=[
+                MemberMetadata(
+                    member_id=m.member_id,
+                    group_instance_id=m.group_instance_id,
+                    client_id=m.client_id,
+                    client_host=m.client_host,
+                    rebalance_timeout=m.rebalance_timeout_ms,
+                    session_timeout=m.session_timeout_ms,
+                    subscription=(
+                        m.metadata_for(self.protocol_name)
+                        if self.protocol_name is not None
+                        else b""
+                    ),
+                    assignment=assignments.get(m.member_id, b""),
+                )
+                for m in self.members.values()
+            ],
+        )
+
+    @classmethod
+    def from_value(cls, group_id: str, value: GroupMetadataValue) -> ClassicGroup:
+        """The group as it was written."""
+        group = cls(group_id, value.current_state_timestamp)
+        group.generation_id = value.generation
+        group.protocol_type = value.protocol_type or None
+        group.protocol_name = value.protocol
+        group.leader_id = value.leader
+        for written in value.members:
+            rebalance_timeout_ms = written.rebalance_timeout
+            if rebalance_timeout_ms == -1:
+                rebalance_timeout_ms = written.session_timeout
+            member = Member(
+                member_id=written.member_id,
+                group_instance_id=written.group_instance_id,
+                client_id=written.client_id,
+                client_host=written.client_host,
+                rebalance_timeout_ms=rebalance_timeout_ms,
+                session_timeout_ms=written.session_timeout,
+                protocol_type=value.protocol_type,
+                protocols=((value.protocol or "", written.subscription),),
+                assignment=written.assignment,
+            )
+            group.members[member.member_id] = member
+            if member.group_instance_id is not None:
+                group.static_members[member.group_instance_id] = member.member_id
+        group.state = GroupState.STABLE if group.members else GroupState.EMPTY
+        return group

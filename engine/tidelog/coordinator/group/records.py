@@ -1,0 +1,68 @@
+"""The records of `__consumer_offsets` that classic groups write: to bytes and back.
+
+Pure. Kafka's own keys and value versions, so that its console consumer's formatters and lag tools read them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from tidelog.coordinator.shard import CoordinatorRecord
+from tidelog.protocol.records import encode_key, encode_versioned
+from tidelog.protocol.records.group import (
+    GroupMetadataKey,
+    GroupMetadataValue,
+    OffsetCommitKey,
+    OffsetCommitValue,
+)
+
+OFFSET_COMMIT_KEY: Final = 1
+GROUP_METADATA_KEY: Final = 2
+OFFSET_COMMIT_VALUE_VERSION: Final = 4
+#: The version that has an expire timestamp of its own (retention_time_ms of old clients).
+OFFSET_COMMIT_EXPIRE_VERSION: Final = 1
+GROUP_METADATA_VALUE_VERSION: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedOffset:
+    """What a group committed for a partition. `expire_timestamp` -1: by the broker's retention."""
+
+    offset: int
+    leader_epoch: int
+    metadata: str
+    commit_timestamp: int
+    expire_timestamp: int = -1
+    topic_id: bytes = bytes(16)
+
+
+def offset_record(
+    group_id: str, topic: str, partition: int, committed: CommittedOffset
+) -> CoordinatorRecord:
+    """One committed offset."""
+    value = OffsetCommitValue(
+        offset=committed.offset,
+        leader_epoch=committed.leader_epoch,
+        metadata=committed.metadata,
+        commit_timestamp=committed.commit_timestamp,
+        expire_timestamp=committed.expire_timestamp,
+        topic_id=committed.topic_id,
+    )
+    version = OFFSET_COMMIT_VALUE_VERSION
+    if committed.expire_timestamp != -1:
+        version = OFFSET_COMMIT_EXPIRE_VERSION
+    return CoordinatorRecord(
+        encode_key(
+            OFFSET_COMMIT_KEY, OffsetCommitKey(group=group_id, topic=topic, partition=partition)
+        ),
+        encode_versioned(value, version),
+    )
+
+
+def group_record(group_id: str, value: GroupMetadataValue) -> CoordinatorRecord:
+    """A group's members and assignment."""
+    return CoordinatorRecord(
+        encode_key(GROUP_METADATA_KEY, GroupMetadataKey(group=group_id)),
+        encode_versioned(value, GROUP_METADATA_VALUE_VERSION),
+    )

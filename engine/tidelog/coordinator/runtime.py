@@ -1,0 +1,312 @@
+"""Runs the shards of one coordinator on a node: loads them when the node begins to lead a partition, appends what they decide, answers.
+
+Belongs to the worker's loop task. Operations of a shard run one after another: decide, append, replay; the wait for the commit is outside that
+order, so that operations pipeline. It never looks into a shard's state, and knows nothing of groups or transactions.
+
+Loading reads the log in pieces on a helper thread and replays them on the loop, yielding between pieces.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from tidelog.clock import Clock
+from tidelog.coordinator.promise import Promise
+from tidelog.coordinator.shard import CoordinatorRecord, Result, S, TimerOperation, Timers
+from tidelog.errors import InvariantError, KafkaError, TidelogError
+from tidelog.protocol.error_codes import ErrorCode
+from tidelog.record.builder import NewRecord, build_batch
+from tidelog.record.view import read_records
+
+if TYPE_CHECKING:
+    from tidelog._native.log import LogCore
+    from tidelog._native.partition import Partition
+    from tidelog.replication.replica_manager import ReplicaManager
+
+log: Final = logging.getLogger(__name__)
+
+A = TypeVar("A")
+
+#: What a coordinator answers when its log refuses a write, as Kafka translates it.
+_TRANSLATED: Final = {
+    ErrorCode.UNKNOWN_TOPIC_OR_PARTITION: ErrorCode.COORDINATOR_NOT_AVAILABLE,
+    ErrorCode.NOT_ENOUGH_REPLICAS: ErrorCode.COORDINATOR_NOT_AVAILABLE,
+    ErrorCode.REQUEST_TIMED_OUT: ErrorCode.COORDINATOR_NOT_AVAILABLE,
+    ErrorCode.NOT_LEADER_OR_FOLLOWER: ErrorCode.NOT_COORDINATOR,
+    ErrorCode.KAFKA_STORAGE_ERROR: ErrorCode.NOT_COORDINATOR,
+    ErrorCode.MESSAGE_TOO_LARGE: ErrorCode.UNKNOWN_SERVER_ERROR,
+    ErrorCode.CORRUPT_MESSAGE: ErrorCode.UNKNOWN_SERVER_ERROR,
+}
+
+
+class CoordinatorRuntime(Generic[S]):
+    """The shards of one internal topic. `make_shard(partition index, timers)` makes an empty one."""
+
+    def __init__(
+        self,
+        topic: str,
+        replicas: ReplicaManager,
+        clock: Clock,
+        make_shard: Callable[[int, Timers], S],
+        load_bytes: int,
+    ) -> None:
+        self._topic = topic.encode()
+        self._replicas = replicas
+        self._clock = clock
+        self._make_shard = make_shard
+        self._load_bytes = load_bytes
+        self._contexts: dict[int, _Context[S]] = {}
+        replicas.leadership_listeners.append(self._on_leadership)
+
+    # -- operations ---------------------------------------------------------------------------
+
+    async def write(self, index: int, operation: Callable[[S, int], Result[A]]) -> A:
+        """Run an operation (shard, now_ms), write its records, answer.
+
+        Raises KafkaError: NOT_COORDINATOR, COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, or what the operation raises.
+        """
+        context = self._active(index)
+        last_offset = -1
+        async with context.lock:
+            self._check(context)
+            result = operation(context.shard, self._clock.wall_ms())
+            try:
+                if result.records:
+                    last_offset = await self._append(context, result)
+            except KafkaError as error:
+                code = _TRANSLATED.get(ErrorCode(error.error_code), ErrorCode(error.error_code))
+                result.on_written(code)
+                raise KafkaError(code) from error
+            result.on_written(0)
+        if last_offset >= 0:
+            await self._committed(context, last_offset)
+        if isinstance(result.answer, Promise):
+            return await _future_of(result.answer)
+        return result.answer
+
+    def read(self, index: int, operation: Callable[[S], A]) -> A:
+        """Look at a shard. Raises KafkaError as `write` does."""
+        return operation(self._active(index).shard)
+
+    def active_shards(self) -> list[S]:
+        """The shards that are loaded on this node (lists over all groups)."""
+        return [c.shard for c in self._contexts.values() if c.loaded]
+
+    def is_loading(self) -> bool:
+        """True while any shard of this node is being loaded."""
+        return any(not c.loaded for c in self._contexts.values())
+
+    async def close(self) -> None:
+        """Unload every shard; clients are told to look for another coordinator."""
+        for index in list(self._contexts):
+            self._unload(index)
+
+    async def _append(self, context: _Context[S], result: Result[Any]) -> int:
+        now_ms = self._clock.wall_ms()
+        batch = build_batch(NewRecord(now_ms, r.key, r.value) for r in result.records)
+        outcome = await self._replicas.append(context.partition, batch, acks=1)
+        self._check(context)
+        for record in result.records:
+            context.shard.replay(record)
+        return outcome.last_offset
+
+    async def _committed(self, context: _Context[S], last_offset: int) -> None:
+        try:
+            await self._replicas.wait_committed(context.partition, last_offset)
+        except KafkaError as error:
+            code = ErrorCode(error.error_code)
+            raise KafkaError(_TRANSLATED.get(code, code)) from error
+
+    def _active(self, index: int) -> _Context[S]:
+        context = self._contexts.get(index)
+        if context is None:
+            raise KafkaError(ErrorCode.NOT_COORDINATOR)
+        if context.failed:
+            raise KafkaError(ErrorCode.COORDINATOR_NOT_AVAILABLE)
+        if not context.loaded:
+            raise KafkaError(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
+        return context
+
+    def _check(self, context: _Context[S]) -> None:
+        if self._contexts.get(context.index) is not context:
+            raise KafkaError(ErrorCode.NOT_COORDINATOR)
+
+    # -- leadership ---------------------------------------------------------------------------
+
+    def _on_leadership(self, partition: Partition, leader_epoch: int | None) -> None:
+        if partition.topic != self._topic:
+            return
+        held = self._contexts.get(partition.index)
+        if leader_epoch is None:
+            self._unload(partition.index)
+            return
+        if held is not None:
+            if held.partition is partition:
+                return
+            self._unload(partition.index)
+        context = _Context(self, partition)
+        self._contexts[partition.index] = context
+        if partition.log is not None and partition.log.log_end_offset == 0:
+            # Nothing to read: a new group waits for nothing.
+            self._loaded(context)
+        else:
+            context.loading = asyncio.get_running_loop().create_task(self._load(context))
+
+    def _unload(self, index: int) -> None:
+        context = self._contexts.pop(index, None)
+        if context is None:
+            return
+        context.timers.cancel_all()
+        if context.loading is not None:
+            context.loading.cancel()
+        if context.loaded:
+            context.shard.on_unloaded()
+
+    async def _load(self, context: _Context[S]) -> None:
+        partition = context.partition
+        started_ms = self._clock.monotonic_ms()
+        records = 0
+        try:
+            held = self._replicas.log_of(partition)
+            offset = held.core.log_start_offset
+            end = held.core.log_end_offset
+            while offset < end:
+                data = await self._read(held.core, offset, end)
+                for record in read_records(data):
+                    if record.offset >= offset and record.key is not None:
+                        context.shard.replay(CoordinatorRecord(record.key, record.value))
+                        records += 1
+                offset = _end_of(data)
+        except InvariantError:
+            raise
+        except (TidelogError, OSError) as error:
+            context.failed = True
+            log.error(
+                "coordinator not loaded topic=%s partition=%d error=%s",
+                self._topic.decode(),
+                partition.index,
+                error,
+            )
+            return
+        if self._contexts.get(partition.index) is context:
+            self._loaded(context)
+            log.info(
+                "coordinator loaded topic=%s partition=%d records=%d ms=%d",
+                self._topic.decode(),
+                partition.index,
+                records,
+                self._clock.monotonic_ms() - started_ms,
+            )
+
+    async def _read(self, core: LogCore, offset: int, end: int) -> bytes:
+        error_code, segment, position, size, _ = core.read_region(offset, self._load_bytes, end)
+        if error_code or segment is None:
+            raise KafkaError(error_code or ErrorCode.UNKNOWN_SERVER_ERROR)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, segment.read_at, position, size)
+
+    def _loaded(self, context: _Context[S]) -> None:
+        context.loaded = True
+        context.shard.on_loaded(self._clock.wall_ms())
+
+    # -- for _Context -------------------------------------------------------------------------
+
+    def make_shard(self, index: int, timers: Timers) -> S:
+        """An empty shard."""
+        return self._make_shard(index, timers)
+
+    def fire(self, context: _Context[S], operation: TimerOperation) -> None:
+        """A timer of the context is due."""
+        asyncio.get_running_loop().create_task(self._run_timer(context, operation))
+
+    async def _run_timer(self, context: _Context[S], operation: TimerOperation) -> None:
+        try:
+            async with context.lock:
+                self._check(context)
+                result = operation(self._clock.wall_ms())
+                error_code = 0
+                try:
+                    if result.records:
+                        await self._append(context, result)
+                except KafkaError as error:
+                    error_code = error.error_code
+                result.on_written(error_code)
+        except KafkaError:
+            return  # Unloaded meanwhile: the next coordinator has timers of its own.
+
+
+class _Context(Generic[S]):
+    """One partition that this node leads."""
+
+    def __init__(self, runtime: CoordinatorRuntime[S], partition: Partition) -> None:
+        self.partition = partition
+        self.index = partition.index
+        self.lock = asyncio.Lock()
+        self.loaded = False
+        self.failed = False
+        self.loading: asyncio.Task[None] | None = None
+        self.timers = LoopTimers(lambda operation: runtime.fire(self, operation))
+        self.shard = runtime.make_shard(partition.index, self.timers)
+
+
+class LoopTimers:
+    """Timers on the running loop."""
+
+    def __init__(self, fire: Callable[[TimerOperation], None]) -> None:
+        self._fire = fire
+        self._handles: dict[Hashable, asyncio.TimerHandle] = {}
+
+    def schedule(self, key: Hashable, delay_ms: int, operation: TimerOperation) -> None:
+        """Run `operation` after the delay; replaces the timer of that key."""
+        self.cancel(key)
+        loop = asyncio.get_running_loop()
+        self._handles[key] = loop.call_later(delay_ms / 1000, self._due, key, operation)
+
+    def cancel(self, key: Hashable) -> None:
+        """Forget the timer, if there is one."""
+        handle = self._handles.pop(key, None)
+        if handle is not None:
+            handle.cancel()
+
+    def cancel_all(self) -> None:
+        """Forget every timer."""
+        for handle in self._handles.values():
+            handle.cancel()
+        self._handles.clear()
+
+    def _due(self, key: Hashable, operation: TimerOperation) -> None:
+        del self._handles[key]
+        self._fire(operation)
+
+
+async def _future_of(promise: Promise[A]) -> A:
+    if promise.done:
+        assert promise.value is not None
+        return promise.value
+    future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+
+    def settle(value: A) -> None:
+        if not future.done():
+            future.set_result(value)
+
+    promise.when_done(settle)
+    return await future
+
+
+def _end_of(data: bytes) -> int:
+    """Offset behind the last whole batch."""
+    end = -1
+    position = 0
+    while len(data) - position >= 27:
+        size = 12 + int.from_bytes(data[position + 8 : position + 12], "big")
+        if size > len(data) - position:
+            break
+        base_offset = int.from_bytes(data[position : position + 8], "big")
+        end = base_offset + int.from_bytes(data[position + 23 : position + 27], "big") + 1
+        position += size
+    if end < 0:
+        raise InvariantError("a read for loading holds no whole batch")
+    return end

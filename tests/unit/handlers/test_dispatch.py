@@ -1,0 +1,182 @@
+"""The dispatcher: what is answered, what closes the connection, what ends the worker."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import struct
+from typing import Any
+
+import pytest
+
+from tests.unit.handlers.worlds import Node
+from tidelog.errors import (
+    InvariantError,
+    KafkaError,
+    MalformedMessageError,
+    PeerError,
+    StorageError,
+    UnsupportedVersionError,
+)
+from tidelog.handlers.api import Api, Encoded, Handler
+from tidelog.handlers.dispatch import Dispatcher
+from tidelog.handlers.registry import HANDLERS
+from tidelog.protocol.api import ApiKey
+from tidelog.protocol.codec import (
+    decode_response,
+    encode,
+    encode_request_frame,
+    request_class,
+    response_class,
+)
+from tidelog.protocol.error_codes import ErrorCode
+from tidelog.protocol.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
+
+
+def frame_of(key: int, version: int, *, flexible: bool = True, body: bytes = b"") -> bytes:
+    header = struct.pack(">hhih", key, version, 1, -1)
+    return header + (b"\0" if flexible else b"") + body
+
+
+@pytest.mark.parametrize(
+    ("key", "version"),
+    [
+        (3, 14),  # Metadata beyond the last version
+        (3, -1),
+        (2, 0),  # ListOffsets before the first
+        (22, 6),  # InitProducerId 6: parsed, but not served
+        (24, 0),  # AddPartitionsToTxn: known, not implemented
+        (0, 3),  # Produce belongs to the native lane
+        (4, 0),  # LeaderAndIsr: gone
+        (999, 0),
+        (-5, 0),
+    ],
+)
+def test_what_is_not_served_closes_the_connection(key: int, version: int) -> None:
+    node = Node()
+    with pytest.raises(UnsupportedVersionError):
+        node.dispatcher.dispatch(frame_of(key, version, body=bytes(30)), node.connection)
+
+
+@pytest.mark.parametrize("cut", range(1, 40))
+def test_a_cut_request_closes_the_connection(cut: int) -> None:
+    node = Node()
+    request = HeartbeatRequest(group_id="g", member_id="m", generation_id=3)
+    frame = encode_request_frame(request, 4, 9, "client")[4:]
+    if cut >= len(frame):
+        return
+    with pytest.raises(MalformedMessageError):
+        node.dispatcher.dispatch(frame[:-cut], node.connection)
+
+
+def test_bytes_behind_a_request_close_the_connection() -> None:
+    node = Node()
+    frame = encode_request_frame(HeartbeatRequest(), 4, 9)[4:] + b"\0"
+    with pytest.raises(MalformedMessageError):
+        node.dispatcher.dispatch(frame, node.connection)
+
+
+def dispatcher_with(node: Node, handle: Any) -> Dispatcher:
+    def error_answer(request: Any, code: int, message: Any, version: int) -> HeartbeatResponse:
+        return HeartbeatResponse(error_code=code)
+
+    api = Api(ApiKey.HEARTBEAT, 0, 4)
+    return Dispatcher(node.services, [Handler(api, handle, error_answer)])
+
+
+async def answered(node: Node, handle: Any, version: int = 4) -> HeartbeatResponse:
+    frame = encode_request_frame(HeartbeatRequest(), version, 77, "c")[4:]
+    answer = dispatcher_with(node, handle).dispatch(frame, node.connection)
+    if not isinstance(answer, bytes):
+        answer = await answer
+    correlation_id, decoded = decode_response(ApiKey.HEARTBEAT, version, answer[4:])
+    assert correlation_id == 77
+    assert isinstance(decoded, HeartbeatResponse)
+    return decoded
+
+
+def raising(error: Exception, *, later: bool) -> Any:
+    async def wait(request: Any, context: Any) -> Any:
+        await asyncio.sleep(0)
+        raise error
+
+    def at_once(request: Any, context: Any) -> Any:
+        raise error
+
+    return wait if later else at_once
+
+
+@pytest.mark.parametrize("later", [False, True])
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (KafkaError(ErrorCode.NOT_COORDINATOR), 16),
+        (StorageError("disk"), 56),
+        (KeyError("ours, but nothing that endangers the state"), -1),
+    ],
+)
+async def test_exceptions_become_error_answers(
+    error: Exception, code: int, later: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        answer = await answered(Node(), raising(error, later=later))
+    assert answer.error_code == code
+    lines = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert len(lines) == (1 if code in (-1, 56) else 0)
+
+
+@pytest.mark.parametrize("later", [False, True])
+@pytest.mark.parametrize("error", [InvariantError("ours"), PeerError("theirs")])
+async def test_exceptions_that_are_not_answered(error: Exception, later: bool) -> None:
+    with pytest.raises(type(error)):
+        await answered(Node(), raising(error, later=later))
+
+
+async def test_a_bad_answer_ends_the_worker() -> None:
+    with pytest.raises(InvariantError):
+        await answered(Node(), lambda request, context: HeartbeatResponse(error_code=1 << 40))
+
+
+@pytest.mark.parametrize("version", [0, 3, 4])
+async def test_encoded_answers_get_the_right_header(version: int) -> None:
+    body = encode(HeartbeatResponse(error_code=27), version)
+    answer = await answered(Node(), lambda request, context: Encoded(body), version)
+    assert answer.error_code == 27
+
+
+async def test_the_frame_may_be_reused_after_dispatch() -> None:
+    node, seen = Node(), []
+
+    async def handle(request: HeartbeatRequest, context: Any) -> HeartbeatResponse:
+        await asyncio.sleep(0)
+        seen.append((request.group_id, request.member_id, context.client_id))
+        return HeartbeatResponse()
+
+    request = HeartbeatRequest(group_id="group", member_id="member")
+    buffer = bytearray(encode_request_frame(request, 4, 5, "client")[4:])
+    answer = dispatcher_with(node, handle).dispatch(memoryview(buffer), node.connection)
+    buffer[:] = bytes(len(buffer))
+    assert not isinstance(answer, bytes)
+    await answer
+    assert seen == [("group", "member", "client")]
+
+
+SERVED = [
+    (handler, version)
+    for handler in HANDLERS
+    if handler.error_answer is not None
+    for version in range(handler.api.min_version, handler.api.max_version + 1)
+]
+
+
+@pytest.mark.parametrize(
+    ("handler", "version"), SERVED, ids=[f"{h.api.key.name}-{v}" for h, v in SERVED]
+)
+def test_every_api_can_refuse_an_empty_request_in_every_version(
+    handler: Handler, version: int
+) -> None:
+    assert handler.error_answer is not None
+    request = request_class(handler.api.key)()
+    answer = handler.error_answer(request, ErrorCode.UNKNOWN_SERVER_ERROR, None, version)
+    assert type(answer) is response_class(handler.api.key)
+    encode(answer, version)

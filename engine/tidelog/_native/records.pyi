@@ -2,7 +2,7 @@ from collections.abc import Sequence
 
 from typing_extensions import Buffer
 
-from tidelog._native.batch import BatchHeader
+from tidelog._native.batch import BatchHeader, Limits
 
 Headers = Sequence[tuple[bytes, bytes | None]]
 
@@ -41,3 +41,11 @@ def put_header(
     base_sequence: int,
     records_count: int,
 ) -> None: ...
+def record_errors(
+    payload: Buffer, header: BatchHeader, now_ms: int, limits: Limits, at_most: int
+) -> list[tuple[int, int, int]]: ...
+def stamp_batch(
+    batch: Buffer, header: BatchHeader | None, base_offset: int, partition_leader_epoch: int
+) -> None: ...
+def stamp_append_time(batch: Buffer, now_ms: int) -> None: ...
+def control_type_of(batch: Buffer) -> tuple[int, int]: ...

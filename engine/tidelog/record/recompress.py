@@ -12,14 +12,8 @@ from typing import Final
 
 from typing_extensions import Buffer
 
-from tidelog._native.batch import (
-    BatchHeader,
-    check_payload,
-    parse,
-    record_errors,
-    stamp_append_time,
-    stamp_batch,
-)
+from tidelog._native.batch import BatchHeader, check_payload, parse
+from tidelog._native.records import record_errors, stamp_append_time, stamp_batch
 from tidelog.errors import InvariantError
 from tidelog.record.builder import BATCH_OVERHEAD, rebuild_batch
 from tidelog.record.compression import (

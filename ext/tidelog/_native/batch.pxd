@@ -1,5 +1,5 @@
-# Record batch v2 (KIP-98): header view, checks, record walk, stamping. Pure: bytes in, codes out; the cdef part makes no Python object and
-# no allocation, does no I/O, and may run without the GIL. The table of the format stands in docs/formats/record-batch.md.
+# Record batch v2 (KIP-98): header view, checks, record walk, stamping. Pure: bytes in, codes out;
+# the cdef functions make no Python object, allocate nothing, do no I/O, may run without the GIL.
 #
 #   offset size field                      offset size field
 #        0    8 base_offset                    27    8 base_timestamp
@@ -52,8 +52,10 @@ cdef struct BatchInfo:
     int16_t producer_epoch
     int32_t base_sequence
     int32_t records_count
-    int64_t offset_of_max_timestamp   # relative delta of the first record with max_timestamp; -1 unless the records were walked
-    bint restamp                 # attributes or max_timestamp here differ from the bytes: stamp_checked() writes them and a new CRC
+    # Delta of the first record with max_timestamp; -1 unless the records were walked.
+    int64_t offset_of_max_timestamp
+    # attributes or max_timestamp here differ from the bytes: stamp_checked() writes them.
+    bint restamp
 
 cdef struct CheckLimits:         # from the topic's config
     int64_t max_message_bytes
@@ -61,15 +63,17 @@ cdef struct CheckLimits:         # from the topic's config
     int64_t timestamp_after_max_ms
     bint log_append_time         # message.timestamp.type
     bint compacted               # keyless records are refused
-    int8_t target_codec          # -1 = 'producer' (keep what comes)
+    int8_t target_codec          # of compression.type; CODEC_PRODUCER: keep what comes
 
-# Result of check_produce_batch: 0 or a Kafka error code, or one of these negative "not an error" answers.
+# Result of check_produce_batch: 0, a Kafka error code, or CHECK_RECOMPRESS, which is no error: the
+# slow lane (record/recompress.py) must open or rebuild the batch, because compression.type asks for
+# another codec, or because the records of a compressed batch have to be seen (compacted topic, a
+# timestamp in doubt).
 cdef enum:
     CHECK_OK = 0
-    CHECK_RECOMPRESS = -100      # the slow lane (record/recompress.py) must open or rebuild the batch: compression.type asks for another codec,
-                                 # or a compressed batch whose records have to be seen (compacted topic, a timestamp in doubt)
+    CHECK_RECOMPRESS = -100
 
-# Why the last check failed: a value of record/reasons.py (a REASON_* below), and the first bad record.
+# Why the last check failed: a value of record/reasons.py (a REASON_* below), the first bad record.
 cdef struct CheckFailure:
     int16_t error_code
     int16_t reason
@@ -97,41 +101,74 @@ cdef enum:
     REASON_RECORDS_LEFT = 18     # bytes behind the last record
     REASON_KEY_MISSING = 19
     REASON_TIMESTAMP_RANGE = 20
-    REASON_TIMESTAMP_TYPE = 21   # producer says LogAppendTime
+    REASON_TIMESTAMP_TYPE = 21   # the producer says LogAppendTime
 
-# Reads the 61 bytes; no CRC. Returns 0, or CORRUPT_MESSAGE(2) when n < 61, batch_length < 49, or magic != 2 (n < size is allowed: returns 0, caller compares).
+# Reads the 61 bytes; no CRC. Returns 0, or CORRUPT_MESSAGE when n < 61, batch_length < 49 or
+# magic != 2. The batch may be longer than n: the caller compares.
 cdef int parse_header(const uint8_t* data, size_t n, BatchInfo* info) noexcept nogil
 # The caller has made sure that info.size bytes are there.
 cdef bint crc_ok(const uint8_t* data, const BatchInfo* info) noexcept nogil
 
-# All of the leader's checks for ONE produced batch in `n` bytes (exactly one batch per partition since Produce v3): sizes, magic, CRC32C, attributes,
-# counts and deltas, timestamps, max.message.bytes, codec allowed for api_version (zstd from 7), and for uncompressed batches the walk over the record
-# framing (varint lengths, offset deltas 0..n-1, timestamps -> offset_of_max_timestamp). Control batches from clients are refused.
-#   - Transactional batches are not refused here: that is a gate of the lane and of ProducerStates.check.
-#   - On CHECK_OK, append info.size bytes, NOT n: as Kafka does, up to 16 trailing bytes that are no whole batch are cut off.
-#   - On CHECK_OK, info.max_timestamp and info.attributes are what the batch has to say (now_ms with LogAppendTime; the true maximum where the producer's
-#     was wrong); write them with stamp_checked().
-cdef int check_produce_batch(const uint8_t* data, size_t n, int16_t api_version, int64_t now_ms, const CheckLimits* limits,
-                             BatchInfo* info, CheckFailure* failure) noexcept nogil
+# All of the leader's checks for ONE produced batch in `n` bytes (exactly one batch per partition
+# since Produce v3): sizes, magic, CRC32C, attributes, counts and deltas, timestamps,
+# max.message.bytes, the codec for api_version (zstd from 7), and for uncompressed batches the walk
+# over the records. Control batches from clients are refused.
+#   - Transactional batches are not refused here: that is a gate of the lane, and for
+#     ProducerStates.check.
+#   - On CHECK_OK, append info.size bytes, NOT n: as Kafka does, trailing bytes that are no whole
+#     batch are cut off.
+#   - On CHECK_OK, info.max_timestamp and info.attributes are what the batch has to say (now_ms with
+#     LogAppendTime; the true maximum where the producer's was wrong); stamp_checked() writes them.
+cdef int check_produce_batch(
+    const uint8_t* data,
+    size_t n,
+    int16_t api_version,
+    int64_t now_ms,
+    const CheckLimits* limits,
+    BatchInfo* info,
+    CheckFailure* failure,
+) noexcept nogil
 
-# Walks uncompressed records of a whole batch. Returns 0 or an error code; fills info.offset_of_max_timestamp and corrects info.max_timestamp (see restamp).
-cdef int walk_records(const uint8_t* data, BatchInfo* info, const CheckLimits* limits, int64_t now_ms, CheckFailure* failure) noexcept nogil
+# Walks the uncompressed records of a whole batch. Returns 0 or an error code; fills
+# info.offset_of_max_timestamp and corrects info.max_timestamp (see restamp).
+cdef int walk_records(
+    const uint8_t* data,
+    BatchInfo* info,
+    const CheckLimits* limits,
+    int64_t now_ms,
+    CheckFailure* failure,
+) noexcept nogil
 # The same over records that stand by themselves (decompressed): n bytes at `records`.
-cdef int walk_payload(const uint8_t* records, size_t n, BatchInfo* info, const CheckLimits* limits, int64_t now_ms,
-                      CheckFailure* failure) noexcept nogil
+cdef int walk_payload(
+    const uint8_t* records,
+    size_t n,
+    BatchInfo* info,
+    const CheckLimits* limits,
+    int64_t now_ms,
+    CheckFailure* failure,
+) noexcept nogil
 
-# The type of a control batch's first record (0 abort, 1 commit, 2 leader change, ...), -1 if there is none; *coordinator_epoch only for 0 and 1.
-cdef int control_type(const uint8_t* data, const BatchInfo* info, int32_t* coordinator_epoch) noexcept nogil
+# The type of a control batch's first record (0 abort, 1 commit, ...), -1 if there is none;
+# *coordinator_epoch is -1 for types without one.
+cdef int control_type(
+    const uint8_t* data, const BatchInfo* info, int32_t* coordinator_epoch
+) noexcept nogil
 
 # In-place stamps outside the CRC.
 cdef void stamp(uint8_t* data, int64_t base_offset, int32_t partition_leader_epoch) noexcept nogil
 # stamp() for a batch that passed check_produce_batch: also writes what `restamp` asks for.
-cdef void stamp_checked(uint8_t* data, const BatchInfo* info, int64_t base_offset, int32_t partition_leader_epoch) noexcept nogil
+cdef void stamp_checked(
+    uint8_t* data, const BatchInfo* info, int64_t base_offset, int32_t partition_leader_epoch
+) noexcept nogil
 # LogAppendTime: sets the attribute bit and max_timestamp, recomputes the CRC. n: size of the batch.
 cdef void stamp_log_append_time(uint8_t* data, size_t n, int64_t now_ms) noexcept nogil
 # Writes attributes, max_timestamp and a new CRC. n: size of the batch.
-cdef void stamp_timestamp_type(uint8_t* data, size_t n, int16_t attributes, int64_t max_timestamp) noexcept nogil
+cdef void stamp_timestamp_type(
+    uint8_t* data, size_t n, int16_t attributes, int64_t max_timestamp
+) noexcept nogil
 
 # A header for Python callers; see batch.pyi for its properties.
 cdef class BatchHeader:
     cdef BatchInfo info
+# CheckLimits from a tuple of its fields in their order.
+cdef CheckLimits limits_of(tuple limits) except *

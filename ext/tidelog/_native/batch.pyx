@@ -2,11 +2,11 @@
 
 The cdef functions are the hot lane's: bytes in, codes out. The def functions are the same for
 Python callers (view, recompression, tools, tests). Owned by nobody: it keeps no state, does no I/O
-and asks no clock. Records as Python objects are the business of `records`.
+and asks no clock. Records as Python objects, and stamps for Python callers, stand in `records`.
 """
 
 cimport cython
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport INT64_MAX, int8_t, int16_t, int32_t, int64_t, uint8_t
 
 from tidelog._native.crc32c cimport crc32c
@@ -573,95 +573,3 @@ def check_payload(payload, BatchHeader header not None, int64_t now_ms, tuple li
     finally:
         PyBuffer_Release(&view)
     return status, walked, failure.reason, failure.record_index
-
-
-def record_errors(
-    payload, BatchHeader header not None, int64_t now_ms, tuple limits, Py_ssize_t at_most
-):
-    """What is wrong with single records, for the record_errors of a produce answer: a list of
-    (index, reason, timestamp), at most `at_most` long. Framing errors are not in it."""
-    cdef Py_buffer view
-    cdef CheckLimits native = limits_of(limits)
-    cdef wire_cursor cursor
-    cdef tl_record record
-    cdef int64_t timestamp
-    cdef bint fixed = header.is_log_append_time
-    cdef int32_t i
-    cdef int reason
-    cdef list errors = []
-    PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
-    try:
-        cursor.pos = <const uint8_t*>view.buf
-        cursor.end = cursor.pos + view.len
-        for i in range(header.info.records_count):
-            if len(errors) >= at_most or tl_next_record(&cursor, &record) != WIRE_OK:
-                break
-            timestamp = header.info.max_timestamp if fixed else tl_wrapping_add(
-                header.info.base_timestamp, record.timestamp_delta
-            )
-            reason = REASON_NONE
-            if native.compacted and record.key_size < 0:
-                reason = REASON_KEY_MISSING
-            elif not native.log_append_time and timestamp != -1:
-                if tl_timestamp_out_of_range(
-                    timestamp,
-                    now_ms,
-                    native.timestamp_before_max_ms,
-                    native.timestamp_after_max_ms,
-                ):
-                    reason = REASON_TIMESTAMP_RANGE
-            elif fixed:
-                reason = REASON_TIMESTAMP_TYPE
-            if reason != REASON_NONE:
-                errors.append((i, reason, timestamp))
-    finally:
-        PyBuffer_Release(&view)
-    return errors
-
-
-def stamp_batch(batch, BatchHeader header, int64_t base_offset, int32_t partition_leader_epoch):
-    """stamp_checked() on a writable buffer, with the header that a check returned; without one
-    (None) only the base offset and the leader epoch are written."""
-    cdef Py_buffer view
-    PyObject_GetBuffer(batch, &view, PyBUF_WRITABLE)
-    try:
-        if view.len < BATCH_OVERHEAD or (header is not None and view.len < header.info.size):
-            raise ValueError("the buffer is shorter than the batch")
-        if header is None:
-            stamp(<uint8_t*>view.buf, base_offset, partition_leader_epoch)
-        else:
-            stamp_checked(
-                <uint8_t*>view.buf, &header.info, base_offset, partition_leader_epoch
-            )
-    finally:
-        PyBuffer_Release(&view)
-
-
-def stamp_append_time(batch, int64_t now_ms):
-    """stamp_log_append_time() on a writable buffer that is exactly one batch."""
-    cdef Py_buffer view
-    PyObject_GetBuffer(batch, &view, PyBUF_WRITABLE)
-    try:
-        if view.len < BATCH_OVERHEAD:
-            raise ValueError("the buffer is shorter than a batch")
-        stamp_log_append_time(<uint8_t*>view.buf, <size_t>view.len, now_ms)
-    finally:
-        PyBuffer_Release(&view)
-
-
-def control_type_of(batch):
-    """(type, coordinator epoch) of a whole control batch; (-1, -1) when it has no such record."""
-    cdef Py_buffer view
-    cdef BatchInfo info
-    cdef int32_t epoch = -1
-    cdef int kind = -1
-    PyObject_GetBuffer(batch, &view, PyBUF_SIMPLE)
-    try:
-        if (
-            parse_header(<const uint8_t*>view.buf, <size_t>view.len, &info) == 0
-            and info.size <= view.len
-        ):
-            kind = control_type(<const uint8_t*>view.buf, &info, &epoch)
-    finally:
-        PyBuffer_Release(&view)
-    return kind, epoch

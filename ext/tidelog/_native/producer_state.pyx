@@ -158,14 +158,14 @@ cdef class ProducerStates:
             entry, info, duplicate
         ):
             return SEQUENCE_DUPLICATE
+        if info.producer_epoch < epoch:
+            return -ERROR_INVALID_PRODUCER_EPOCH
         if (
             transactional
             and self.verify_transactions
             and not (open_txn and info.producer_epoch == epoch)
         ):
             return -ERROR_INVALID_TXN_STATE
-        if info.producer_epoch < epoch:
-            return -ERROR_INVALID_PRODUCER_EPOCH
         # Nothing known of the id (all of it expired or was deleted): any sequence may begin.
         if epoch != NO_PRODUCER_EPOCH:
             if info.producer_epoch != epoch:

@@ -1,4 +1,5 @@
-# Records as Python objects, for replay, builders and tools (not for the hot lane). The functions are def ones: see records.pyi.
+# Records as Python objects, for replay, builders and tools (not for the hot lane). The functions
+# are def ones: see records.pyi.
 from libc.stdint cimport int64_t
 
 cdef class Record:

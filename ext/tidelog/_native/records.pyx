@@ -1,11 +1,11 @@
-"""Records as Python objects: decoding and encoding the records of a batch, writing its header.
+"""Records as Python objects: decoding and encoding them, writing and stamping a batch's header.
 
 For those who look into batches or build them: replay of internal topics, coordinators, compaction,
 tools, tests. The hot lane never comes here. Owned by nobody: it keeps no state and does no I/O.
 """
 
 cimport cython
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport INT32_MAX, int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
@@ -15,8 +15,19 @@ from tidelog._native.batch cimport (
     BATCH_OVERHEAD,
     LOG_OVERHEAD,
     MAGIC_V2,
+    REASON_KEY_MISSING,
+    REASON_NONE,
+    REASON_TIMESTAMP_RANGE,
+    REASON_TIMESTAMP_TYPE,
     BatchHeader,
+    BatchInfo,
+    CheckLimits,
+    control_type,
+    limits_of,
+    parse_header,
     stamp,
+    stamp_checked,
+    stamp_log_append_time,
     stamp_timestamp_type,
 )
 from tidelog._native.wire cimport (
@@ -52,6 +63,9 @@ cdef extern from "batch.h" nogil:
         int32_t *value_size,
     ) noexcept
     int64_t tl_wrapping_add(int64_t a, int64_t b) noexcept
+    bint tl_timestamp_out_of_range(
+        int64_t timestamp, int64_t now_ms, int64_t before_max_ms, int64_t after_max_ms
+    ) noexcept
 
 
 @cython.final
@@ -257,3 +271,95 @@ def put_header(
     wire_put_int32(at + 53, base_sequence)
     wire_put_int32(at + 57, records_count)
     stamp_timestamp_type(at, <size_t>size, attributes, max_timestamp)
+
+
+def record_errors(
+    payload, BatchHeader header not None, int64_t now_ms, tuple limits, Py_ssize_t at_most
+):
+    """What is wrong with single records, for the record_errors of a produce answer: a list of
+    (index, reason, timestamp), at most `at_most` long. Framing errors are not in it."""
+    cdef Py_buffer view
+    cdef CheckLimits native = limits_of(limits)
+    cdef wire_cursor cursor
+    cdef tl_record record
+    cdef int64_t timestamp
+    cdef bint fixed = header.is_log_append_time
+    cdef int32_t i
+    cdef int reason
+    cdef list errors = []
+    PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
+    try:
+        cursor.pos = <const uint8_t*>view.buf
+        cursor.end = cursor.pos + view.len
+        for i in range(header.info.records_count):
+            if len(errors) >= at_most or tl_next_record(&cursor, &record) != WIRE_OK:
+                break
+            timestamp = header.info.max_timestamp if fixed else tl_wrapping_add(
+                header.info.base_timestamp, record.timestamp_delta
+            )
+            reason = REASON_NONE
+            if native.compacted and record.key_size < 0:
+                reason = REASON_KEY_MISSING
+            elif not native.log_append_time and timestamp != -1:
+                if tl_timestamp_out_of_range(
+                    timestamp,
+                    now_ms,
+                    native.timestamp_before_max_ms,
+                    native.timestamp_after_max_ms,
+                ):
+                    reason = REASON_TIMESTAMP_RANGE
+            elif fixed:
+                reason = REASON_TIMESTAMP_TYPE
+            if reason != REASON_NONE:
+                errors.append((i, reason, timestamp))
+    finally:
+        PyBuffer_Release(&view)
+    return errors
+
+
+def stamp_batch(batch, BatchHeader header, int64_t base_offset, int32_t partition_leader_epoch):
+    """stamp_checked() on a writable buffer, with the header that a check returned; without one
+    (None) only the base offset and the leader epoch are written."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(batch, &view, PyBUF_WRITABLE)
+    try:
+        if view.len < BATCH_OVERHEAD or (header is not None and view.len < header.info.size):
+            raise ValueError("the buffer is shorter than the batch")
+        if header is None:
+            stamp(<uint8_t*>view.buf, base_offset, partition_leader_epoch)
+        else:
+            stamp_checked(
+                <uint8_t*>view.buf, &header.info, base_offset, partition_leader_epoch
+            )
+    finally:
+        PyBuffer_Release(&view)
+
+
+def stamp_append_time(batch, int64_t now_ms):
+    """stamp_log_append_time() on a writable buffer that is exactly one batch."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(batch, &view, PyBUF_WRITABLE)
+    try:
+        if view.len < BATCH_OVERHEAD:
+            raise ValueError("the buffer is shorter than a batch")
+        stamp_log_append_time(<uint8_t*>view.buf, <size_t>view.len, now_ms)
+    finally:
+        PyBuffer_Release(&view)
+
+
+def control_type_of(batch):
+    """(type, coordinator epoch) of a whole control batch; (-1, -1) when it has no such record."""
+    cdef Py_buffer view
+    cdef BatchInfo info
+    cdef int32_t epoch = -1
+    cdef int kind = -1
+    PyObject_GetBuffer(batch, &view, PyBUF_SIMPLE)
+    try:
+        if (
+            parse_header(<const uint8_t*>view.buf, <size_t>view.len, &info) == 0
+            and info.size <= view.len
+        ):
+            kind = control_type(<const uint8_t*>view.buf, &info, &epoch)
+    finally:
+        PyBuffer_Release(&view)
+    return kind, epoch

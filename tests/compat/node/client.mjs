@@ -36,13 +36,33 @@ function toXerial(data) {
   return Buffer.concat([XERIAL_HEADER, size, block]);
 }
 
+// lz4js marks the blocks of its frames as dependent on each other, which Kafka refuses; so the frame is
+// laid here: version 1, independent blocks of at most 64 KiB, no checksums but the header's.
+const LZ4_HEADER = Buffer.from([0x04, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82]);
+const LZ4_BLOCK = 64 << 10;
+const LZ4_STORED = 0x80000000;
+
+function toLz4(data) {
+  const parts = [LZ4_HEADER];
+  for (let at = 0; at < data.length; at += LZ4_BLOCK) {
+    const block = data.subarray(at, at + LZ4_BLOCK);
+    const packed = new Uint8Array(lz4.compressBound(block.length));
+    const length = lz4.compressBlock(block, packed, 0, block.length, new Uint32Array(1 << 16));
+    const size = Buffer.alloc(4);
+    const smaller = length > 0 && length < block.length;
+    size.writeUInt32LE(smaller ? length : LZ4_STORED + block.length);
+    parts.push(size, smaller ? Buffer.from(packed.subarray(0, length)) : block);
+  }
+  return Buffer.concat([...parts, Buffer.alloc(4)]);
+}
+
 await zstd.init();
 CompressionCodecs[CompressionTypes.Snappy] = () => ({
   compress: async (encoder) => toXerial(encoder.buffer),
   decompress: async (data) => fromXerial(data),
 });
 CompressionCodecs[CompressionTypes.LZ4] = () => ({
-  compress: async (encoder) => Buffer.from(lz4.compress(encoder.buffer)),
+  compress: async (encoder) => toLz4(encoder.buffer),
   decompress: async (data) => Buffer.from(lz4.decompress(data)),
 });
 CompressionCodecs[CompressionTypes.ZSTD] = () => ({
@@ -130,6 +150,11 @@ const kafka = new Kafka({
   logLevel: logLevel.ERROR,
   logCreator: () => ({ label, log }) => console.error(label, log.message, log.error ?? ""),
 });
+const TIMEOUT_MS = 45_000;
+setTimeout(() => {
+  console.error("timed out");
+  process.exit(1);
+}, TIMEOUT_MS);
 try {
   await { produce, consume, admin }[positionals[0]](kafka, options);
   process.exit(0);

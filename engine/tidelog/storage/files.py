@@ -143,7 +143,7 @@ class Files:
             return file.read(limit_bytes)
 
     def write(self, path: str, data: bytes) -> None:
-        """Replaces the whole file, atomically and durably: a crash leaves the old or the new one."""
+        """Replaces the file, atomically and durably: a crash leaves the old or the new one."""
         temporary = f"{path}.tmp"
         fd = self.create(temporary)
         try:

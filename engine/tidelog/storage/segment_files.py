@@ -140,6 +140,9 @@ def open_segment(
         if next_offset is None:
             tail = _walk_tail(fd, offset_index, size)
             next_offset = tail.next_offset if size else base_offset
+        first = first_timestamp(files, fd)
+        modified_ms = files.modified_ms(fd)
+        # From here on the descriptor is the segment's.
         segment = Segment(
             directory,
             base_offset,
@@ -152,17 +155,45 @@ def open_segment(
             index_interval_bytes=settings.index_interval_bytes,
             sealed=True,
         )
-        segment.restore(
-            rolling_based_timestamp=first_timestamp(files, fd),
-            max_timestamp=time_index.last_timestamp,
-            offset_of_max_timestamp=time_index.last_offset if time_index.entries else -1,
-            last_modified_ms=files.modified_ms(fd),
-        )
     except BaseException:
         files.close(fd)
         raise
+    segment.restore(
+        rolling_based_timestamp=first,
+        max_timestamp=time_index.last_timestamp,
+        offset_of_max_timestamp=time_index.last_offset if time_index.entries else -1,
+        last_modified_ms=modified_ms,
+    )
     segment.trimmed = True
     return segment
+
+
+def reopen_segment(files: Files, old: Segment, settings: SegmentSettings, now_ms: int) -> Segment:
+    """A second Segment over the files of one that others still read from.
+
+    Nothing is made shorter: the index files keep their size, the entries of the old one count.
+    """
+    directory, base_offset = old.directory, old.base_offset
+    offset_index = OffsetIndex(path_of(directory, base_offset, INDEX_SUFFIX), base_offset)
+    time_index = TimeIndex(path_of(directory, base_offset, TIME_INDEX_SUFFIX), base_offset)
+    for index, entries in (
+        (offset_index, old.offset_index.entries),
+        (time_index, old.time_index.entries),
+    ):
+        _open_index(files, index)
+        index.truncate_entries(entries)
+    return Segment(
+        directory,
+        base_offset,
+        files.open(path_of(directory, base_offset, LOG_SUFFIX)),
+        offset_index,
+        time_index,
+        size=old.size,
+        next_offset=old.next_offset,
+        created_ms=now_ms,
+        index_interval_bytes=settings.index_interval_bytes,
+        sealed=True,
+    )
 
 
 def _walk_tail(fd: int, offset_index: OffsetIndex, size: int) -> SegmentScanner:
@@ -187,8 +218,8 @@ class Rebuilt:
 
     segment: Segment
     cut_bytes: int  # taken off the end of the file
-    reason: str  # why, "" when nothing was
-    damaged: tuple[str, ...] = ()  # batches that are bad but were kept, in words
+    reason: str  # why the batches ended before the file did, "" when they did not
+    damaged: tuple[tuple[int, int], ...]  # (position, offset) of batches that are bad but kept
 
 
 def rebuild_segment(
@@ -200,14 +231,16 @@ def rebuild_segment(
     *,
     verify: bool,
     cut: bool,
+    keep_below: int = 0,
     next_offset: int | None = None,
     epochs: list[tuple[int, int]] | None = None,
 ) -> Rebuilt:
     """Reads the whole log and writes its indexes anew, as Kafka's recovery does.
 
-    `verify`: checksums too. `cut`: the file ends behind the last good batch, whatever follows;
-    without it nothing is cut, and what follows a bad batch is only not indexed. `next_offset`: what
-    is known to follow the segment. `epochs` grows by the epochs that the batches bring.
+    `verify`: checksums too; a wrong one below the offset `keep_below` is told, not cut. `cut`: the
+    file ends behind the last good batch, whatever follows; without it what follows stays and is
+    only not indexed. `next_offset`: what is known to follow the segment. `epochs` grows by the
+    epochs that the batches bring.
     """
     fd = files.open(path_of(directory, base_offset, LOG_SUFFIX))
     try:
@@ -223,14 +256,16 @@ def rebuild_segment(
             end,
             index_interval_bytes=settings.index_interval_bytes,
             verify_from=0 if verify else end,
+            keep_below=keep_below,
         )
         scanner.run(offset_index, time_index, epochs=epochs)
         if scanner.io_errno:
             raise OSError(scanner.io_errno, os.strerror(scanner.io_errno), offset_index.path)
-        reason = scanner.reason_text if scanner.reason else ""
         kept = scanner.valid_bytes if cut else end
         if kept < size:
             files.truncate(fd, kept)
+        modified_ms = files.modified_ms(fd)
+        # From here on the descriptor is the segment's.
         segment = Segment(
             directory,
             base_offset,
@@ -242,18 +277,18 @@ def rebuild_segment(
             created_ms=now_ms,
             index_interval_bytes=settings.index_interval_bytes,
         )
-        segment.restore(
-            rolling_based_timestamp=scanner.first_timestamp,
-            max_timestamp=scanner.max_timestamp,
-            offset_of_max_timestamp=scanner.offset_of_max_timestamp,
-            last_modified_ms=files.modified_ms(fd),
-        )
-        segment.seal()
     except BaseException:
         files.close(fd)
         raise
-    damaged = (f"{segment.log_path}: {reason} at {scanner.valid_bytes}",) if reason else ()
-    return Rebuilt(segment, size - kept, reason if kept < size else "", damaged if not cut else ())
+    segment.restore(
+        rolling_based_timestamp=scanner.first_timestamp,
+        max_timestamp=scanner.max_timestamp,
+        offset_of_max_timestamp=scanner.offset_of_max_timestamp,
+        last_modified_ms=modified_ms,
+    )
+    segment.seal()
+    reason = scanner.reason_text if scanner.reason else ""
+    return Rebuilt(segment, size - kept, reason, tuple(scanner.damaged))
 
 
 def activate(files: Files, segment: Segment, settings: SegmentSettings) -> None:
@@ -264,7 +299,8 @@ def activate(files: Files, segment: Segment, settings: SegmentSettings) -> None:
     ):
         fd = files.open(index.path)
         try:
-            size = max(size, index.size_bytes)
+            # Never shorter: somebody may still look up in another mapping of it.
+            size = max(size, files.size(fd))
             files.truncate(fd, size)
             index.attach(fd, size, index.entries)
         finally:

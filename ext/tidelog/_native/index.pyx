@@ -412,8 +412,9 @@ cdef class TimeIndex(MappedIndex):
     def sanity_check(self, int64_t file_size):
         """Raises CorruptIndexError when the file cannot be a time index of its segment."""
         self._check_last(file_size)
-        if self.entries and self.last_timestamp < timestamp_in(self, 0):
-            raise CorruptIndexError(f"{self.path} ends with an older timestamp than its first")
+        # A file that was not trimmed ends with zeros.
+        if self.entries > 1 and self.last_timestamp <= timestamp_in(self, 0):
+            raise CorruptIndexError(f"{self.path} ends with no newer timestamp than its first")
 
     def check_ascending(self):
         """Raises CorruptIndexError when two entries are out of order (looks at all of them)."""

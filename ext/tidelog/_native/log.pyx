@@ -50,7 +50,8 @@ cdef class LogCore:
     """Segments, offsets and producer state of one log. `owner` is told of epochs and disk errors:
 
     owner.on_epoch(epoch, start_offset), owner.on_disk_error(error),
-    owner.on_aborted_transaction(producer_id, first_offset, marker_offset); tests may have none.
+    owner.on_aborted_transaction(producer_id, first_offset, marker_offset), and
+    owner.on_allocation_low() when preallocated space runs out. Tests may have none.
     """
 
     def __init__(self, ProducerStates producers not None, owner=None):
@@ -193,6 +194,9 @@ cdef class LogCore:
             return self.refuse(result, self.offline_error)
         self.log_end_offset = last_offset + 1
         self.update_producers(data, info, base_offset)
+        if self.active.allocated_bytes and self.active.allocation_low():
+            if self.owner is not None:
+                self.owner.on_allocation_low()
         if leader_epoch > self.leader_epoch:
             self.leader_epoch = leader_epoch
             if self.owner is not None:
@@ -455,6 +459,7 @@ cdef class LogCore:
         int64_t recovery_point,
         int32_t leader_epoch=-1,
         int64_t roll_jitter_ms=0,
+        ProducerStates producers=None,
     ):
         """Takes over what a loader or a truncation found; the last segment becomes the active one."""
         cdef Segment segment
@@ -465,6 +470,8 @@ cdef class LogCore:
             least = segment.base_offset
         if not log_start_offset <= log_end_offset or least > log_end_offset:
             raise InvariantError(f"log start {log_start_offset}, end {log_end_offset}, {least}")
+        if producers is not None:
+            self.producers = producers
         self.segments = list(segments)
         self.active = <Segment>segments[len(segments) - 1] if segments else None
         self.log_start_offset = log_start_offset
@@ -477,6 +484,12 @@ cdef class LogCore:
         self.rolling = False
         self.roll_wanted = False
 
+    def retire(self):
+        """Ends the use of the log: lets go of the segments and refuses everything from now on."""
+        self.offline_error = ERROR_KAFKA_STORAGE_ERROR
+        self.segments = []
+        self.active = None
+
     def begin_roll(self):
         """Stops appends until install_segment() or end_roll(). Returns the new base offset."""
         if self.rolling:
@@ -487,6 +500,7 @@ cdef class LogCore:
     def end_roll(self):
         """The helper failed or has nothing to install: appends go on."""
         self.rolling = False
+        self.roll_wanted = False
 
     def install_segment(self, Segment segment not None, int64_t roll_jitter_ms=0):
         """The next active segment; the old one is sealed. Returns the old one, or None."""

@@ -23,12 +23,14 @@ cdef enum:
 cdef struct Noted:
     BatchInfo info
     int64_t position
+    bint damaged
 
 cdef class SegmentScanner:
     cdef readonly int fd
     cdef readonly int64_t base_offset
     cdef readonly int64_t end  # of the file, or where to stop
     cdef readonly int64_t verify_from  # CRCs are checked from this position on
+    cdef readonly int64_t keep_below  # offset: batches below with a wrong CRC are kept, and told
     cdef readonly int64_t index_interval_bytes
     cdef readonly int64_t valid_bytes  # position behind the last good batch
     cdef readonly int64_t batches
@@ -38,6 +40,7 @@ cdef class SegmentScanner:
     cdef readonly int64_t offset_of_max_timestamp
     cdef readonly int64_t bytes_since_index_entry
     cdef readonly list aborted  # (producer id, first offset, marker's offset) that replay() met
+    cdef readonly list damaged  # (position, base offset) of kept batches with a wrong CRC
     cdef readonly int reason
     cdef readonly int io_errno
     cdef Noted *noted
@@ -48,7 +51,9 @@ cdef class SegmentScanner:
     cdef int64_t chunk_size
 
     cdef int fill(self, int64_t position, int64_t needed) noexcept nogil
-    cdef int read_batch(self, BatchInfo *info) noexcept nogil
+    cdef int read_batch(self, BatchInfo *info, bint *damaged) noexcept nogil
+    # Whether what stands at `position` can be the batch that follows `last_offset`.
+    cdef bint plausible_at(self, int64_t position, int64_t last_offset) noexcept nogil
     cdef bint check_crc(self, const BatchInfo *info) noexcept nogil
     cdef void collect(self) noexcept nogil
     cdef int replay(self, ProducerStates producers, const Noted *note) except -1

@@ -57,7 +57,8 @@ cdef class SegmentScanner:
     """Reads the batches of `fd` from position 0 up to `end`.
 
     The file is good up to `valid_bytes`; `reason` says what stands behind (0: nothing, the end was
-    reached). Batches that begin before `verify_from` are believed without their checksum.
+    reached). Batches that begin before `verify_from` are believed without their checksum; batches
+    that end below the offset `keep_below` and have a wrong one are kept, and named in `damaged`.
     """
 
     def __cinit__(self, *args, **kwargs):
@@ -72,12 +73,15 @@ cdef class SegmentScanner:
         *,
         int64_t index_interval_bytes=4096,
         int64_t verify_from=0,
+        int64_t keep_below=0,
     ):
         self.fd = fd
         self.base_offset = base_offset
         self.end = end
         self.index_interval_bytes = index_interval_bytes
         self.verify_from = verify_from
+        self.keep_below = keep_below
+        self.damaged = []
         self.next_offset = base_offset
         self.aborted = []
         self.first_timestamp = -1
@@ -147,11 +151,26 @@ cdef class SegmentScanner:
             done += piece
         return crc == info.crc
 
-    cdef int read_batch(self, BatchInfo *info) noexcept nogil:
+    cdef bint plausible_at(self, int64_t position, int64_t last_offset) noexcept nogil:
+        cdef BatchInfo info
+        if position == self.end:
+            return True
+        if self.end - position < BATCH_OVERHEAD or self.fill(position, BATCH_OVERHEAD) != 0:
+            return False
+        return (
+            parse_header(
+                self.chunk + (position - self.chunk_start), BATCH_OVERHEAD, &info
+            ) == 0
+            and info.size <= self.end - position
+            and info.base_offset > last_offset
+        )
+
+    cdef int read_batch(self, BatchInfo *info, bint *damaged) noexcept nogil:
         # The batch at valid_bytes; 0, or the reason why there is none.
         cdef int64_t left = self.end - self.valid_bytes
         cdef int64_t last_offset
         cdef int status
+        damaged[0] = False
         if left <= 0:
             return SCAN_END
         if left < BATCH_OVERHEAD:
@@ -168,13 +187,22 @@ cdef class SegmentScanner:
             return SCAN_HEADER
         if info.size > left:
             return SCAN_SHORT
-        if self.valid_bytes >= self.verify_from and not self.check_crc(info):
-            return self.reason if self.reason != SCAN_END else SCAN_CRC
         last_offset = info.base_offset + info.last_offset_delta
         if info.base_offset < self.base_offset or last_offset - self.base_offset > INT32_MAX:
             return SCAN_RANGE
         if info.base_offset < self.next_offset:
             return SCAN_ORDER
+        if self.valid_bytes >= self.verify_from and not self.check_crc(info):
+            if self.reason != SCAN_END:
+                return self.reason
+            # A torn write is never below what was synced: such a batch went bad later. What
+            # follows it is still good, and its own range is a read error.
+            if last_offset < self.keep_below and self.plausible_at(
+                self.valid_bytes + info.size, last_offset
+            ):
+                damaged[0] = True
+                return SCAN_END
+            return SCAN_CRC
         return SCAN_END
 
     cdef void collect(self) noexcept nogil:
@@ -183,7 +211,7 @@ cdef class SegmentScanner:
         self.noted_count = 0
         while self.noted_count < NOTES and self.valid_bytes < self.end:
             note = &self.noted[self.noted_count]
-            self.reason = self.read_batch(&note.info)
+            self.reason = self.read_batch(&note.info, &note.damaged)
             if self.reason != SCAN_END:
                 return
             note.position = self.valid_bytes
@@ -236,6 +264,8 @@ cdef class SegmentScanner:
             for i in range(self.noted_count):
                 note = &self.noted[i]
                 last_offset = note.info.base_offset + note.info.last_offset_delta
+                if note.damaged:
+                    self.damaged.append((note.position, note.info.base_offset))
                 if note.position == 0:
                     self.first_timestamp = note.info.max_timestamp
                 if note.info.max_timestamp > self.max_timestamp:
@@ -281,10 +311,11 @@ def find_batch_by_timestamp(
     cdef BatchInfo info
     cdef int status = SCAN_END
     cdef bint found = False
+    cdef bint damaged = False
     scanner.valid_bytes = position
     with nogil:
         while scanner.valid_bytes < end:
-            status = scanner.read_batch(&info)
+            status = scanner.read_batch(&info, &damaged)
             if status != SCAN_END:
                 break
             if (

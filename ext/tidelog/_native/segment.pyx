@@ -34,6 +34,7 @@ cdef enum:
     RELEASE_GIL_BYTES = 65536
     SCAN_CHUNK = 8192
     MAX_READ = 1 << 30
+    ALLOCATION_MARGIN_BYTES = 1 << 25
 
 
 class CorruptSegmentError(StorageError):
@@ -167,6 +168,9 @@ cdef class Segment:
         ftruncate(self.fd, self.size)
         return 0
 
+    cdef bint allocation_low(self) noexcept:
+        return self.size > self.allocated_bytes - ALLOCATION_MARGIN_BYTES
+
     cdef int note_batch(
         self,
         int64_t base_offset,
@@ -275,6 +279,13 @@ cdef class Segment:
         self.offset_of_max_timestamp = offset_of_max_timestamp
         self.last_modified_ms = last_modified_ms
         self.bytes_since_index_entry = bytes_since_index_entry
+
+    def resize(self, int64_t size, int64_t next_offset):
+        """The file was cut to `size`, behind which `next_offset` follows. Before it is in use."""
+        if size > self.size or next_offset > self.next_offset or self.recent_count:
+            raise InvariantError(f"{self!r} cannot be cut to {size}")
+        self.size = size
+        self.next_offset = next_offset
 
     def seal(self):
         """Ends the appends: the final entry of the time index is written, the files not yet cut."""

@@ -1,0 +1,100 @@
+"""What a log needs from others: its topic's configs, and the services of its log directory.
+
+Data only, shared by every task that opens logs. Kafka's names; a TopicConfig fits LogConfig.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from tidelog.clock import Clock
+from tidelog.storage.files import Files
+from tidelog.storage.segment_files import SegmentSettings
+
+LONG_MAX: Final = 2**63 - 1
+_TARGET_CODECS: Final = {"uncompressed": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+
+
+class LogConfig(Protocol):
+    """The topic configs that a log works with; see the reference for their meaning."""
+
+    @property
+    def compact(self) -> bool: ...
+    @property
+    def delete(self) -> bool: ...
+    @property
+    def log_append_time(self) -> bool: ...
+    @property
+    def compression_type(self) -> str: ...
+    @property
+    def file_delete_delay_ms(self) -> int: ...
+    @property
+    def flush_messages(self) -> int: ...
+    @property
+    def flush_ms(self) -> int: ...
+    @property
+    def index_interval_bytes(self) -> int: ...
+    @property
+    def internal_segment_bytes(self) -> int | None: ...
+    @property
+    def max_message_bytes(self) -> int: ...
+    @property
+    def message_timestamp_after_max_ms(self) -> int: ...
+    @property
+    def message_timestamp_before_max_ms(self) -> int: ...
+    @property
+    def min_insync_replicas(self) -> int: ...
+    @property
+    def preallocate(self) -> bool: ...
+    @property
+    def retention_bytes(self) -> int: ...
+    @property
+    def retention_ms(self) -> int: ...
+    @property
+    def segment_bytes(self) -> int: ...
+    @property
+    def segment_index_bytes(self) -> int: ...
+    @property
+    def segment_jitter_ms(self) -> int: ...
+    @property
+    def segment_ms(self) -> int: ...
+
+
+def segment_settings(config: LogConfig) -> SegmentSettings:
+    return SegmentSettings(
+        max_index_bytes=config.segment_index_bytes,
+        index_interval_bytes=config.index_interval_bytes,
+        preallocate=config.preallocate,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LogServices:
+    """What every log of a directory shares."""
+
+    files: Files
+    executor: Executor
+    clock: Clock
+    rng: random.Random
+    verify_transactions: bool = True
+    #: Writes the directory's recovery points down; a truncation waits for it.
+    checkpoint: Callable[[], Awaitable[None]] | None = None
+
+
+def core_settings(config: LogConfig) -> dict[str, Any]:
+    """The arguments of LogCore.configure()."""
+    return {
+        "max_message_bytes": config.max_message_bytes,
+        "timestamp_before_max_ms": config.message_timestamp_before_max_ms,
+        "timestamp_after_max_ms": config.message_timestamp_after_max_ms,
+        "log_append_time": config.log_append_time,
+        "compacted": config.compact,
+        "target_codec": _TARGET_CODECS.get(config.compression_type, -1),
+        "segment_bytes": config.internal_segment_bytes or config.segment_bytes,
+        "segment_ms": config.segment_ms,
+        "flush_messages": config.flush_messages,
+    }

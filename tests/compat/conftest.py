@@ -1,0 +1,77 @@
+"""What the compat suite shares: the reference broker, Apache's tools, and the broker under test.
+
+The broker under test is Tidelog; with TIDELOG_COMPAT_TARGET=reference it is the reference itself,
+which shows that a test asks nothing that Apache Kafka does not do.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.compat.reference import ReferenceBroker, ReferenceMissing, install
+from tests.compat.tools import ToolServer
+from tests.house.broker import ServedBroker
+
+
+@dataclass(frozen=True)
+class Target:
+    """A running broker: where clients connect, and where its files lie."""
+
+    name: str
+    bootstrap: str
+    data_dir: Path
+
+    @property
+    def host(self) -> str:
+        return self.bootstrap.split(",")[0].rpartition(":")[0]
+
+    @property
+    def port(self) -> int:
+        return int(self.bootstrap.split(",")[0].rpartition(":")[2])
+
+
+@pytest.fixture(scope="session")
+def java() -> None:
+    """Skips the test when the reference cannot be installed here, and says why."""
+    try:
+        install()
+    except ReferenceMissing as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def tools(java: None) -> Iterator[ToolServer]:
+    """One JVM that runs Apache's tools in turn."""
+    with ToolServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def reference(java: None) -> Iterator[Target]:
+    """A fresh reference broker."""
+    with ReferenceBroker() as broker:
+        yield Target("reference", broker.bootstrap, broker.data_dir)
+
+
+@contextmanager
+def running_target(folder: Path) -> Iterator[Target]:
+    """The broker under test with one worker and its files below `folder`; stopped cleanly."""
+    if os.environ.get("TIDELOG_COMPAT_TARGET") == "reference":
+        with ReferenceBroker(data_dir=folder) as broker:
+            yield Target("reference", broker.bootstrap, broker.data_dir)
+        return
+    with ServedBroker(folder / "data") as served:
+        yield Target("tidelog", served.bootstrap_servers, folder / "data")
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """One broker under test for all tests of a module."""
+    with running_target(tmp_path_factory.mktemp("target")) as running:
+        yield running

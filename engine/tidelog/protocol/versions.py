@@ -21,8 +21,8 @@ class Versions(NamedTuple):
             return cls(0, -1)
         if text.endswith("+"):
             return cls(int(text[:-1]), MAX_VERSION)
-        low, _, high = text.partition("-")
-        return cls(int(low), int(high or low))
+        low, dash, high = text.partition("-")
+        return cls(int(low), int(high if dash else low))
 
     def has(self, version: int) -> bool:
         """Whether the range holds the version."""

@@ -30,6 +30,7 @@ cdef enum OpFlag:
     FLAG_NULLABLE = 2
     FLAG_COMPACT = 4
     FLAG_IGNORABLE = 8
+    FLAG_TAGGED = 16
 
 cdef struct Op:
     uint8_t kind

@@ -144,10 +144,12 @@ cdef class Plan:
         self.op_count = len(regular)
         self.tagged = self._compile(tagged)
         self.tagged_count = len(tagged)
+        cdef Py_ssize_t i
+        for i in range(self.tagged_count):
+            self.tagged[i].flags |= FLAG_TAGGED
         self.absent = self._compile(absent)
         self.absent_count = len(absent)
         self.min_size = 1 if flexible else 0
-        cdef Py_ssize_t i
         for i in range(self.op_count):
             if self.ops[i].flags & FLAG_ARRAY:
                 self.min_size += 1 if self.ops[i].flags & FLAG_COMPACT else 4
@@ -258,8 +260,10 @@ cdef object _decode_one(Plan plan, Op *op, wire_cursor *cursor, bint keep_unknow
     cdef int16_t i16 = 0
     cdef uint16_t u16 = 0
     cdef int32_t i32 = 0
+    cdef uint32_t u32 = 0
     cdef int64_t i64 = 0
     cdef double f64 = 0
+    cdef bint is_null
     cdef const uint8_t *data = NULL
     cdef int status
     if op.kind == KIND_INT32:
@@ -276,10 +280,17 @@ cdef object _decode_one(Plan plan, Op *op, wire_cursor *cursor, bint keep_unknow
             status = 1
     elif op.kind == KIND_STRUCT:
         if op.flags & FLAG_NULLABLE and not op.flags & FLAG_ARRAY:
-            status = wire_int8(cursor, &i8)
+            # In front of a nullable struct: int8, negative for null; but when it is tagged, an
+            # unsigned varint, 0 for null.
+            if op.flags & FLAG_TAGGED:
+                status = wire_uvarint(cursor, &u32)
+                is_null = u32 == 0
+            else:
+                status = wire_int8(cursor, &i8)
+                is_null = i8 < 0
             if status != WIRE_OK:
                 _malformed(plan, op, status, cursor)
-            if i8 < 0:
+            if is_null:
                 return None
         return decode_struct(<Plan> op.sub, cursor, keep_unknown)
     elif op.kind == KIND_INT16:
@@ -518,7 +529,7 @@ cdef int _encode_null(Plan plan, Op *op, wire_buffer *out) except -1:
         return _put_length(plan, op, -1, op.flags & FLAG_COMPACT, out)
     cdef uint8_t *p = _reserve(out, 2)
     if op.kind == KIND_STRUCT:
-        wire_put_int8(p, -1)
+        wire_put_int8(p, 0 if op.flags & FLAG_TAGGED else -1)
         out.length += 1
     elif op.flags & FLAG_COMPACT:
         wire_put_uvarint(p, 0)

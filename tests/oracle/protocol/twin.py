@@ -80,7 +80,7 @@ def _struct(cls: type[S], version: int, reader: Reader, flexible: bool) -> S:
             tag = reader.uvarint()
             part = Reader(reader.take(reader.uvarint()))
             if tag in tagged:
-                value = _field(tagged[tag], version, part, flexible)
+                value = _tagged_field(tagged[tag], version, part)
                 setattr(message, tagged[tag].name, value)
                 if part.position != len(part.data):
                     raise MalformedMessageError("a tagged field that is too long")
@@ -88,6 +88,13 @@ def _struct(cls: type[S], version: int, reader: Reader, flexible: bool) -> S:
                 unknown.append((tag, part.data))
         message.unknown_tagged_fields = tuple(unknown)
     return message
+
+
+def _tagged_field(field: Field, version: int, reader: Reader) -> Any:
+    """Nullable structs have another marker when they are tagged: an unsigned varint, 0 for null."""
+    if field.struct is None or field.is_array or not field.nullable.has(version):
+        return _field(field, version, reader, True)
+    return _struct(field.struct, version, reader, True) if reader.uvarint() else None
 
 
 def _field(field: Field, version: int, reader: Reader, flexible: bool) -> Any:
@@ -145,7 +152,8 @@ def encode(message: Struct, version: int, flexible: bool) -> bytes:
         if not (flexible and field.tagged.has(version)):
             out += data
         elif value != field.new_default():
-            tagged.append((field.tag, data))
+            null_struct = value is None and field.struct is not None and not field.is_array
+            tagged.append((field.tag, b"\x00" if null_struct else data))
     if flexible:
         out += uvarint(len(tagged))
         for tag, data in sorted(tagged):

@@ -121,6 +121,9 @@ class ClassicMemberMetadata(Struct):
 
 
 class ConsumerGroupMemberMetadataValue(Data, versions="0", flexible="0+"):
+    """classic_member_metadata is None for members of the consumer protocol, but not by default: it
+    has to be said, and is written."""
+
     instance_id: str | None = string(nullable="0+")
     rack_id: str | None = string(nullable="0+")
     client_id: str = string()

@@ -1,0 +1,1 @@
+"""Apache's own message classes as an oracle of our tables and codec."""

@@ -87,7 +87,7 @@ static inline int lg_produce_begin(lg_answer *a, const uint8_t *body, size_t siz
 
 static inline int lg_skip_record_errors(lg_answer *a) {
     const uint8_t *text;
-    int32_t count, length;
+    int32_t count = 0, length;
     int status = wire_array_length(&a->at, a->flexible, 5, &count);
     while (status == WIRE_OK && count-- > 0) {
         status = wire_skip(&a->at, 4);
@@ -143,7 +143,7 @@ static inline int lg_fetch_begin(lg_answer *a, const uint8_t *body, size_t size,
 
 /* Like lg_produce_next; leaves the cursor at the first byte of the records, which may not be there. */
 static inline int lg_fetch_next(lg_answer *a, lg_fetched *out) {
-    int32_t aborted;
+    int32_t aborted = 0;
     int status = lg_next(a);
     if (status <= 0) return status;
     status = wire_int32(&a->at, &out->partition);

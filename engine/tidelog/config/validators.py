@@ -7,7 +7,6 @@ its `text()` is the valid range as shown to users, in Kafka's notation.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Protocol
 
 _Value = bool | int | float | str | tuple[str, ...] | None
@@ -23,9 +22,28 @@ class Validator(Protocol):
         """The allowed values in a few characters, '' when all are."""
 
 
-@dataclass(frozen=True, slots=True)
-class Anything:
+class _Plain:
+    """Equality and repr by slots. Not a dataclass: making one costs more than all tables here."""
+
+    __slots__: tuple[str, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and all(
+            getattr(self, name) == getattr(other, name) for name in self.__slots__
+        )
+
+    def __hash__(self) -> int:
+        return hash((type(self), *(getattr(self, name) for name in self.__slots__)))
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
+        return f"{type(self).__name__}({fields})"
+
+
+class Anything(_Plain):
     """Takes every value of the type."""
+
+    __slots__ = ()
 
     def problem(self, value: _Value) -> str | None:
         return None
@@ -34,12 +52,13 @@ class Anything:
         return ""
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(_Plain):
     """Numbers from `low` to `high`, both included; None is no bound. NaN passes, as in Kafka."""
 
-    low: float | None
-    high: float | None
+    __slots__ = ("high", "low")
+
+    def __init__(self, low: float | None, high: float | None) -> None:
+        self.low, self.high = low, high
 
     def problem(self, value: _Value) -> str | None:
         if value is None:
@@ -57,13 +76,13 @@ class Range:
         return f"[{self.low},...,{self.high}]"
 
 
-@dataclass(frozen=True, slots=True)
-class RangeOr:
+class RangeOr(_Plain):
     """A range, or one number beside it that stands for "the codec's own choice"."""
 
-    low: int
-    high: int
-    other: int
+    __slots__ = ("high", "low", "other")
+
+    def __init__(self, low: int, high: int, other: int) -> None:
+        self.low, self.high, self.other = low, high, other
 
     def problem(self, value: _Value) -> str | None:
         assert isinstance(value, int)
@@ -75,12 +94,13 @@ class RangeOr:
         return f"[{self.low},...,{self.high}] or {self.other}"
 
 
-@dataclass(frozen=True, slots=True)
-class OneOf:
+class OneOf(_Plain):
     """One of some words."""
 
-    words: tuple[str, ...]
-    ignore_case: bool = False
+    __slots__ = ("ignore_case", "words")
+
+    def __init__(self, words: tuple[str, ...], ignore_case: bool = False) -> None:
+        self.words, self.ignore_case = words, ignore_case
 
     def problem(self, value: _Value) -> str | None:
         found = value in self.words
@@ -93,16 +113,16 @@ class OneOf:
         return f"{prefix}[{', '.join(self.words)}]"
 
 
-@dataclass(frozen=True, slots=True)
-class ListOf:
+class ListOf(_Plain):
     """A list; `words` () allows any member. An empty member (as in "a,,b") is never allowed.
 
     Members that stand twice are allowed, as in Kafka, where they only earn a warning.
     """
 
-    words: tuple[str, ...] = ()
-    empty: bool = True
-    null: bool = False
+    __slots__ = ("empty", "null", "words")
+
+    def __init__(self, words: tuple[str, ...] = (), empty: bool = True, null: bool = False) -> None:
+        self.words, self.empty, self.null = words, empty, null
 
     def problem(self, value: _Value) -> str | None:
         if value is None:
@@ -121,9 +141,10 @@ class ListOf:
         return f"[{', '.join(self.words)}]" if self.words else ""
 
 
-@dataclass(frozen=True, slots=True)
-class NonEmpty:
+class NonEmpty(_Plain):
     """Any text but the empty one."""
+
+    __slots__ = ()
 
     def problem(self, value: _Value) -> str | None:
         return "must not be empty" if value == "" else None
@@ -135,9 +156,10 @@ class NonEmpty:
 _REPLICA = re.compile(r"[0-9]+:[0-9]+\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class ThrottledReplicas:
+class ThrottledReplicas(_Plain):
     """`*`, or a list of partition:broker pairs."""
+
+    __slots__ = ()
 
     def problem(self, value: _Value) -> str | None:
         assert isinstance(value, tuple)
@@ -155,9 +177,10 @@ _ISO_DURATION = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ShareOffsetReset:
+class ShareOffsetReset(_Plain):
     """`latest`, `earliest`, or `by_duration:` with an ISO 8601 duration that is not negative."""
+
+    __slots__ = ()
 
     def problem(self, value: _Value) -> str | None:
         assert isinstance(value, str)
@@ -179,11 +202,13 @@ def _endpoint_problem(text: str) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoints:
+class Endpoints(_Plain):
     """A list of host:port, each with an `id@` before it when `with_id`."""
 
-    with_id: bool
+    __slots__ = ("with_id",)
+
+    def __init__(self, with_id: bool) -> None:
+        self.with_id = with_id
 
     def problem(self, value: _Value) -> str | None:
         assert isinstance(value, tuple)

@@ -505,10 +505,11 @@ class PartitionLog:
             self.on_offline(self, error)
         self._progress()
 
-    async def close(self, clean: bool = True) -> None:
+    async def close(self, clean: bool = True, *, release: bool = True) -> None:
         """Ends the use of the log. `clean`: leaves the files as a clean stop does.
 
-        Raises StorageError when that failed; the log is closed all the same.
+        `release`: lets go of the files, too. Raises StorageError when the clean end failed; the log
+        is closed all the same.
         """
         if self._closed:
             return
@@ -523,7 +524,14 @@ class PartitionLog:
             await self._removal.close(unlink=clean)
             while self._tasks:
                 await asyncio.wait(self._tasks)
-            self.core.retire()
+            self.core.fence()
+            if release:
+                self.release()
+
+    def release(self) -> None:
+        """Lets go of the segments of a closed log: files close when the last reader is done."""
+        self.core.retire()
+        self.core.owner = None
 
     async def _close_files(self) -> None:
         core = self.core

@@ -1,0 +1,459 @@
+"""LogManager: the log directory of one node and all logs in it.
+
+Belongs to the worker's loop task; directories and checkpoints are read and written on helper
+threads. It opens, makes, removes and closes logs and runs what comes back from time to time:
+retention, checkpoints, flush.ms, expiry of producer ids. It never decides which partitions this
+node holds, and never deletes a folder that it was not told to delete.
+
+What stands in the directory (all of it Kafka's):
+
+| name | |
+|---|---|
+| `.lock` | locked while a node uses the directory |
+| `meta.properties` | the cluster and node that it belongs to |
+| `recovery-point-offset-checkpoint`, `log-start-offset-checkpoint` | see checkpoints |
+| `.kafka_cleanshutdown` | it was closed in order |
+| `topic-N/` | a log |
+| `topic-N.<id>-delete/` | a removed log, to be unlinked |
+| `topic-N.<id>-stray/` | a log of another topic of that name: kept, not served |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import uuid
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, TypeVar
+from weakref import WeakValueDictionary
+
+from tidelog.clock import Clock
+from tidelog.errors import InvariantError, StorageError
+from tidelog.storage.clean_shutdown import is_clean, remove_clean_shutdown, write_clean_shutdown
+from tidelog.storage.directory import (
+    DELETE_SUFFIX,
+    DirectoryState,
+    LogFolder,
+    Offsets,
+    find_folders,
+    folder_name,
+    make_folder,
+    open_directory,
+    renamed_folder,
+    write_checkpoints,
+)
+from tidelog.storage.files import SYSTEM_FILES, Files
+from tidelog.storage.loader import LoadedLog, LoadReport, LoadRequest, load_log
+from tidelog.storage.log import PartitionLog
+from tidelog.storage.log_config import LONG_MAX, LogConfig, LogServices, segment_settings
+
+logger: Final = logging.getLogger(__name__)
+
+T = TypeVar("T")
+TopicPartition = tuple[str, int]
+#: Kafka's log.initial.task.delay.ms: nothing periodic runs while a node still starts.
+INITIAL_DELAY_MS: Final = 30_000
+FLUSH_TICK_MIN_MS: Final = 10
+FLUSH_TICK_MAX_MS: Final = 1_000
+
+
+class ManagerConfig(Protocol):
+    """The broker configs that matter here."""
+
+    @property
+    def num_recovery_threads_per_data_dir(self) -> int: ...
+    @property
+    def log_retention_check_interval_ms(self) -> int: ...
+    @property
+    def log_flush_offset_checkpoint_interval_ms(self) -> int: ...
+    @property
+    def log_flush_start_offset_checkpoint_interval_ms(self) -> int: ...
+    @property
+    def producer_id_expiration_ms(self) -> int: ...
+    @property
+    def producer_id_expiration_check_interval_ms(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLog:
+    """A log that the metadata gives to this node."""
+
+    topic: str
+    topic_id: bytes
+    index: int
+    config: LogConfig
+
+
+@dataclass(slots=True)
+class StartReport:
+    """What start() found."""
+
+    clean: bool
+    loaded: int = 0
+    reports: list[LoadReport] = field(default_factory=list)  # only those with something to say
+    failed: list[tuple[str, str]] = field(default_factory=list)  # (folder, error): offline
+    unknown: list[str] = field(default_factory=list)  # folders of logs that were not expected
+    notes: list[str] = field(default_factory=list)
+
+
+class LogManager:
+    """One per worker. `executor`: helper threads; `cluster_id` "": not checked and not written."""
+
+    def __init__(
+        self,
+        directory: str,
+        node_id: int,
+        config: ManagerConfig,
+        clock: Clock,
+        executor: Executor,
+        *,
+        cluster_id: str = "",
+        files: Files = SYSTEM_FILES,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.directory = directory
+        self.node_id = node_id
+        self.cluster_id = cluster_id
+        self.config = config
+        #: Called once with a log and the error that took it offline.
+        self.on_offline: Callable[[PartitionLog, BaseException], object] | None = None
+        self._clock = clock
+        self._executor = executor
+        self._files = files
+        self._rng = rng or random.Random()
+        self._logs: dict[TopicPartition, PartitionLog] = {}
+        self._opening: WeakValueDictionary[TopicPartition, asyncio.Lock] = WeakValueDictionary()
+        self._failed: dict[TopicPartition, str] = {}
+        self._state: DirectoryState | None = None
+        self._clean = False
+        # Checkpoints as they were read, of the logs that are not open.
+        self._recovery_points: dict[TopicPartition, int] = {}
+        self._log_start: dict[TopicPartition, int] = {}
+        self._gaps_allowed = True
+        self._written = Offsets()
+        self._checkpointing = asyncio.Lock()
+        self._periodic: list[asyncio.Task[None]] = []
+        self._removals: dict[asyncio.TimerHandle, str] = {}
+        self._services = LogServices(files, executor, clock, self._rng, checkpoint=self.checkpoint)
+
+    # ---- start
+
+    async def start(
+        self, expected: Iterable[KnownLog] = (), *, lock_timeout_ms: int = 0
+    ) -> StartReport:
+        """Takes the directory and opens the expected logs that are in it, side by side.
+
+        Raises StorageError: the directory belongs to another node or is in use, OSError.
+        """
+        known = {(log.topic, log.index): log for log in expected}
+        self._state = await self._lock_directory(lock_timeout_ms)
+        self._clean = await self._run(is_clean, self.directory, self._files)
+        await self._run(remove_clean_shutdown, self.directory, self._files)
+        self._written = offsets = self._state.offsets
+        self._recovery_points, self._log_start = (
+            dict(offsets.recovery_points),
+            dict(offsets.log_start),
+        )
+        self._gaps_allowed = not offsets.recovery_points_known
+        report = StartReport(self._clean, notes=list(self._state.notes))
+        folders = await self._run(find_folders, self._files, self.directory)
+        limit = asyncio.Semaphore(max(self.config.num_recovery_threads_per_data_dir, 1))
+        steps = []
+        for folder in folders:
+            if folder.name.endswith(DELETE_SUFFIX):
+                self._remove_folder_later(os.path.join(self.directory, folder.name), 0)
+                continue
+            log = known.get((folder.topic, folder.index))
+            if log is None or folder.topic_id not in (None, log.topic_id):
+                report.unknown.append(folder.name)
+                continue
+            steps.append(self._start_log(log, folder, limit, report))
+        await asyncio.gather(*steps)
+        # From now on a missing file means that somebody removed it.
+        await self.checkpoint()
+        self._log_report(report)
+        return report
+
+    async def _lock_directory(self, timeout_ms: int) -> DirectoryState:
+        deadline = self._clock.monotonic_ms() + timeout_ms
+        while True:
+            state = await self._run(
+                open_directory,
+                self._files,
+                self.directory,
+                self.node_id,
+                self.cluster_id,
+                self._rng.randbytes(16),
+                self._clock.wall_ms(),
+            )
+            if state is not None:
+                return state
+            if self._clock.monotonic_ms() >= deadline:
+                raise StorageError(f"{self.directory} is in use by another process")
+            await asyncio.sleep(0.05)
+
+    async def _start_log(
+        self, log: KnownLog, folder: LogFolder, limit: asyncio.Semaphore, report: StartReport
+    ) -> None:
+        path = os.path.join(self.directory, folder.name)
+        async with limit:
+            try:
+                if folder.topic_id is None:
+                    await self._run(make_folder, self._files, path, log.topic_id)
+                opened = await self._open(log, path)
+            except (OSError, StorageError) as error:
+                self._failed[log.topic, log.index] = str(error)
+                report.failed.append((folder.name, str(error)))
+                return
+        report.loaded += 1
+        if opened.report.eventful:
+            report.reports.append(opened.report)
+
+    def _log_report(self, report: StartReport) -> None:
+        logger.info(
+            "log directory ready directory=%s clean=%s logs=%d failed=%d unknown=%d",
+            self.directory, report.clean, report.loaded, len(report.failed), len(report.unknown),
+        )  # fmt: skip
+        for name, error in report.failed:
+            logger.error("log offline folder=%s error=%s", name, error)
+        for name in report.unknown:
+            logger.warning("log not known to the metadata, left alone folder=%s", name)
+        for one in report.reports:
+            logger.warning(
+                "log recovered directory=%s cut_bytes=%d cut_at_offset=%d reason=%r"
+                " lost_synced_bytes=%s removed_segments=%d damaged=%s notes=%s",
+                one.directory, one.cut_bytes, one.cut_at_offset, one.cut_reason,
+                one.lost_synced_bytes, len(one.removed_segments), one.damaged, one.notes,
+            )  # fmt: skip
+
+    # ---- logs
+
+    def get(self, topic: str, index: int) -> PartitionLog | None:
+        return self._logs.get((topic, index))
+
+    def logs(self) -> list[PartitionLog]:
+        return list(self._logs.values())
+
+    def failed_logs(self) -> dict[TopicPartition, str]:
+        """Logs that could not be opened, with the error."""
+        return dict(self._failed)
+
+    async def create(
+        self, topic: str, topic_id: bytes, index: int, config: LogConfig
+    ) -> PartitionLog:
+        """The log, opened if its folder is there, made if not. Raises StorageError, OSError."""
+        key = (topic, index)
+        lock = self._opening.setdefault(key, asyncio.Lock())
+        async with lock:
+            log = self._logs.get(key)
+            if log is not None:
+                if log.topic_id != topic_id:
+                    raise InvariantError(f"{log!r} is still there for another topic of that name")
+                return log
+            known = KnownLog(topic, topic_id, index, config)
+            path = os.path.join(self.directory, folder_name(topic, index))
+            existed = await self._run(make_folder, self._files, path, topic_id)
+            opened = await self._open(known, path, new=not existed)
+            self._failed.pop(key, None)
+            return opened
+
+    async def _open(self, known: KnownLog, path: str, *, new: bool = False) -> PartitionLog:
+        key = (known.topic, known.index)
+        request = LoadRequest(
+            path,
+            segment_settings(known.config),
+            self._clock.wall_ms(),
+            log_start_offset=0 if new else self._log_start.get(key, 0),
+            recovery_point=0 if new else self._recovery_points.get(key, 0),
+            clean=self._clean and not new,
+            gaps_allowed=known.config.compact or self._gaps_allowed,
+            producer_id_expiration_ms=self.config.producer_id_expiration_ms,
+        )
+        loaded: LoadedLog = await self._run(load_log, self._files, request)
+        log = PartitionLog(
+            known.topic, known.topic_id, known.index, path, known.config, loaded, self._services
+        )
+        log.on_offline = self._went_offline
+        self._logs[key] = log
+        self._recovery_points.pop(key, None)
+        self._log_start.pop(key, None)
+        if any(s.sealed and not s.trimmed for s in loaded.segments):
+            log.request_flush()
+        return log
+
+    def _went_offline(self, log: PartitionLog, error: BaseException) -> None:
+        if self.on_offline is not None:
+            self.on_offline(log, error)
+
+    async def delete(self, log: PartitionLog) -> None:
+        """Takes the log out of use; its files go after file.delete.delay.ms. Raises OSError."""
+        key = (log.topic, log.index)
+        if self._logs.get(key) is not log:
+            raise InvariantError(f"{log!r} is not a log of this directory")
+        del self._logs[key]
+        name = renamed_folder(log.topic, log.index, self._fresh_id(), DELETE_SUFFIX)
+        old, target = log.directory, os.path.join(self.directory, name)
+
+        def rename() -> str:
+            self._files.rename(old, target)
+            self._files.sync_directory(self.directory)
+            return target
+
+        await log.moved_to(rename)
+        self._remove_folder_later(target, log.config.file_delete_delay_ms)
+
+    def _fresh_id(self) -> str:
+        return uuid.UUID(bytes=self._rng.randbytes(16), version=4).hex
+
+    def _remove_folder_later(self, path: str, delay_ms: int) -> None:
+        def due() -> None:
+            del self._removals[timer]
+            task = asyncio.ensure_future(self._run(self._files.remove_tree, path))
+            task.add_done_callback(lambda done: _log_removal(path, done))
+
+        timer = asyncio.get_running_loop().call_later(delay_ms / 1000, due)
+        self._removals[timer] = path
+
+    async def flush(self, log: PartitionLog) -> None:
+        """Returns when everything appended to the log is durable. Raises StorageError."""
+        await log.flush()
+
+    # ---- from time to time
+
+    def run(self) -> None:
+        """Starts the periodic tasks; close() ends them."""
+        config = self.config
+        every = self._every
+        self._periodic = [
+            every(config.log_retention_check_interval_ms, self.apply_retention),
+            every(config.log_flush_offset_checkpoint_interval_ms, self.checkpoint),
+            every(config.log_flush_start_offset_checkpoint_interval_ms, self.checkpoint),
+            every(config.producer_id_expiration_check_interval_ms, self.expire_producers),
+            asyncio.ensure_future(self._flush_by_time()),
+        ]
+
+    def _every(self, interval_ms: int, step: Callable[[], Any]) -> asyncio.Task[None]:
+        async def repeat() -> None:
+            await asyncio.sleep(min(interval_ms, INITIAL_DELAY_MS) / 1000)
+            while True:
+                try:
+                    await step()
+                except (OSError, StorageError) as error:
+                    logger.error("periodic work failed step=%s error=%s", step.__name__, error)
+                await asyncio.sleep(max(interval_ms, 1) / 1000)
+
+        return asyncio.ensure_future(repeat())
+
+    async def apply_retention(self) -> int:
+        """Runs retention on every log now. Returns how many segments were removed."""
+        removed = 0
+        for log in self.logs():
+            try:
+                removed += await log.apply_retention(self._clock.wall_ms())
+            except (OSError, StorageError) as error:
+                logger.error("retention failed log=%r error=%s", log, error)
+        return removed
+
+    async def expire_producers(self) -> int:
+        """Forgets idle producer ids in every log. Returns how many."""
+        now_ms, limit_ms = self._clock.wall_ms(), self.config.producer_id_expiration_ms
+        expired = 0
+        for log in self.logs():
+            expired += log.expire_producers(now_ms, limit_ms)
+            await asyncio.sleep(0)  # thousands of logs: let requests in between
+        return expired
+
+    async def _flush_by_time(self) -> None:
+        while True:
+            await asyncio.sleep(self.flush_by_time() / 1000)
+
+    def flush_by_time(self) -> int:
+        """flush.ms of every log, now. Returns in how many ms to look again."""
+        now_ms = self._clock.monotonic_ms()
+        least = LONG_MAX
+        for log in self._logs.values():
+            if log.config.flush_ms != LONG_MAX:
+                log.flush_if_older(now_ms)
+                least = min(least, log.config.flush_ms)
+        return min(max(least // 2, FLUSH_TICK_MIN_MS), FLUSH_TICK_MAX_MS)
+
+    async def checkpoint(self) -> None:
+        """Writes recovery points and log starts down if they changed. Raises OSError."""
+        async with self._checkpointing:
+            offsets = self._collect_offsets()
+            await self._run(write_checkpoints, self._files, self.directory, offsets, self._written)
+            self._written = offsets
+
+    def _collect_offsets(self) -> Offsets:
+        # What was read of logs that are not open (yet) is kept, and the last word of offline ones.
+        recovery_points = dict(self._recovery_points)
+        log_start = dict(self._log_start)
+        for key, log in self._logs.items():
+            core = log.core
+            if log.failure is not None:
+                if key in self._written.recovery_points:
+                    recovery_points[key] = self._written.recovery_points[key]
+                if key in self._written.log_start:
+                    log_start[key] = self._written.log_start[key]
+                continue
+            recovery_points[key] = core.recovery_point
+            segments = core.segment_list
+            first = segments[0].base_offset if segments else 0
+            if core.log_start_offset > first:
+                log_start[key] = core.log_start_offset
+        return Offsets(recovery_points, log_start, recovery_points_known=True)
+
+    # ---- end
+
+    async def close(self, clean: bool = True, broker_epoch: int = -1) -> None:
+        """Ends everything. `clean`: the next start finds nothing to recover.
+
+        Errors of single logs are logged; the marker is then left out, so that the next start looks.
+        """
+        for task in self._periodic:
+            task.cancel()
+        await asyncio.gather(*self._periodic, return_exceptions=True)
+        self._periodic = []
+        for timer in self._removals:
+            timer.cancel()
+        self._removals.clear()
+        healthy = clean and not any(log.offline for log in self._logs.values())
+        results = await asyncio.gather(
+            *(log.close(clean, release=False) for log in self.logs()), return_exceptions=True
+        )
+        for log, result in zip(self.logs(), results, strict=True):
+            if isinstance(result, BaseException):
+                healthy = False
+                logger.error("log not closed in order log=%r error=%s", log, result)
+        try:
+            if clean:
+                await self._close_directory(healthy, broker_epoch)
+        finally:
+            for log in self.logs():
+                log.release()
+            self._logs.clear()
+            if self._state is not None:
+                os.close(self._state.lock_fd)
+                self._state = None
+
+    async def _close_directory(self, healthy: bool, broker_epoch: int) -> None:
+        try:
+            await self.checkpoint()
+            if healthy:
+                await self._run(write_clean_shutdown, self.directory, broker_epoch, self._files)
+        except OSError as error:
+            logger.error("directory not closed in order directory=%s error=%s",
+                         self.directory, error)  # fmt: skip
+
+    async def _run(self, function: Callable[..., T], *args: Any) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, function, *args)
+
+
+def _log_removal(path: str, done: asyncio.Future[None]) -> None:
+    if not done.cancelled() and (error := done.exception()) is not None:
+        logger.warning("deleted log stays on the disk path=%s error=%s", path, error)

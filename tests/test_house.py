@@ -5,7 +5,7 @@ one stands with its reason in tests/house_exceptions.toml.
 
 from __future__ import annotations
 
-import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -18,6 +18,7 @@ import pytest
 
 from tests.house import rules, suites
 from tests.house.build_tools import native_build
+from tidelog.protocol.api import ApiKey
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "engine" / "tidelog"
@@ -142,31 +143,25 @@ def test_docstring_rules_can_fail() -> None:
 
 
 def test_handlers_have_their_header() -> None:
-    from tidelog.protocol.api import ApiKey
-
-    helpers = EXCEPTIONS["handlers_that_are_no_api"]
+    """A module named as an API has its row, and only such a module; its docstring says the same."""
     problems = []
-    modules = [
-        path for path in files(("engine/tidelog/handlers",), ".py") if path.stem != "__init__"
-    ]
-    for path in modules:
-        key = ApiKey.__members__.get(path.stem.upper())
-        if key is None:
-            if not helpers.get(path.stem, ""):
-                problems.append(f"{name(path)}: neither an API nor listed as a helper")
+    seen = 0
+    for path in files(("engine/tidelog/handlers",), ".py"):
+        if path.stem == "__init__":
             continue
-        docstring = ast.get_docstring(ast.parse(path.read_text()))
-        versions = key.versions
-        problems += [
-            f"{name(path)}: {problem}"
-            for problem in rules.handler_header_problems(
-                docstring, rules.camel_case(path.stem), versions.low, versions.high
+        module = importlib.import_module(f"tidelog.handlers.{path.stem}")
+        api = getattr(module, "API", None)
+        if (api is not None) != (path.stem.upper() in ApiKey.__members__):
+            problems.append(
+                f"{name(path)}: an API's module is named as its key and has a row `API`"
             )
-        ]
-    problems += [
-        f"{h}: listed but does not exist" for h in set(helpers) - {p.stem for p in modules}
-    ]
-    assert modules
+        elif api is not None:
+            seen += 1
+            found = rules.handler_header_problems(
+                module.__doc__, rules.camel_case(path.stem), api.min_version, api.max_version
+            )
+            problems += [f"{name(path)}: {problem}" for problem in found]
+    assert seen
     assert not problems, listed(problems)
 
 

@@ -169,7 +169,7 @@ _VERSIONS = re.compile(r"versions?\s+(\d+)(?:\s*[-–]\s*(\d+))?", re.IGNORECASE
 def handler_header_problems(docstring: str | None, api: str, low: int, high: int) -> list[str]:
     """An API's handler opens with its name and versions, and lists behaviour and version notes.
 
-    `api` in CamelCase; `low`-`high` are the versions of the table of record.
+    `api` in CamelCase; `low`-`high` are the versions that it answers.
     """
     if not docstring:
         return ["has no docstring"]
@@ -181,7 +181,7 @@ def handler_header_problems(docstring: str | None, api: str, low: int, high: int
     if match is None:
         problems.append("its first line names no versions")
     elif (int(match[1]), int(match[2] or match[1])) != (low, high):
-        problems.append(f"its first line says {match[0]}, the table says {low}-{high}")
+        problems.append(f"its first line says {match[0]}, it answers {low}-{high}")
     for section in ("Behaviour:", "Version notes:"):
         if not re.search(rf"^\s*{section}", rest, re.MULTILINE):
             problems.append(f"has no section '{section}'")

@@ -7,11 +7,16 @@ from tidelog._native.partition import Partition, PartitionTable
 from tidelog._native.request import Gates
 
 class AppendAnswer(Protocol):
-    error_code: int
-    base_offset: int
-    last_offset: int
-    log_append_time: int
-    log_start_offset: int
+    @property
+    def error_code(self) -> int: ...
+    @property
+    def base_offset(self) -> int: ...
+    @property
+    def last_offset(self) -> int: ...
+    @property
+    def log_append_time(self) -> int: ...
+    @property
+    def log_start_offset(self) -> int: ...
 
 class ProduceLane:
     table: PartitionTable

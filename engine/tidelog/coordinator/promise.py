@@ -1,6 +1,7 @@
 """An answer that a shard gives later (JoinGroup, SyncGroup). Pure: no loop, no thread.
 
-A shard keeps the promise in its state and fulfils it in a later operation; the runtime turns it into a future for the handler
+A shard keeps the promise in its state and fulfils it in a later operation; the runtime turns it
+into a future for the handler
 that waits. Under a simulator nothing but the shard is needed.
 """
 

@@ -1,9 +1,13 @@
-"""Runs the shards of one coordinator on a node: loads them when the node begins to lead a partition, appends what they decide, answers.
+"""Runs the shards of one coordinator on a node: loads them when the node begins to lead a
+partition, appends what they decide, answers.
 
-Belongs to the worker's loop task. Operations of a shard run one after another: decide, append, replay; the wait for the commit is outside that
-order, so that operations pipeline. It never looks into a shard's state, and knows nothing of groups or transactions.
+Belongs to the worker's loop task. Operations of a shard run one after another: decide, append,
+replay; the wait for the commit is outside that
+order, so that operations pipeline. It never looks into a shard's state, and knows nothing of
+groups or transactions.
 
-Loading reads the log in pieces on a helper thread and replays them on the loop, yielding between pieces.
+Loading reads the log in pieces on a helper thread and replays them on the loop, yielding between
+pieces.
 """
 
 from __future__ import annotations
@@ -43,7 +47,7 @@ _TRANSLATED: Final = {
 
 
 class CoordinatorRuntime(Generic[S]):
-    """The shards of one internal topic. `make_shard(partition index, timers)` makes an empty one."""
+    """The shards of one internal topic. `make_shard(index, timers)` makes an empty one."""
 
     def __init__(
         self,
@@ -66,7 +70,8 @@ class CoordinatorRuntime(Generic[S]):
     async def write(self, index: int, operation: Callable[[S, int], Result[A]]) -> A:
         """Run an operation (shard, now_ms), write its records, answer.
 
-        Raises KafkaError: NOT_COORDINATOR, COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, or what the operation raises.
+        Raises KafkaError: NOT_COORDINATOR, COORDINATOR_LOAD_IN_PROGRESS,
+        COORDINATOR_NOT_AVAILABLE, or what the operation raises.
         """
         context = self._active(index)
         last_offset = -1

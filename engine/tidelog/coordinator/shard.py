@@ -1,8 +1,12 @@
-"""What the runtime and a shard promise each other (the contract of coordinators, after Kafka's KIP-848 coordinator).
+"""What the runtime and a shard promise each other (the contract of coordinators, after Kafka's
+KIP-848 coordinator).
 
-A shard holds the state of one partition of an internal topic. Its operations read that state and return a `Result`: records to be written and an
-answer. Hard state (what the records say) is changed by `replay` alone, so that a shard loaded from its log equals the one that
-wrote it. Soft state (who waits, timers) may be changed by operations; it is gone after a reload. A shard never reads a clock and does no I/O: time,
+A shard holds the state of one partition of an internal topic. Its operations read that state and
+return a `Result`: records to be written and an
+answer. Hard state (what the records say) is changed by `replay` alone, so that a shard loaded
+from its log equals the one that
+wrote it. Soft state (who waits, timers) may be changed by operations; it is gone after a reload.
+A shard never reads a clock and does no I/O: time,
 randomness and timers are given to it, so that thousands of schedules can be simulated in a second.
 
 Two users: groups (`coordinator/group/`) and, later, transactions.
@@ -36,7 +40,8 @@ class Result(Generic[A]):
     """What an operation asks for.
 
     records: written as one batch (all or none), replayed, and only then is the answer given.
-    on_written(error_code): soft state that depends on the outcome; 0 = the records are in the log. Called once, also without records.
+    on_written(error_code): soft state that depends on the outcome; 0 = the records are in the
+    log. Called once, also without records.
     """
 
     answer: A | Promise[A]
@@ -49,7 +54,9 @@ TimerOperation = Callable[[int], Result[Any]]
 
 
 class Timers(Protocol):
-    """Timers of one shard. A timer that fires runs its operation as a write; scheduling a key anew replaces it."""
+    """Timers of one shard. A timer that fires runs its operation as a write; scheduling a key
+    anew replaces it.
+    """
 
     def schedule(self, key: Hashable, delay_ms: int, operation: TimerOperation) -> None: ...
 
@@ -61,7 +68,9 @@ class Shard(ABC):
 
     @abstractmethod
     def replay(self, record: CoordinatorRecord) -> None:
-        """Change the state as the record says. Unknown record types are skipped (a newer node may have written them)."""
+        """Change the state as the record says. Unknown record types are skipped (a newer node may
+        have written them).
+        """
 
     @abstractmethod
     def on_loaded(self, now_ms: int) -> None:
@@ -69,7 +78,9 @@ class Shard(ABC):
 
     @abstractmethod
     def on_unloaded(self) -> None:
-        """This node leads the partition no more: fulfil every promise with NOT_COORDINATOR. Timers are cancelled by the runtime."""
+        """This node leads the partition no more: fulfil every promise with NOT_COORDINATOR.
+        Timers are cancelled by the runtime.
+        """
 
 
 S = TypeVar("S", bound=Shard)

@@ -1,4 +1,5 @@
-"""Who may connect: limits in all and per address (`max.connections`, `max.connections.per.ip` and its overrides).
+"""Who may connect: limits in all and per address (`max.connections`, `max.connections.per.ip` and
+its overrides).
 
 Pure; owned by the server's loop task.
 """
@@ -10,9 +11,11 @@ from collections.abc import Mapping
 
 
 class Admission:
-    """Counts connections. A refused connection is closed at once, as Kafka does for the limit per address.
+    """Counts connections. A refused connection is closed at once, as Kafka does for the limit per
+    address.
 
-    Kafka waits with `accept` when `max.connections` is reached; here the connection is closed too, so that a client goes elsewhere.
+    Kafka waits with `accept` when `max.connections` is reached; here the connection is closed
+    too, so that a client goes elsewhere.
     """
 
     def __init__(

@@ -1,6 +1,7 @@
 """Warming of cold file ranges, so that `sendfile` on the loop does not wait for a disk.
 
-A helper thread reads the range once into a buffer that it throws away; the pages stay in the page cache. (readahead(2) would only start
+A helper thread reads the range once into a buffer that it throws away; the pages stay in the page
+cache. (readahead(2) would only start
 the reading: the loop would wait for the rest of it.)
 """
 
@@ -17,7 +18,9 @@ _local = threading.local()
 
 
 class ReadAhead:
-    """`warm(fd, position, size, callback)` reads on the executor and then calls `callback()` on the loop."""
+    """`warm(fd, position, size, callback)` reads on the executor and then calls `callback()` on
+    the loop.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, executor: Executor) -> None:
         self._loop = loop
@@ -39,7 +42,9 @@ class ReadAhead:
 
 
 def read_range(fd: int, position: int, size: int) -> int:
-    """Read the range, keep nothing. Returns the bytes read (less than `size` at the end of the file)."""
+    """Read the range, keep nothing. Returns the bytes read (less than `size` at the end of the
+    file).
+    """
     buffer = getattr(_local, "buffer", None)
     if buffer is None:
         buffer = _local.buffer = bytearray(_STEP_BYTES)

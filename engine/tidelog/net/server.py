@@ -1,7 +1,10 @@
-"""The worker's network side: accepts on its listening sockets, owns the connections, closes the idle ones.
+"""The worker's network side: accepts on its listening sockets, owns the connections, closes the
+idle ones.
 
-Runs on the worker's loop. The sockets are made by the supervisor and handed in; they stay open when a worker restarts. Everything
-per request happens in the native connection and the lanes; here is only what happens per connection.
+Runs on the worker's loop. The sockets are made by the supervisor and handed in; they stay open
+when a worker restarts. Everything
+per request happens in the native connection and the lanes; here is only what happens per
+connection.
 """
 
 from __future__ import annotations
@@ -49,7 +52,9 @@ class BoundListener:
 
 
 class Server:
-    """Serves Kafka clients. `dispatcher` answers everything but Produce and Fetch, which the native lanes do on `table`."""
+    """Serves Kafka clients. `dispatcher` answers everything but Produce and Fetch, which the
+    native lanes do on `table`.
+    """
 
     def __init__(
         self,
@@ -185,7 +190,9 @@ class Server:
         self._connections.add(Connection(self.reactor, accepted, info))
 
     def _set_buffers(self, accepted: socket.socket) -> None:
-        """Kafka's configs, -1 = the kernel's own sizing. Kafka's default of 100 KiB would switch off the kernel's tuning: see ADR 0011."""
+        """Kafka's configs, -1 = the kernel's own sizing. Kafka's default of 100 KiB would switch
+        off the kernel's tuning: see ADR 0011.
+        """
         for option, size in (
             (socket.SO_SNDBUF, self._config.socket_send_buffer_bytes),
             (socket.SO_RCVBUF, self._config.socket_receive_buffer_bytes),
@@ -208,7 +215,9 @@ class Server:
             self._stop_waiting()
 
     def _note(self, line: str, *values: object) -> None:
-        """Log what a peer did wrong, at a bounded rate: a flood of bad peers must not fill the disk."""
+        """Log what a peer did wrong, at a bounded rate: a flood of bad peers must not fill the
+        disk.
+        """
         now_ms = self._clock.monotonic_ms()
         if now_ms - self._notes_since_ms >= 1000:
             if self._notes > CONNECTION_LOG_LINES_PER_SECOND:

@@ -1,4 +1,5 @@
-"""A node in miniature for the native lanes: real LogCore and files, a loop, a socket pair; no controller, no handlers.
+"""A node in miniature for the native lanes: real LogCore and files, a loop, a socket pair; no
+controller, no handlers.
 
 The partition's owner makes segments as storage/log.py does, but in line.
 """
@@ -163,9 +164,7 @@ class Node:
     async def _slow_append(self, partition: Partition, records: bytes, version: int) -> Any:
         return await self.slow_append(partition, records, version)
 
-    def _read_ahead(
-        self, fd: int, position: int, size: int, callback: Callable[[], None]
-    ) -> None:
+    def _read_ahead(self, fd: int, position: int, size: int, callback: Callable[[], None]) -> None:
         self.cold.append((fd, position, size))
         self.loop.call_soon(callback)
 

@@ -232,9 +232,7 @@ async def test_a_session_tells_only_news(node: Node, client: Client) -> None:
     third = await client.ask(fetch(("t", 0, 1), session=(session, 2), min_bytes=0), 12)
     assert [(p.partition_index, p.high_watermark) for p in parts(third)] == [(1, 2)]
     # Forgotten partitions are told no more.
-    fourth = await client.ask(
-        fetch(session=(session, 3), forgotten=[("t", 1)], min_bytes=0), 12
-    )
+    fourth = await client.ask(fetch(session=(session, 3), forgotten=[("t", 1)], min_bytes=0), 12)
     assert parts(fourth) == []
     closing = await client.ask(fetch(("t", 2, 0), session=(session, -1)), 12)
     assert closing.session_id == 0

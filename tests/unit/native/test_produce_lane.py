@@ -96,8 +96,7 @@ async def test_several_topics_and_partitions_in_request_order(node: Node, client
     )
     answer = await client.ask(request, 9)
     found = [
-        (t.name, [(p.index, p.error_code) for p in t.partition_responses])
-        for t in answer.responses
+        (t.name, [(p.index, p.error_code) for p in t.partition_responses]) for t in answer.responses
     ]
     assert found == [("t", [(2, 0), (0, 0), (1, 0)]), ("u", [(0, 0), (7, 3)])]
     assert [log_of(node, "t", i).log_end_offset for i in range(3)] == [1, 2, 3]

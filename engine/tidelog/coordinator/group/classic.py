@@ -1,6 +1,8 @@
-"""The classic group protocol: JoinGroup, SyncGroup, Heartbeat, LeaveGroup (KIP-62, 345, 394, 559, 800, 814).
+"""The classic group protocol: JoinGroup, SyncGroup, Heartbeat, LeaveGroup (KIP-62, 345, 394, 559,
+800, 814).
 
-Pure: `now_ms`, randomness and timers are given. Owned by a GroupShard; members' answers that have to wait are promises.
+Pure: `now_ms`, randomness and timers are given. Owned by a GroupShard; members' answers that have
+to wait are promises.
 The states and what each request gets in them: states.py.
 """
 
@@ -26,7 +28,9 @@ from tidelog.protocol.messages.sync_group import SyncGroupRequest, SyncGroupResp
 
 @dataclass(frozen=True, slots=True)
 class GroupConfig:
-    """The broker's configs that groups need (group.*.ms, group.max.size, offset.metadata.max.bytes)."""
+    """The broker's configs that groups need (group.*.ms, group.max.size,
+    offset.metadata.max.bytes).
+    """
 
     min_session_timeout_ms: int
     max_session_timeout_ms: int
@@ -65,6 +69,8 @@ class ClassicProtocol:
         self._rng = rng
         self._find = find
         self._create = create
+        #: Groups in their initial delay: joins do not complete them before it is over.
+        self._initial_delays: set[str] = set()
 
     # -- JoinGroup ------------------------------------------------------------------------------
 
@@ -75,8 +81,10 @@ class ClassicProtocol:
         config = self._config()
         if not request.group_id:
             raise KafkaError(ErrorCode.INVALID_GROUP_ID)
-        if not config.min_session_timeout_ms <= request.session_timeout_ms <= (
-            config.max_session_timeout_ms
+        if (
+            not config.min_session_timeout_ms
+            <= request.session_timeout_ms
+            <= (config.max_session_timeout_ms)
         ):
             raise KafkaError(ErrorCode.INVALID_SESSION_TIMEOUT)
         group = self._find(request.group_id)
@@ -188,14 +196,14 @@ class ClassicProtocol:
         if group.is_in(GroupState.STABLE) and unchanged:
             self._keep_session(group, member)
             return self._answer_static(group, member, old_id, caller)
-        if group.is_in(GroupState.STABLE, GroupState.COMPLETING_REBALANCE):
-            return self._start_join(group, member, now_ms)
         return self._start_join(group, member, now_ms)
 
     def _answer_static(
         self, group: ClassicGroup, member: Member, old_id: str, caller: Caller
     ) -> Result[JoinGroupResponse]:
-        """Nothing changed but the id: no rebalance. The new id is written before it is told (KIP-345)."""
+        """Nothing changed but the id: no rebalance. The new id is written before it is told
+        (KIP-345).
+        """
         answer: Promise[JoinGroupResponse] = Promise()
         assignments = {m.member_id: m.assignment for m in group.members.values()}
 
@@ -205,7 +213,8 @@ class ClassicProtocol:
                 answer.fulfil(_join_error(ErrorCode(error_code), ""))
                 return
             leads = member.member_id == group.leader_id
-            # A leader that restarts is told that nothing is to be assigned (KIP-814); older clients get the old leader's id
+            # A leader that restarts is told that nothing is to be assigned (KIP-814); older
+            # clients get the old leader's id
             # and so do not assign.
             leader = group.leader_id or ""
             if leads and not caller.supports_skip_assignment:
@@ -313,7 +322,9 @@ class ClassicProtocol:
         return self._complete_if_joined(group, now_ms)
 
     def _schedule_initial(self, group: ClassicGroup, delay_ms: int, left_ms: int) -> None:
-        """An empty group waits a little for its first members, and longer while they keep coming (group.initial.rebalance.delay.ms)."""
+        """An empty group waits a little for its first members, and longer while they keep coming
+        (group.initial.rebalance.delay.ms).
+        """
 
         def due(now_ms: int) -> Result[None]:
             rest_ms = left_ms - delay_ms
@@ -327,20 +338,15 @@ class ClassicProtocol:
         self._timers.schedule((group.group_id, "join"), delay_ms, due)
         self._initial_delays.add(group.group_id)
 
-    @property
-    def _initial_delays(self) -> set[str]:
-        """Groups in their initial delay: joins do not complete them before it is over."""
-        if not hasattr(self, "_delayed"):
-            self._delayed: set[str] = set()
-        return self._delayed
-
     def _complete_if_joined(self, group: ClassicGroup, now_ms: int) -> Result[None]:
         if group.group_id in self._initial_delays or not group.has_all_joined:
             return Result(None)
         return self._complete(group, now_ms)
 
     def _complete(self, group: ClassicGroup, now_ms: int) -> Result[None]:
-        """The round is over: who did not join is out (static members stay until their session ends)."""
+        """The round is over: who did not join is out (static members stay until their session
+        ends).
+        """
         self._initial_delays.discard(group.group_id)
         self._timers.cancel((group.group_id, "join"))
         if not group.is_in(GroupState.PREPARING_REBALANCE):
@@ -420,9 +426,9 @@ class ClassicProtocol:
         member = self._member(group, request.member_id, request.group_instance_id)
         if request.generation_id != group.generation_id:
             raise KafkaError(ErrorCode.ILLEGAL_GENERATION)
-        if (
-            request.protocol_type is not None and request.protocol_type != group.protocol_type
-        ) or (request.protocol_name is not None and request.protocol_name != group.protocol_name):
+        if (request.protocol_type is not None and request.protocol_type != group.protocol_type) or (
+            request.protocol_name is not None and request.protocol_name != group.protocol_name
+        ):
             raise KafkaError(ErrorCode.INCONSISTENT_GROUP_PROTOCOL)
         match group.state:
             case GroupState.PREPARING_REBALANCE:
@@ -440,9 +446,7 @@ class ClassicProtocol:
         self, group: ClassicGroup, member: Member, request: SyncGroupRequest, now_ms: int
     ) -> Result[SyncGroupResponse]:
         if member.syncing is not None:
-            member.syncing.fulfil(
-                SyncGroupResponse(error_code=ErrorCode.REBALANCE_IN_PROGRESS)
-            )
+            member.syncing.fulfil(SyncGroupResponse(error_code=ErrorCode.REBALANCE_IN_PROGRESS))
         answer: Promise[SyncGroupResponse] = Promise()
         member.syncing = answer
         group.pending_syncs.discard(member.member_id)
@@ -608,9 +612,7 @@ class ClassicProtocol:
             raise KafkaError(ErrorCode.UNKNOWN_MEMBER_ID)
         return member
 
-    def check_member(
-        self, group: ClassicGroup, member_id: str, instance_id: str | None
-    ) -> None:
+    def check_member(self, group: ClassicGroup, member_id: str, instance_id: str | None) -> None:
         """Raise KafkaError unless this is a member (commits)."""
         self._member(group, member_id, instance_id)
 

@@ -1,4 +1,6 @@
-"""One classic group: members, generation, state. Pure bookkeeping; the rules of the protocol stand in `classic.py`."""
+"""One classic group: members, generation, state. Pure bookkeeping; the rules of the protocol
+stand in `classic.py`.
+"""
 
 from __future__ import annotations
 
@@ -117,7 +119,9 @@ class ClassicGroup:
         return set.intersection(*supported) if supported else set()
 
     def choose_protocol(self) -> str:
-        """The protocol with most votes among the common ones; the first of equals, in members' order."""
+        """The protocol with most votes among the common ones; the first of equals, in members'
+        order.
+        """
         candidates = self.common_protocols()
         if not candidates:
             raise InvariantError(f"group {self.group_id}: members without a common protocol")

@@ -1,6 +1,7 @@
 """The records of `__consumer_offsets` that classic groups write: to bytes and back.
 
-Pure. Kafka's own keys and value versions, so that its console consumer's formatters and lag tools read them.
+Pure. Kafka's own keys and value versions, so that its console consumer's formatters and lag tools
+read them.
 """
 
 from __future__ import annotations

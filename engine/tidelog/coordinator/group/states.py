@@ -2,23 +2,29 @@
 
 EMPTY
     No members; perhaps offsets. Groups used for offsets alone stay here.
-    action: JoinGroup from new members is taken; SyncGroup, Heartbeat, LeaveGroup: UNKNOWN_MEMBER_ID; OffsetFetch answers; OffsetCommit of
+    action: JoinGroup from new members is taken; SyncGroup, Heartbeat, LeaveGroup:
+    UNKNOWN_MEMBER_ID; OffsetFetch answers; OffsetCommit of
     clients without membership is taken, of members refused with UNKNOWN_MEMBER_ID
     transition: a member joins -> PREPARING_REBALANCE; the group is removed -> DEAD
 
 PREPARING_REBALANCE
     Members are asked (by REBALANCE_IN_PROGRESS) to join again; their JoinGroups wait.
-    action: Heartbeat, SyncGroup: REBALANCE_IN_PROGRESS; JoinGroup waits; LeaveGroup removes; OffsetCommit of the old generation is taken
-    transition: everybody joined, or the rebalance timeout -> COMPLETING_REBALANCE; all members left -> EMPTY
+    action: Heartbeat, SyncGroup: REBALANCE_IN_PROGRESS; JoinGroup waits; LeaveGroup removes;
+    OffsetCommit of the old generation is taken
+    transition: everybody joined, or the rebalance timeout -> COMPLETING_REBALANCE; all members
+    left -> EMPTY
 
 COMPLETING_REBALANCE
     The new generation is known; the leader's assignment is awaited.
-    action: SyncGroup waits for the leader's; Heartbeat is taken; JoinGroup with the same protocols is answered again, with others starts over;
+    action: SyncGroup waits for the leader's; Heartbeat is taken; JoinGroup with the same
+    protocols is answered again, with others starts over;
     OffsetCommit: REBALANCE_IN_PROGRESS
-    transition: the assignment is written -> STABLE; a member joins, leaves or is lost -> PREPARING_REBALANCE
+    transition: the assignment is written -> STABLE; a member joins, leaves or is lost ->
+    PREPARING_REBALANCE
 
 STABLE
-    action: SyncGroup answers with the assignment; Heartbeat, OffsetCommit are taken; JoinGroup of the leader, or with other protocols, starts over,
+    action: SyncGroup answers with the assignment; Heartbeat, OffsetCommit are taken; JoinGroup of
+    the leader, or with other protocols, starts over,
     others are answered with the present generation
     transition: a member joins, leaves or is lost -> PREPARING_REBALANCE
 

@@ -1,0 +1,185 @@
+"""The group coordinator of a node, as handlers see it: finds the shard of a group and runs its
+operation there.
+
+Belongs to the worker's loop task. Implements `handlers.context.GroupCoordinator`. It decides
+nothing about groups.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from tidelog.clock import Clock
+from tidelog.config import BrokerConfig
+from tidelog.coordinator.group.classic import Caller, GroupConfig, member_id_of
+from tidelog.coordinator.group.shard import GroupShard
+from tidelog.coordinator.partitioning import coordinator_partition
+from tidelog.coordinator.runtime import CoordinatorRuntime
+from tidelog.coordinator.shard import Timers
+from tidelog.errors import KafkaError
+from tidelog.metadata.image import MetadataImage
+from tidelog.protocol.error_codes import ErrorCode
+from tidelog.protocol.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
+from tidelog.protocol.messages.join_group import JoinGroupRequest, JoinGroupResponse
+from tidelog.protocol.messages.leave_group import LeaveGroupRequest, LeaveGroupResponse
+from tidelog.protocol.messages.offset_commit import OffsetCommitRequest, OffsetCommitResponse
+from tidelog.protocol.messages.offset_fetch import (
+    OffsetFetchRequestGroup,
+    OffsetFetchResponseGroup,
+)
+from tidelog.protocol.messages.sync_group import SyncGroupRequest, SyncGroupResponse
+from tidelog.types import GROUP_METADATA_TOPIC
+
+if TYPE_CHECKING:
+    from tidelog.replication.replica_manager import ReplicaManager
+
+#: From this version a new member is first told its id (KIP-394).
+_KNOWN_MEMBER_ID_FROM = 4
+#: From this version a leader may be told to skip the assignment (KIP-814).
+_SKIP_ASSIGNMENT_FROM = 9
+
+
+class ClientConnection(Protocol):
+    """What the service needs of a connection."""
+
+    @property
+    def client_host(self) -> str: ...
+
+
+class RequestInfo(Protocol):
+    """What the service needs of a handler's RequestContext."""
+
+    @property
+    def api_version(self) -> int: ...
+
+    @property
+    def client_id(self) -> str | None: ...
+
+    @property
+    def connection(self) -> ClientConnection: ...
+
+
+class GroupService:
+    """One per worker. `image()` and `config()` are read anew for every request."""
+
+    def __init__(
+        self,
+        replicas: ReplicaManager,
+        clock: Clock,
+        rng: random.Random,
+        image: Callable[[], MetadataImage],
+        config: Callable[[], BrokerConfig],
+    ) -> None:
+        self._image = image
+        self._config = config
+        self._rng = rng
+        self.runtime: CoordinatorRuntime[GroupShard] = CoordinatorRuntime(
+            GROUP_METADATA_TOPIC,
+            replicas,
+            clock,
+            self._make_shard,
+            config().offsets_load_buffer_size,
+        )
+
+    def _make_shard(self, index: int, timers: Timers) -> GroupShard:
+        return GroupShard(self._group_config, timers, self._rng)
+
+    def _group_config(self) -> GroupConfig:
+        config = self._config()
+        return GroupConfig(
+            min_session_timeout_ms=config.group_min_session_timeout_ms,
+            max_session_timeout_ms=config.group_max_session_timeout_ms,
+            max_size=config.group_max_size,
+            initial_rebalance_delay_ms=config.group_initial_rebalance_delay_ms,
+            offset_metadata_max_bytes=config.offset_metadata_max_bytes,
+        )
+
+    def _index(self, group_id: str) -> int:
+        topic = self._image().topics.get(GROUP_METADATA_TOPIC)
+        if topic is None:
+            raise KafkaError(ErrorCode.NOT_COORDINATOR)
+        return coordinator_partition(group_id, len(topic.partitions))
+
+    async def close(self) -> None:
+        """Unload every shard."""
+        await self.runtime.close()
+
+    # -- handlers.context.GroupCoordinator --------------------------------------------------------
+
+    async def join_group(
+        self, request: JoinGroupRequest, context: RequestInfo
+    ) -> JoinGroupResponse:
+        """JoinGroup; waits for the other members."""
+        version = context.api_version
+        caller = Caller(
+            client_id=context.client_id or "",
+            client_host=f"/{context.connection.client_host}",
+            requires_known_member_id=version >= _KNOWN_MEMBER_ID_FROM,
+            supports_skip_assignment=version >= _SKIP_ASSIGNMENT_FROM,
+        )
+        try:
+            answer = await self.runtime.write(
+                self._index(request.group_id),
+                lambda shard, now_ms: shard.join(request, caller, now_ms),
+            )
+        except KafkaError as error:
+            answer = JoinGroupResponse(
+                error_code=error.error_code, member_id=member_id_of(error, request.member_id)
+            )
+        if answer.protocol_name is None and version < 7:
+            answer.protocol_name = ""
+        return answer
+
+    async def sync_group(
+        self, request: SyncGroupRequest, context: RequestInfo
+    ) -> SyncGroupResponse:
+        """SyncGroup; waits for the leader's assignment."""
+        return await self.runtime.write(
+            self._index(request.group_id), lambda shard, now_ms: shard.sync(request, now_ms)
+        )
+
+    async def heartbeat(self, request: HeartbeatRequest, context: RequestInfo) -> HeartbeatResponse:
+        """Heartbeat: needs no write."""
+        code = self.runtime.read(
+            self._index(request.group_id),
+            lambda shard: shard.heartbeat(
+                request.group_id,
+                request.member_id,
+                request.group_instance_id,
+                request.generation_id,
+            ),
+        )
+        return HeartbeatResponse(error_code=code)
+
+    async def leave_group(
+        self, request: LeaveGroupRequest, context: RequestInfo
+    ) -> LeaveGroupResponse:
+        """LeaveGroup."""
+        version = context.api_version
+        return await self.runtime.write(
+            self._index(request.group_id),
+            lambda shard, now_ms: shard.leave(request, version, now_ms),
+        )
+
+    async def commit_offsets(
+        self, request: OffsetCommitRequest, context: RequestInfo
+    ) -> OffsetCommitResponse:
+        """OffsetCommit; answers when the offsets are committed to the log. A group-wide refusal
+        stands on every partition.
+        """
+        topics = self._image().topics
+        topic_ids = {t.name: topics[t.name].topic_id for t in request.topics if t.name in topics}
+        return await self.runtime.write(
+            self._index(request.group_id),
+            lambda shard, now_ms: shard.commit(request, topic_ids, now_ms),
+        )
+
+    async def fetch_offsets(
+        self, group: OffsetFetchRequestGroup, require_stable: bool, context: RequestInfo
+    ) -> OffsetFetchResponseGroup:
+        """OffsetFetch of one group. `require_stable` matters once transactions can leave offsets
+        pending.
+        """
+        return self.runtime.read(self._index(group.group_id), lambda shard: shard.fetch(group))

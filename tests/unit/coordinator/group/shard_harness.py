@@ -1,0 +1,246 @@
+"""Runs a GroupShard without a loop: a clock and timers moved by hand, a list for a log."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Hashable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from tidelog.coordinator.group.classic import Caller, GroupConfig, member_id_of
+from tidelog.coordinator.group.shard import GroupShard
+from tidelog.coordinator.promise import Promise
+from tidelog.coordinator.shard import CoordinatorRecord, Result, TimerOperation
+from tidelog.errors import KafkaError
+from tidelog.protocol.messages.join_group import (
+    JoinGroupRequest,
+    JoinGroupRequestProtocol,
+    JoinGroupResponse,
+)
+from tidelog.protocol.messages.leave_group import LeaveGroupRequest, MemberIdentity
+from tidelog.protocol.messages.offset_commit import (
+    OffsetCommitRequest,
+    OffsetCommitRequestPartition,
+    OffsetCommitRequestTopic,
+)
+from tidelog.protocol.messages.offset_fetch import (
+    OffsetFetchRequestGroup,
+    OffsetFetchRequestTopics,
+)
+from tidelog.protocol.messages.sync_group import SyncGroupRequest, SyncGroupRequestAssignment
+
+A = TypeVar("A")
+
+CONFIG = GroupConfig(
+    min_session_timeout_ms=6_000,
+    max_session_timeout_ms=1_800_000,
+    max_size=2**31 - 1,
+    initial_rebalance_delay_ms=0,
+    offset_metadata_max_bytes=4096,
+)
+
+
+class ManualTimers:
+    """Timers that fire when the harness moves its clock."""
+
+    def __init__(self) -> None:
+        self.due: dict[Hashable, tuple[int, TimerOperation]] = {}
+        self.now_ms = 1_000_000
+
+    def schedule(self, key: Hashable, delay_ms: int, operation: TimerOperation) -> None:
+        self.due[key] = (self.now_ms + delay_ms, operation)
+
+    def cancel(self, key: Hashable) -> None:
+        self.due.pop(key, None)
+
+
+class ShardHarness:
+    """`log`: every record written. `fail_writes`: the error code of the next writes."""
+
+    def __init__(self, seed: int = 1, **config: int) -> None:
+        self.timers = ManualTimers()
+        self.config = replace(CONFIG, **config)
+        self.rng = random.Random(seed)
+        self.log: list[CoordinatorRecord] = []
+        self.fail_writes = 0
+        self.shard = self._new_shard()
+        self.shard.on_loaded(self.now_ms)
+
+    def _new_shard(self) -> GroupShard:
+        return GroupShard(lambda: self.config, self.timers, self.rng)
+
+    @property
+    def now_ms(self) -> int:
+        return self.timers.now_ms
+
+    def reload(self) -> None:
+        """The coordinator moved: a new shard from the log alone."""
+        self.shard.on_unloaded()
+        self.timers.due.clear()
+        self.shard = self._new_shard()
+        for record in self.log:
+            self.shard.replay(record)
+        self.shard.on_loaded(self.now_ms)
+
+    def run(self, operation: Callable[[], Result[A]]) -> A | Promise[A]:
+        result = operation()
+        if result.records and self.fail_writes:
+            result.on_written(self.fail_writes)
+            raise KafkaError(self.fail_writes)
+        for record in result.records:
+            self.log.append(record)
+            self.shard.replay(record)
+        result.on_written(0)
+        answer: Any = result.answer
+        if isinstance(answer, Promise) and answer.done:
+            return answer.value  # type: ignore[return-value]
+        return answer
+
+    def advance(self, ms: int) -> None:
+        """Move the clock, firing timers in their order."""
+        end = self.timers.now_ms + ms
+        while True:
+            ready = [(at, str(key), key) for key, (at, _) in self.timers.due.items() if at <= end]
+            if not ready:
+                break
+            at, _, key = min(ready)
+            _, operation = self.timers.due.pop(key)
+            self.timers.now_ms = max(at, self.timers.now_ms)
+            self.run(lambda: operation(self.timers.now_ms))  # noqa: B023
+        self.timers.now_ms = end
+
+    # -- requests -------------------------------------------------------------------------------
+
+    def join(
+        self,
+        member_id: str = "",
+        *,
+        group: str = "g",
+        protocols: tuple[str, ...] = ("range",),
+        metadata: bytes = b"m",
+        instance: str | None = None,
+        session_timeout_ms: int = 10_000,
+        rebalance_timeout_ms: int = 60_000,
+        known_id: bool = False,
+        skip: bool = True,
+        client: str = "c",
+        protocol_type: str = "consumer",
+    ) -> Any:
+        request = JoinGroupRequest(
+            group_id=group,
+            session_timeout_ms=session_timeout_ms,
+            rebalance_timeout_ms=rebalance_timeout_ms,
+            member_id=member_id,
+            group_instance_id=instance,
+            protocol_type=protocol_type,
+            protocols=[JoinGroupRequestProtocol(name=p, metadata=metadata) for p in protocols],
+        )
+        caller = Caller(client, "/127.0.0.1", known_id, skip)
+        try:
+            return self.run(lambda: self.shard.join(request, caller, self.now_ms))
+        except KafkaError as error:
+            return JoinGroupResponse(
+                error_code=error.error_code, member_id=member_id_of(error, member_id)
+            )
+
+    def sync(
+        self,
+        member_id: str,
+        generation_id: int,
+        assignments: dict[str, bytes] | None = None,
+        *,
+        group: str = "g",
+        instance: str | None = None,
+        protocol_name: str | None = None,
+    ) -> Any:
+        request = SyncGroupRequest(
+            group_id=group,
+            generation_id=generation_id,
+            member_id=member_id,
+            group_instance_id=instance,
+            protocol_name=protocol_name,
+            assignments=[
+                SyncGroupRequestAssignment(member_id=m, assignment=a)
+                for m, a in (assignments or {}).items()
+            ],
+        )
+        return self._code(lambda: self.run(lambda: self.shard.sync(request, self.now_ms)))
+
+    def heartbeat(
+        self, member_id: str, generation_id: int, *, group: str = "g", instance: str | None = None
+    ) -> int:
+        code = self._code(lambda: self.shard.heartbeat(group, member_id, instance, generation_id))
+        return int(code)
+
+    def leave(self, *identities: tuple[str, str | None], version: int = 3) -> Any:
+        request = LeaveGroupRequest(
+            group_id="g",
+            member_id=identities[0][0] if version < 3 else "",
+            members=[MemberIdentity(member_id=m, group_instance_id=i) for m, i in identities],
+        )
+        return self.run(lambda: self.shard.leave(request, version, self.now_ms))
+
+    def commit(
+        self,
+        offset: int,
+        *,
+        member_id: str = "",
+        generation_id: int = -1,
+        instance: str | None = None,
+        group: str = "g",
+        metadata: str | None = "note",
+        partition: int = 0,
+    ) -> int:
+        request = OffsetCommitRequest(
+            group_id=group,
+            generation_id_or_member_epoch=generation_id,
+            member_id=member_id,
+            group_instance_id=instance,
+            topics=[
+                OffsetCommitRequestTopic(
+                    name="t",
+                    partitions=[
+                        OffsetCommitRequestPartition(
+                            partition_index=partition,
+                            committed_offset=offset,
+                            committed_leader_epoch=3,
+                            committed_metadata=metadata,
+                        )
+                    ],
+                )
+            ],
+        )
+        answer = self._code(lambda: self.run(lambda: self.shard.commit(request, {}, self.now_ms)))
+        if isinstance(answer, int):
+            return answer
+        return int(answer.topics[0].partitions[0].error_code)
+
+    def committed(self, group: str = "g", partition: int = 0) -> int:
+        asked = OffsetFetchRequestGroup(
+            group_id=group,
+            topics=[OffsetFetchRequestTopics(name="t", partition_indexes=[partition])],
+        )
+        return self.shard.fetch(asked).topics[0].partitions[0].committed_offset
+
+    @staticmethod
+    def _code(call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except KafkaError as error:
+            return int(error.error_code)
+
+    def stable(self, *member_ids: str) -> tuple[list[str], int]:
+        """Bring the members (new ones for "") into a stable generation: (ids, generation)."""
+        answers = [self.join(m) for m in member_ids]
+        assert all(not isinstance(a, Promise) or a.done for a in answers)
+        values = [a.value if isinstance(a, Promise) else a for a in answers]
+        ids = [v.member_id for v in values]
+        generation = values[-1].generation_id
+        for value in values:
+            leads = value.leader == value.member_id
+            self.sync(
+                value.member_id,
+                generation,
+                {m: m.encode() for m in ids} if leads else None,
+            )
+        return ids, generation

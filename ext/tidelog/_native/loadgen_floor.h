@@ -3,8 +3,8 @@
  * Produce: receive, check the CRC, stamp the base offset, write to the file, answer. Fetch: look the
  * offset up, answer with a header and sendfile. No topics (a partition is its number), no configs,
  * no recovery: it exists to measure how near a real broker comes to what the machine allows, and
- * must never grow into one. It answers Produce 3-12 and Fetch 4-12 (one partition per fetch), and
- * closes the connection on anything else.
+ * must never grow into one. It answers Produce 3-12, Fetch 4-12 (one partition per fetch) and
+ * ApiVersions 0 (which ends a run with acks=0), and closes the connection on anything else.
  */
 #ifndef TIDELOG_LOADGEN_FLOOR_H
 #define TIDELOG_LOADGEN_FLOOR_H
@@ -28,7 +28,8 @@ enum {
     LF_MAX_LOGS = 4096,
     LF_PREALLOCATE = 64 * 1024 * 1024,
     LF_API_PRODUCE = 0,
-    LF_API_FETCH = 1
+    LF_API_FETCH = 1,
+    LF_API_VERSIONS = 18
 };
 
 typedef struct {
@@ -304,6 +305,22 @@ static int lf_fetch(lf_server *s, lf_connection *c, lf_request *r) {
     return 0;
 }
 
+static int lf_api_versions(lf_connection *c, const lf_request *r) {
+    static const int16_t known[3][3] = {{LF_API_PRODUCE, 3, 12}, {LF_API_FETCH, 4, 12}, {LF_API_VERSIONS, 0, 0}};
+    uint8_t *p = lf_out(c, 32);
+    int i, k;
+    if (p == NULL) return -1;
+    p = wire_put_int32(p, 4 + 2 + 4 + sizeof(known));
+    p = wire_put_int32(p, r->correlation);
+    p = wire_put_int16(p, 0);
+    p = wire_put_int32(p, 3);
+    for (i = 0; i < 3; i++) {
+        for (k = 0; k < 3; k++) p = wire_put_int16(p, known[i][k]);
+    }
+    c->out.length = (size_t)(p - c->out.data);
+    return 0;
+}
+
 /* One whole request; p points behind the length prefix. */
 static int lf_request_take(lf_server *s, lf_connection *c, const uint8_t *p, size_t size) {
     lf_request r;
@@ -324,6 +341,7 @@ static int lf_request_take(lf_server *s, lf_connection *c, const uint8_t *p, siz
         r.flexible = r.version >= 12;
         return lf_tags(&r) ? -1 : lf_fetch(s, c, &r);
     }
+    if (api_key == LF_API_VERSIONS && r.version == 0) return lf_api_versions(c, &r);
     return -1;
 }
 

@@ -156,8 +156,13 @@ class Peer:
         self._acceptor.start()
         self.clients: list[socket.socket] = []
 
+    @property
+    def address(self) -> tuple[str, int]:
+        host, port = self._listener.getsockname()
+        return host, port
+
     def connect(self) -> socket.socket:
-        client = socket.create_connection(self._listener.getsockname())
+        client = socket.create_connection(self.address)
         self.clients.append(client)
         return client
 

@@ -96,8 +96,9 @@ def test_the_floor_refuses_what_is_broken(tmp_path: Path) -> None:
         with pytest.raises(LoadError) as caught:
             load(address, "produce", 9, beyond, count=1)
         assert caught.value.kafka_error == 3
-        with pytest.raises(LoadError) as caught:  # not an API of the floor
-            load(address, "raw", 0, Template(fence_request(), 0), count=1)
+        unknown = fence_request()[:4] + b"\0\x03" + fence_request()[6:]  # Metadata
+        with pytest.raises(LoadError) as caught:
+            load(address, "raw", 0, Template(unknown, 0), count=1)
         assert caught.value.reason == "closed"
     with floor(tmp_path, check_crc=False) as (_, address):
         assert (

@@ -20,7 +20,7 @@ from functools import cache
 from importlib import import_module
 from typing import TypeVar, cast
 
-from tidelog._native import codec as native
+from tidelog._native import codec_decoder, codec_encoder
 from tidelog.errors import InvariantError, MalformedMessageError
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.headers import ResponseHeader, encode_request_header
@@ -62,7 +62,7 @@ def decode(
     Unknown tagged fields are skipped, or with keep_unknown kept (`message.unknown_tagged_fields`)
     and written again by `encode`. Trailing bytes raise MalformedMessageError too.
     """
-    message, end = native.decode(plan(cls, version), buffer, offset, keep_unknown)
+    message, end = codec_decoder.decode(plan(cls, version), buffer, offset, keep_unknown)
     if end != len(buffer):
         raise MalformedMessageError(
             f"{cls.__name__} v{version}: {len(buffer) - end} bytes behind its end"
@@ -74,12 +74,14 @@ def decode_prefix(
     cls: type[M], version: int, buffer: Buffer, offset: int = 0, *, keep_unknown: bool = False
 ) -> tuple[M, int]:
     """Like decode, but something may follow; also returns the offset behind the message."""
-    return cast(tuple[M, int], native.decode(plan(cls, version), buffer, offset, keep_unknown))
+    return cast(
+        tuple[M, int], codec_decoder.decode(plan(cls, version), buffer, offset, keep_unknown)
+    )
 
 
 def encode(message: Message, version: int) -> bytes:
     """The message alone, without size and header."""
-    return native.encode(plan(type(message), version), message)
+    return codec_encoder.encode(plan(type(message), version), message)
 
 
 def decode_request(key: ApiKey, version: int, buffer: Buffer, offset: int = 0) -> Request:
@@ -92,17 +94,14 @@ def encode_request_frame(
 ) -> bytes:
     """A whole request: size, header, body."""
     header = encode_request_header(message.API, version, correlation_id, client_id)
-    return native.encode_frame(plan(type(message), version), message, header)
+    return codec_encoder.encode_frame(plan(type(message), version), message, header)
 
 
 def encode_response_frame(message: Response, version: int, correlation_id: int) -> bytes:
     """A whole response: size, header, body."""
-    return native.encode_response_frame(
-        plan(type(message), version),
-        message,
-        correlation_id,
-        message.API.response_header_version(version) == 1,
-    )
+    compiled = plan(type(message), version)
+    flexible_header = compiled.flexible and message.API is not ApiKey.API_VERSIONS
+    return codec_encoder.encode_response_frame(compiled, message, correlation_id, flexible_header)
 
 
 def decode_response(key: ApiKey, version: int, frame: Buffer) -> tuple[int, Response]:
@@ -112,5 +111,5 @@ def decode_response(key: ApiKey, version: int, frame: Buffer) -> tuple[int, Resp
     """
     header: ResponseHeader
     header_plan = plan(ResponseHeader, key.response_header_version(version))
-    header, offset = native.decode(header_plan, frame)
+    header, offset = codec_decoder.decode(header_plan, frame)
     return header.correlation_id, decode(response_class(key), version, frame, offset)

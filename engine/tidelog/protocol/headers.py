@@ -7,7 +7,7 @@ lost its size already (tidelog.protocol.frames does that).
 from struct import Struct as Packed
 from typing import Final, NamedTuple
 
-from tidelog._native import codec as native
+from tidelog._native import codec_decoder, codec_encoder
 from tidelog.errors import MalformedMessageError, UnsupportedVersionError
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.schema import Message, int16, int32, plan, string
@@ -56,7 +56,9 @@ def parse_request_header(frame: bytes | bytearray | memoryview) -> ParsedHeader:
     except ValueError:
         raise UnsupportedVersionError(f"API key {number} is unknown") from None
     header: RequestHeader
-    header, end = native.decode(plan(RequestHeader, key.request_header_version(version)), frame)
+    header, end = codec_decoder.decode(
+        plan(RequestHeader, key.request_header_version(version)), frame
+    )
     return ParsedHeader(key, version, header.correlation_id, header.client_id, end)
 
 
@@ -70,4 +72,4 @@ def encode_request_header(
         correlation_id=correlation_id,
         client_id=client_id,
     )
-    return native.encode(plan(RequestHeader, key.request_header_version(version)), header)
+    return codec_encoder.encode(plan(RequestHeader, key.request_header_version(version)), header)

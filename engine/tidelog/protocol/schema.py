@@ -43,7 +43,7 @@ from typing import (
     overload,
 )
 
-from tidelog._native.codec import Plan
+from tidelog._native.codec_plan import Plan
 from tidelog.errors import InvariantError, UnsupportedVersionError
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.versions import ALL, NO_VERSIONS, Versions
@@ -305,6 +305,7 @@ class StructMeta(type):
         namespace.setdefault("__slots__", tuple(field.name for field in fields))
         namespace["FIELDS"] = fields
         namespace["_PLANS"] = {}
+        namespace["_MESSAGE_PLANS"] = {}
         namespace |= _methods(name, fields)
         return super().__new__(mcs, name, bases, namespace, **words)
 
@@ -370,6 +371,8 @@ class Message(Struct):
 
     VERSIONS: ClassVar[Versions] = ALL
     FLEXIBLE: ClassVar[Versions] = NO_VERSIONS
+    # The same plans as in _PLANS; a message's version already says whether it is flexible.
+    _MESSAGE_PLANS: ClassVar[dict[int, Plan]]
 
     def __init_subclass__(
         cls, *, versions: str | None = None, flexible: str = "none", **words: Any
@@ -415,9 +418,13 @@ class Data(Message):
 
 def plan(cls: type[Message], version: int) -> Plan:
     """The compiled table of a message in one version. Raises UnsupportedVersionError."""
+    known = cls._MESSAGE_PLANS.get(version)
+    if known is not None:
+        return known
     if not cls.VERSIONS.has(version):
         raise UnsupportedVersionError(f"{cls.__name__} has no version {version}")
-    return _plan(cls, version, cls.FLEXIBLE.has(version))
+    made = cls._MESSAGE_PLANS[version] = _plan(cls, version, cls.FLEXIBLE.has(version))
+    return made
 
 
 def _plan(cls: type[Struct], version: int, flexible: bool) -> Plan:

@@ -14,7 +14,7 @@ it) is the coordinator's decision, not made here.
 from struct import Struct as Packed
 from typing import Final, TypeVar, cast
 
-from tidelog._native import codec as native
+from tidelog._native import codec_decoder, codec_encoder
 from tidelog.errors import MalformedMessageError, UnsupportedVersionError
 from tidelog.protocol.schema import Data, plan
 
@@ -34,7 +34,7 @@ def read_number(data: Buffer) -> int:
 
 def encode_versioned(message: Data, version: int) -> bytes:
     """int16 version and the struct in that version: a record's value, a subscription, a marker."""
-    return _INT16.pack(version) + native.encode(plan(type(message), version), message)
+    return _INT16.pack(version) + codec_encoder.encode(plan(type(message), version), message)
 
 
 def decode_versioned(cls: type[D], data: Buffer) -> D:
@@ -42,13 +42,13 @@ def decode_versioned(cls: type[D], data: Buffer) -> D:
 
     Raises UnsupportedVersionError for a version without a table, and MalformedMessageError.
     """
-    message, _ = native.decode(plan(cls, read_number(data)), data, _INT16.size)
+    message, _ = codec_decoder.decode(plan(cls, read_number(data)), data, _INT16.size)
     return cast(D, message)
 
 
 def encode_key(record_type: int, key: Data) -> bytes:
     """A record's key."""
-    return _INT16.pack(record_type) + native.encode(plan(type(key), 0), key)
+    return _INT16.pack(record_type) + codec_encoder.encode(plan(type(key), 0), key)
 
 
 def decode_key(types: RecordTypes, data: Buffer) -> tuple[int, Data]:
@@ -57,7 +57,7 @@ def decode_key(types: RecordTypes, data: Buffer) -> tuple[int, Data]:
     record_type = read_number(data)
     if record_type not in types:
         raise UnsupportedVersionError(f"record type {record_type} is unknown")
-    key, _ = native.decode(plan(types[record_type][0], 0), data, _INT16.size)
+    key, _ = codec_decoder.decode(plan(types[record_type][0], 0), data, _INT16.size)
     return record_type, cast(Data, key)
 
 

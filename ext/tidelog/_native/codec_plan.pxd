@@ -1,16 +1,11 @@
-"""Table-driven encoder and decoder of Kafka's messages (contract).
+"""Compiled tables of messages (contract).
 
-A `Plan` is the compiled table of one struct in one version: an array of ops in wire order. It is built
-once (by tidelog.protocol.schema), then only read; it keeps its sub-plans and defaults alive. Objects
-of the struct's class are read and written through the memory offsets of their slots.
-
-Everything here holds the GIL. Decoding fails with MalformedMessageError, encoding with
-MessageEncodeError; a failed encode leaves the buffer longer than it was, and its owner drops it.
+A `Plan` is the table of one struct in one version: an array of ops in wire order. It is built once,
+then only read; it keeps its sub-plans and defaults alive. Objects of the struct's class are read and
+written through the memory offsets of their slots.
 """
 
-from libc.stdint cimport int32_t, uint8_t, uint32_t
-
-from tidelog._native.wire cimport wire_buffer, wire_cursor
+from libc.stdint cimport uint8_t, uint32_t
 
 cdef enum Kind:
     KIND_BOOL
@@ -58,15 +53,3 @@ cdef class Plan:
     cdef list refs  # what the ops borrow
 
     cdef Op *_compile(self, list specs) except? NULL
-
-# Decodes one struct and moves the cursor behind it.
-cdef object decode_struct(Plan plan, wire_cursor *cursor, bint keep_unknown)
-
-# Appends the encoded struct to the buffer.
-cdef int encode_struct(Plan plan, object message, wire_buffer *out) except -1
-
-# Appends a whole answer: int32 size, response header (with its empty tagged section when
-# flexible_header), body.
-cdef int encode_response_frame_into(
-    Plan plan, object message, int32_t correlation_id, bint flexible_header, wire_buffer *out
-) except -1

@@ -1,0 +1,9 @@
+"""Types of the native encoder. Handlers use tidelog.protocol.codec instead."""
+
+from tidelog._native.codec_plan import Plan
+
+def encode(plan: Plan, message: object) -> bytes: ...
+def encode_frame(plan: Plan, message: object, header: bytes) -> bytes: ...
+def encode_response_frame(
+    plan: Plan, message: object, correlation_id: int, flexible_header: bool
+) -> bytes: ...

@@ -31,14 +31,19 @@ from tidelog.protocol.messages.list_offsets import (
     ListOffsetsResponse,
     ListOffsetsTopicResponse,
 )
-from tidelog.replication.listing_offsets import FIRST_VERSION, list_offset
+from tidelog.replication.listing_offsets import (
+    FIRST_VERSION,
+    is_place,
+    offset_of_place,
+    offset_of_time,
+)
 
 API: Final = Api(ApiKey.LIST_OFFSETS, 1, 11)
 
 _Result = ListOffsetsPartitionResponse
 
 
-def handle(request: ListOffsetsRequest, context: RequestContext) -> ListOffsetsResponse:
+async def handle(request: ListOffsetsRequest, context: RequestContext) -> ListOffsetsResponse:
     twice = duplicates(
         (topic.name, partition.partition_index)
         for topic in request.topics
@@ -46,18 +51,15 @@ def handle(request: ListOffsetsRequest, context: RequestContext) -> ListOffsetsR
     )
     topics = []
     for topic in request.topics:
-        if not context.authorize(Operation.DESCRIBE, Resource.TOPIC, topic.name):
-            results = [
-                _error(partition, ErrorCode.TOPIC_AUTHORIZATION_FAILED)
-                for partition in topic.partitions
-            ]
-        else:
-            results = [
-                _error(partition, ErrorCode.INVALID_REQUEST)
-                if (topic.name, partition.partition_index) in twice
-                else _list(topic.name, partition, request, context)
-                for partition in topic.partitions
-            ]
+        allowed = context.authorize(Operation.DESCRIBE, Resource.TOPIC, topic.name)
+        results = []
+        for partition in topic.partitions:
+            if not allowed:
+                results.append(_error(partition, ErrorCode.TOPIC_AUTHORIZATION_FAILED))
+            elif (topic.name, partition.partition_index) in twice:
+                results.append(_error(partition, ErrorCode.INVALID_REQUEST))
+            else:
+                results.append(await _list(topic.name, partition, request, context))
         topics.append(ListOffsetsTopicResponse(name=topic.name, partitions=results))
     return ListOffsetsResponse(topics=topics)
 
@@ -75,7 +77,7 @@ def error_answer(
     )
 
 
-def _list(
+async def _list(
     topic: str,
     partition: ListOffsetsPartition,
     request: ListOffsetsRequest,
@@ -87,9 +89,12 @@ def _list(
     replicas = context.services.replicas
     try:
         led = replicas.leader(topic, partition.partition_index, partition.current_leader_epoch)
-        found = list_offset(
-            led, replicas.log_of(led), timestamp, request.isolation_level, request.replica_id
-        )
+        held = replicas.log_of(led)
+        isolation_level, replica_id = request.isolation_level, request.replica_id
+        if is_place(timestamp):
+            found = offset_of_place(led, held, timestamp, isolation_level, replica_id)
+        else:
+            found = await offset_of_time(led, held, timestamp, isolation_level, replica_id)
     except KafkaError as error:
         return _error(partition, error.error_code)
     return _Result(

@@ -1,9 +1,9 @@
 """Answers to "which offset": by time or by one of the named places of a log (ListOffsets), and the
 end of a leader epoch.
 
-Pure look-ups on the loop thread; what is refused with an error code is decided by the caller
-(replica_manager.leader). The rules are Kafka's (KIP-79, KIP-101, KIP-734, KIP-1005, KIP-1023) for a
-broker without tiered storage.
+Runs on the loop thread; look-ups by time read files on a helper thread. What is refused with an
+error code is decided by the caller (replica_manager.leader). The rules are Kafka's (KIP-79,
+KIP-101, KIP-734, KIP-1005, KIP-1023) for a broker without tiered storage.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tidelog._native.partition import Partition
+from tidelog.errors import KafkaError
 
 if TYPE_CHECKING:
     from tidelog.storage.log import PartitionLog
@@ -47,30 +48,46 @@ class ListedOffset(NamedTuple):
     leader_epoch: int = -1
 
 
-def list_offset(
+def is_place(timestamp: int) -> bool:
+    """Whether the offset is known without a look into the log's files."""
+    return timestamp < 0 and timestamp != MAX_TIMESTAMP
+
+
+def offset_of_place(
+    partition: Partition,
+    held: PartitionLog,
+    place: int,
+    isolation_level: int = READ_UNCOMMITTED,
+    replica_id: int = CONSUMER,
+) -> ListedOffset:
+    """The offset of a named place of a partition that this node serves."""
+    if place == LATEST:
+        offset = last_fetchable_offset(partition, isolation_level, replica_id)
+        return ListedOffset(-1, offset, partition.leader_epoch)
+    if place in (EARLIEST, EARLIEST_LOCAL):
+        start = held.core.log_start_offset
+        return ListedOffset(-1, start, held.epoch_for_offset(start))
+    return ListedOffset()
+
+
+async def offset_of_time(
     partition: Partition,
     held: PartitionLog,
     timestamp: int,
     isolation_level: int = READ_UNCOMMITTED,
     replica_id: int = CONSUMER,
 ) -> ListedOffset:
-    """The offset for a time in ms, or for one of the named places. The partition is served by this
-    node.
+    """The first record with at least that timestamp in ms, or (MAX_TIMESTAMP) the newest one.
+
+    Raises KafkaError, also when this node ceases to serve the partition meanwhile.
     """
-    if timestamp == LATEST:
-        offset = last_fetchable_offset(partition, isolation_level, replica_id)
-        return ListedOffset(-1, offset, partition.leader_epoch)
-    if timestamp in (EARLIEST, EARLIEST_LOCAL):
-        start = held.core.log_start_offset
-        return ListedOffset(-1, start, held.epoch_for_offset(start))
-    if timestamp in (LATEST_TIERED, EARLIEST_PENDING_UPLOAD):
-        return ListedOffset()
-    if timestamp == MAX_TIMESTAMP:
-        found = held.max_timestamp_offset()
-    else:
-        found = held.offset_for_timestamp(timestamp)
+    found = await held.find_offset(None if timestamp == MAX_TIMESTAMP else timestamp)
+    if partition.error_code:
+        raise KafkaError(partition.error_code)
     # What a consumer could not fetch yet it is not told of.
-    if found is None or found[1] >= last_fetchable_offset(partition, isolation_level, replica_id):
+    if found is None or found.offset >= last_fetchable_offset(
+        partition, isolation_level, replica_id
+    ):
         return ListedOffset()
     return ListedOffset(*found)
 

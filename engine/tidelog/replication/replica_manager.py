@@ -35,6 +35,7 @@ from tidelog.metadata.image import MetadataImage, PartitionImage, TopicImage
 from tidelog.metadata.records import CLUSTER_DEFAULT
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.replication.node_config import NodeConfig
+from tidelog.storage.manager import KnownLog
 
 if TYPE_CHECKING:
     from tidelog.storage.log import PartitionLog
@@ -70,6 +71,7 @@ class ReplicaManager:
         self._node_config = node_config
         self._clock = clock
         self._applying = asyncio.Lock()
+        logs.on_offline = self._log_failed
         #: Called with (partition, leader epoch or None) when this node begins or ceases to lead a
         #: partition (coordinators).
         self.leadership_listeners: list[Callable[[Partition, int | None], object]] = []
@@ -119,6 +121,23 @@ class ReplicaManager:
         return found
 
     # -- metadata -----------------------------------------------------------------------------
+
+    async def start(self, image: MetadataImage) -> None:
+        """Open the logs that the first image gives to this node, then follow it.
+
+        Raises StorageError, OSError: the log directory cannot be used.
+        """
+        expected = [
+            KnownLog(
+                topic.name,
+                topic.topic_id,
+                partition.index,
+                self._node_config.topic(image, topic.name),
+            )
+            for topic, partition in image.partitions_held_by(self.node_id)
+        ]
+        await self.logs.start(expected)
+        await self.apply(MetadataImage(), image)
 
     async def apply(self, old: MetadataImage, new: MetadataImage) -> None:
         """Follow the metadata from one image to the next. Returns when the leaders of this node
@@ -202,17 +221,16 @@ class ReplicaManager:
         if held is None:
             self._stop_leading(partition, OFFLINE)
         elif state.leader == self.node_id:
-            self._start_leading(partition, held, image)
+            self._start_leading(partition, held)
         else:
             self._stop_leading(partition, NOT_LEADER)
 
-    def _start_leading(
-        self, partition: Partition, held: PartitionLog, image: MetadataImage
-    ) -> None:
+    def _start_leading(self, partition: Partition, held: PartitionLog) -> None:
         held.assign_epoch(partition.leader_epoch)
         partition.set_min_insync_replicas(held.config.min_insync_replicas)
         if not partition.is_leader:
             held.on_progress = partition.update_progress
+            held.high_watermark = lambda: partition.high_watermark
             partition.open_as_leader(held.core)
         for listener in self.leadership_listeners:
             listener(partition, partition.leader_epoch)
@@ -227,23 +245,34 @@ class ReplicaManager:
     # -- logs ---------------------------------------------------------------------------------
 
     async def _open_log(self, partition: Partition, image: MetadataImage) -> PartitionLog | None:
-        """The log of a replica of this node, made if it is new; None when its disk fails."""
+        """The log of a replica of this node, made if it is new; None when it cannot be served."""
         name, index = partition.topic.decode(), partition.index
         held = self.logs.get(name, index)
-        if held is not None and held.topic_id == partition.topic_id:
-            return None if held.core.offline_error else held
         config = self._node_config.topic(image, name)
+        if held is not None:
+            if held.topic_id != partition.topic_id:
+                log.error("log of another topic topic=%s partition=%d", name, index)
+                return None
+            if held.config != config:
+                held.set_config(config)
+            return None if held.offline else held
         try:
             return await self.logs.create(name, partition.topic_id, index, config)
         except (StorageError, OSError) as error:
             log.error("log cannot be made topic=%s partition=%d error=%s", name, index, error)
             return None
 
+    def _log_failed(self, held: PartitionLog, error: BaseException) -> None:
+        """A disk error fenced the log: its partition answers so at once."""
+        partition = self.partition(held.topic, held.index)
+        if partition is not None and partition.topic_id == held.topic_id:
+            self._stop_leading(partition, OFFLINE)
+
     async def _delete_log(self, topic: str, index: int) -> None:
         held = self.logs.get(topic, index)
         if held is None:
             return
-        held.on_progress = None
+        held.on_progress = held.high_watermark = None
         try:
             await self.logs.delete(held)
         except (StorageError, OSError) as error:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from tidelog._native.batch import parse
@@ -170,29 +170,24 @@ class PartitionLog:
 
     def offset_for_timestamp(self, timestamp: int) -> TimestampOffset | None:
         """First record with at least that timestamp. Raises KafkaError."""
-        return self._search(timestamps.offset_for_timestamp, timestamp)
+        return _search(timestamps.offset_for_timestamp, *self._searched(timestamp))
 
     def max_timestamp_offset(self) -> TimestampOffset | None:
         """The record with the largest timestamp. Raises KafkaError."""
+        return _search(_newest, *self._searched(0))
 
-        def newest(segments: list[Segment], _: int, start: int) -> TimestampOffset | None:
-            return timestamps.max_timestamp_offset(segments, start)
+    async def find_offset(self, timestamp: int | None) -> TimestampOffset | None:
+        """The same on a helper thread: the first record for a time, or with None the newest one.
 
-        return self._search(newest, 0)
+        Raises KafkaError.
+        """
+        find = _newest if timestamp is None else timestamps.offset_for_timestamp
+        return await self._run(_search, find, *self._searched(timestamp or 0))
 
-    def _search(
-        self,
-        find: Callable[[list[Segment], int, int], TimestampOffset | None],
-        timestamp: int,
-    ) -> TimestampOffset | None:
+    def _searched(self, timestamp: int) -> tuple[list[Segment], int, int]:
         if self.offline:
             raise KafkaError(self.core.offline_error)
-        try:
-            return find(self.core.segment_list, timestamp, self.core.log_start_offset)
-        except StorageError as error:
-            raise KafkaError(ErrorCode.CORRUPT_MESSAGE, str(error)) from error
-        except OSError as error:
-            raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, str(error)) from error
+        return self.core.segment_list, timestamp, self.core.log_start_offset
 
     # ---- leader epochs
 
@@ -590,3 +585,21 @@ class PartitionLog:
         if self._closed:
             raise StorageError(f"{self.directory}: the log is closed")
         return await step()
+
+
+def _newest(segments: Sequence[Segment], _: int, start_offset: int) -> TimestampOffset | None:
+    return timestamps.max_timestamp_offset(segments, start_offset)
+
+
+def _search(
+    find: Callable[[Sequence[Segment], int, int], TimestampOffset | None],
+    segments: Sequence[Segment],
+    timestamp: int,
+    start_offset: int,
+) -> TimestampOffset | None:
+    try:
+        return find(segments, timestamp, start_offset)
+    except StorageError as error:
+        raise KafkaError(ErrorCode.CORRUPT_MESSAGE, str(error)) from error
+    except OSError as error:
+        raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, str(error)) from error

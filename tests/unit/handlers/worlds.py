@@ -34,6 +34,8 @@ from tidelog.protocol.codec import decode_response, encode_request_frame
 from tidelog.protocol.schema import Request
 from tidelog.replication.node_config import NodeConfig
 from tidelog.replication.replica_manager import ReplicaManager
+from tidelog.storage.manager import KnownLog
+from tidelog.storage.timestamps import TimestampOffset
 
 NODE_ID = 1
 
@@ -52,6 +54,8 @@ class FakeLog:
         self.deleted = False
         self.fails = False
         self.on_progress: object = None
+        self.high_watermark: object = None
+        self.offline = False
         self.set_offsets(0, 0)
 
     def set_offsets(self, start: int, end: int) -> None:
@@ -71,17 +75,13 @@ class FakeLog:
             return -1, -1
         return min(epoch, self.epochs[-1][0]), self.core.log_end_offset
 
-    def max_timestamp_offset(self) -> tuple[int, int, int] | None:
-        if not self.times:
-            return None
-        timestamp, offset = max(self.times)
-        return timestamp, offset, self.epoch_for_offset(offset)
-
-    def offset_for_timestamp(self, timestamp: int) -> tuple[int, int, int] | None:
-        for found, offset in self.times:
-            if found >= timestamp:
-                return found, offset, self.epoch_for_offset(offset)
-        return None
+    async def find_offset(self, timestamp: int | None) -> TimestampOffset | None:
+        await asyncio.sleep(0)
+        if timestamp is None:
+            wanted = max(self.times, default=None)
+        else:
+            wanted = next((each for each in self.times if each[0] >= timestamp), None)
+        return wanted and TimestampOffset(*wanted, self.epoch_for_offset(wanted[1]))
 
     async def delete_records(self, offset: int) -> None:
         if self.fails:
@@ -95,6 +95,8 @@ class FakeLogs:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.broken: set[str] = set()
+        self.on_offline: Any = None
+        self.started: list[KnownLog] = []
         self._logs: dict[tuple[str, int], FakeLog] = {}
 
     def get(self, topic: str, index: int) -> FakeLog | None:
@@ -102,6 +104,9 @@ class FakeLogs:
 
     def logs(self) -> list[FakeLog]:
         return list(self._logs.values())
+
+    async def start(self, expected: Iterable[KnownLog]) -> None:
+        self.started = list(expected)
 
     async def create(self, topic: str, topic_id: bytes, index: int, config: TopicConfig) -> FakeLog:
         await asyncio.sleep(0)
@@ -208,7 +213,7 @@ class Node:
 
     async def create(self, *topics: NewTopic) -> None:
         """Topics that are there before the test begins."""
-        assert set(self.controller.create(*topics)) == {0}
+        assert set(self.controller.create(*topics)) <= {0}
         await self.follow()
 
     def log(self, topic: str, index: int = 0) -> FakeLog:

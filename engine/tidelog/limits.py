@@ -49,6 +49,28 @@ RESTART_BACKOFF_MS: Final = (0, 100, 500, 1_000, 2_000, 5_000, 10_000)
 #: again.
 RESTART_PROVEN_MS: Final = 10_000
 
+#: A worker that waits longer than this to be started again is fenced, and its listener closed:
+#: clients shall go elsewhere instead of waiting in its backlog.
+RESTART_FENCED_MS: Final = 1_000
+
+#: Deaths in a row, before it has ever served, after which a worker's start is given up with the
+#: whole start of the broker.
+START_ATTEMPTS_MAX: Final = 3
+
+#: How long requests in work may take to be answered in a clean stop.
+STOP_GRACE_MS: Final = 2_000
+
+#: How long a worker may take for a clean stop in all (its checkpoints included) before it is
+#: killed.
+STOP_TIMEOUT_MS: Final = 60_000
+
+#: How often a worker tries the lock of its directory while an orphan of its earlier life holds it.
+NODE_LOCK_POLL_MS: Final = 20
+
+#: How long the supervisor waits for the exit status of a worker that has died, which comes by
+#: another way.
+EXIT_STATUS_WAIT_MS: Final = 200
+
 # --- controller --------------------------------------------------------------------------------
 
 #: Events that may wait for the controller before new ones are refused.

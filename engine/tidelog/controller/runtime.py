@@ -41,6 +41,7 @@ Publish = Callable[[int, list[ChangeRecord]], None]
 class _Event(NamedTuple):
     request: ControllerRequest
     answered: asyncio.Future[ControllerAnswer]
+    when_committed: bool
 
 
 class _Waiting(NamedTuple):
@@ -81,9 +82,11 @@ class ControllerRuntime:
         """The latest committed image."""
         return self._image
 
-    def submit(self, request: ControllerRequest) -> asyncio.Future[ControllerAnswer]:
+    def submit(
+        self, request: ControllerRequest, *, when_committed: bool = False
+    ) -> asyncio.Future[ControllerAnswer]:
         """Queues the event. The future gets the answer when every live node has applied what it
-        led to.
+        led to, or as soon as that is committed.
         """
         answered: asyncio.Future[ControllerAnswer] = asyncio.get_running_loop().create_future()
         if len(self._events) >= CONTROLLER_QUEUE_MAX:
@@ -91,7 +94,7 @@ class ControllerRuntime:
                 RequestFailed(ErrorCode.REQUEST_TIMED_OUT, "the controller has too much to do")
             )
             return answered
-        self._events.append(_Event(request, answered))
+        self._events.append(_Event(request, answered, when_committed))
         self._wake.set()
         return answered
 
@@ -148,7 +151,7 @@ class ControllerRuntime:
                     self._thread, self._store.commit, records, before.version
                 )
             except MetastoreError as error:
-                _log.error("metadata_commit_failed events=%d error=%s", len(events), error)
+                _log.error("metadata cannot be stored events=%d error=%s", len(events), error)
                 failed = RequestFailed(
                     ErrorCode.KAFKA_STORAGE_ERROR, "the metadata could not be stored"
                 )
@@ -160,7 +163,10 @@ class ControllerRuntime:
             self._image = image
             self._publish(version, records)
         for event, answer in answers:
-            self._answer_when_applied(event.answered, answer)
+            if event.when_committed:
+                _settle(event.answered, answer)
+            else:
+                self._answer_when_applied(event.answered, answer)
 
     def _answer_when_applied(
         self, answered: asyncio.Future[ControllerAnswer], answer: ControllerAnswer

@@ -149,6 +149,13 @@ async def _apply(scene: Scene, answered: asyncio.Future[ControllerAnswer]) -> Co
     return await answered
 
 
+async def test_an_answer_may_be_wanted_as_soon_as_it_is_committed(scene: Scene) -> None:
+    scene.runtime.node_live(1, 1)
+    request = CreateTopics((NewTopic("t"),))
+    assert codes(await scene.runtime.submit(request, when_committed=True)) == [0]
+    assert len(scene.store.transactions) == 2
+
+
 async def test_exists_already_is_said_only_where_it_is_true(scene: Scene) -> None:
     scene.runtime.node_live(1, 1)
     first, second = scene.create("t"), scene.create("t")

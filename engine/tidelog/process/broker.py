@@ -1,0 +1,196 @@
+"""From options to a running broker: resolves configs, opens the data directory, binds the
+listeners, runs the supervisor.
+
+Runs in the supervisor's process, after the zygote was forked. Everything that can go wrong for a
+reason of the user's (a config, a port, a directory) ends here as a `StartFailure` with a line for
+each problem.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from setproctitle import setproctitle
+
+from tidelog.config import BrokerConfig, BrokerLayers, ConfigValueError
+from tidelog.config.definition import split_list
+from tidelog.config.listeners import parse_protocol_map
+from tidelog.config.properties import ConfigFileError, StaticConfig, load_static
+from tidelog.errors import StorageError, TidelogError
+from tidelog.process.data_directory import DataDirectory
+from tidelog.process.listening import ListenError
+from tidelog.process.log_lines import set_up_logging
+from tidelog.process.node_plan import PlanError, plan_advertised, plan_listeners, plan_nodes
+from tidelog.process.supervisor import (
+    StartError,
+    Supervisor,
+    SupervisorSettings,
+    bootstrap_servers,
+)
+from tidelog.process.worker_slot import WorkerSlot
+from tidelog.process.zygote import ZygoteHandle
+
+log: Final = logging.getLogger(__name__)
+
+DEFAULT_LISTENERS: Final = "PLAINTEXT://127.0.0.1:9092"
+DEFAULT_DATA_DIR: Final = "tidelog-data"
+
+
+class StartFailure(TidelogError):
+    """The broker could not start; a line of the message for each problem. `usage`: the options are
+    wrong.
+    """
+
+    def __init__(self, message: str, *, usage: bool = False) -> None:
+        super().__init__(message)
+        self.usage = usage
+
+
+class BrokerOptions(msgspec.Struct, frozen=True):
+    """What the user gave. `properties` is the text of the file named `properties_name`."""
+
+    listen: str | None = None
+    data_dir: str | None = None
+    workers: int | None = None
+    node_id: int | None = None
+    properties: str = ""
+    properties_name: str = "server.properties"
+    settings: tuple[str, ...] = ()
+    log_level: str = "warning"
+
+
+def run_broker(options: BrokerOptions, zygote: ZygoteHandle, say: Callable[[str], None]) -> int:
+    """Runs the broker until it is stopped; returns the exit status. `say` gets the ready line.
+
+    Raises StartFailure. The zygote has ended when this returns or raises.
+    """
+    set_up_logging("supervisor", options.log_level)
+    setproctitle("tidelog supervisor")
+    try:
+        static = resolve_static(options)
+        for warning in static.warnings:
+            log.warning("config problem=%s", warning)
+        return _run(options, static, zygote, say)
+    except (ConfigFileError, ConfigValueError, PlanError) as error:
+        raise StartFailure(str(error), usage=True) from error
+    except (StorageError, ListenError, StartError) as error:
+        raise StartFailure(str(error)) from error
+    finally:
+        zygote.end()
+
+
+def _run(
+    options: BrokerOptions, static: StaticConfig, zygote: ZygoteHandle, say: Callable[[str], None]
+) -> int:
+    config = BrokerConfig.resolve(static.layers)
+    directory = DataDirectory.open(data_directory_path(options, static, config))
+    slots: list[WorkerSlot] = []
+    try:
+        first = _first_node_id(options, static)
+        plan = plan_nodes(directory.nodes, first, options.workers, os.cpu_count() or 1)
+        slots = make_slots(plan.node_ids, static, config)
+        for slot in slots:
+            slot.listen(config.socket_listen_backlog_size)
+            directory.add_node(slot.node_id)
+        directory.save()
+        settings = _settings(options, static, config, plan.surplus)
+
+        def ready() -> None:
+            say(f"tidelog ready bootstrap={bootstrap_servers(slots)} pid={os.getpid()}")
+
+        async def supervise() -> int:
+            return await Supervisor(settings, directory, slots, zygote, ready).run()
+
+        return asyncio.run(supervise())
+    finally:
+        for slot in slots:
+            slot.stop_listening()
+        directory.close()
+
+
+def resolve_static(options: BrokerOptions) -> StaticConfig:
+    """The static configs: file, `--set`, then the options that have a config's meaning. Raises
+    ConfigFileError.
+    """
+    settings = list(options.settings)
+    if options.listen is not None:
+        settings.append(f"listeners={_listener(options.listen)}")
+    if options.data_dir is not None:
+        settings.append(f"log.dirs={options.data_dir}")
+    return load_static(
+        options.properties,
+        file_name=options.properties_name,
+        settings=settings,
+        base={"listeners": DEFAULT_LISTENERS},
+    )
+
+
+def data_directory_path(options: BrokerOptions, static: StaticConfig, config: BrokerConfig) -> Path:
+    """Where everything is kept: absolute, so that nothing depends on a working directory."""
+    path = options.data_dir
+    if path is None:
+        given = "log.dirs" in static.values or "log.dir" in static.values
+        path = config.data_dirs[0] if given else DEFAULT_DATA_DIR
+        if given and len(config.data_dirs) > 1:
+            log.warning("only the first of log.dirs is used directory=%s", path)
+    return Path(path).absolute()
+
+
+def make_slots(
+    node_ids: tuple[int, ...], static: StaticConfig, config: BrokerConfig
+) -> list[WorkerSlot]:
+    """The nodes with their addresses, nothing opened yet. Raises ConfigValueError."""
+    protocols = parse_protocol_map(config.listener_security_protocol_map)
+    controllers = split_list(static.values.get("controller.listener.names", ""))
+    addresses = plan_listeners(config.listeners, protocols, controllers, len(node_ids))
+    advertised = plan_advertised(config.advertised_listeners, protocols, len(node_ids))
+    return [
+        WorkerSlot(node_id, addresses[index], advertised[index])
+        for index, node_id in enumerate(node_ids)
+    ]
+
+
+def _first_node_id(options: BrokerOptions, static: StaticConfig) -> int | None:
+    if options.node_id is not None:
+        return options.node_id
+    for name in ("node.id", "broker.id"):
+        text = static.values.get(name, "")
+        if text.strip().isdigit():
+            return int(text)
+    return None
+
+
+def _listener(text: str) -> str:
+    """`--listen HOST:PORT` as a listener. Raises ConfigFileError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535 or "/" in host:
+        raise ConfigFileError([f"--listen {text}: HOST:PORT is expected"])
+    if ":" in host and not host.startswith("["):
+        raise ConfigFileError([f"--listen {text}: an IPv6 address stands in brackets"])
+    return f"PLAINTEXT://{text}"
+
+
+def _number(layers: BrokerLayers, name: str) -> int:
+    text = layers.value(name)
+    assert text is not None
+    return int(text)
+
+
+def _settings(
+    options: BrokerOptions, static: StaticConfig, config: BrokerConfig, surplus: tuple[int, ...]
+) -> SupervisorSettings:
+    return SupervisorSettings(
+        static=static.values,
+        rack=config.broker_rack,
+        surplus=surplus,
+        listen_backlog=config.socket_listen_backlog_size,
+        heartbeat_interval_ms=_number(static.layers, "broker.heartbeat.interval.ms"),
+        session_timeout_ms=_number(static.layers, "broker.session.timeout.ms"),
+        log_level=options.log_level,
+    )

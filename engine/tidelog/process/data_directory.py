@@ -1,0 +1,195 @@
+"""The data directory of one host: whose it is, which nodes live in it, who may use it.
+
+Opened by the supervisor before anything else and held until it exits; a worker locks its own
+node's folder (`lock_file`). Never touches a log.
+
+| file | content |
+|---|---|
+| `.lock` | flock of the supervisor; holds its pid |
+| `cluster.json` | `{"format": 1, "cluster_id": ..., "nodes": {"1": "node-1", ...}}`, replaced
+atomically |
+| `metadata.db` | the metastore (`metastore/local.py`) |
+| `node-N/` | log directory of node N, with a `.lock` of its worker |
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import fcntl
+import json
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from tidelog.errors import StorageError
+
+FORMAT: Final = 1
+CLUSTER_FILE: Final = "cluster.json"
+STORE_FILE: Final = "metadata.db"
+LOCK_FILE: Final = ".lock"
+
+#: A cluster file is a few hundred bytes; more is none of ours.
+_CLUSTER_FILE_BYTES_MAX: Final = 1024 * 1024
+
+
+class DataDirectoryError(StorageError):
+    """The directory cannot be used. The message is one line for the user."""
+
+
+class LockedError(DataDirectoryError):
+    """Another process holds the lock."""
+
+
+def new_cluster_id() -> str:
+    """22 characters of URL-safe base64 of a random UUID, as Kafka writes it; never beginning with
+    "-".
+    """
+    while True:
+        text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if not text.startswith("-"):
+            return text
+
+
+class DataDirectory:
+    """See the module. `open` gives one; `close` gives up its lock."""
+
+    def __init__(self, path: Path, lock: FileLock, cluster_id: str, nodes: dict[int, str]) -> None:
+        self.path = path
+        self.cluster_id = cluster_id
+        self.nodes = nodes
+        self._lock = lock
+
+    @classmethod
+    def open(cls, path: Path, make_cluster_id: Callable[[], str] = new_cluster_id) -> DataDirectory:
+        """Opens the directory, or makes it. Raises DataDirectoryError, LockedError."""
+        try:
+            if not path.is_dir():
+                path.mkdir(parents=True, exist_ok=True)
+                sync_directory(path.parent)
+            lock = FileLock.take(path / LOCK_FILE)
+        except LockedError:
+            raise
+        except OSError as error:
+            raise DataDirectoryError(
+                f"data directory {path} cannot be used: {error.strerror}"
+            ) from error
+        try:
+            found = _read_cluster_file(path / CLUSTER_FILE)
+            if found is not None:
+                return cls(path, lock, *found)
+            made = cls(path, lock, make_cluster_id(), {})
+            made.save()
+            return made
+        except BaseException:
+            lock.release()
+            raise
+
+    @property
+    def store_path(self) -> Path:
+        return self.path / STORE_FILE
+
+    def node_path(self, node_id: int) -> Path:
+        """The node's log directory."""
+        return self.path / self.nodes[node_id]
+
+    def add_node(self, node_id: int) -> None:
+        """Gives the node its folder, if it has none; `save` records it."""
+        name = self.nodes.setdefault(node_id, f"node-{node_id}")
+        try:
+            (self.path / name).mkdir(exist_ok=True)
+        except OSError as error:
+            raise DataDirectoryError(
+                f"node directory {self.path / name} cannot be made: {error.strerror}"
+            ) from error
+
+    def remove_node(self, node_id: int) -> None:
+        """Forgets the node; its folder stays where it is. `save` records it."""
+        self.nodes.pop(node_id, None)
+
+    def save(self) -> None:
+        """Replaces the cluster file, surviving a loss of power at any moment."""
+        content = {
+            "format": FORMAT,
+            "cluster_id": self.cluster_id,
+            "nodes": {str(node): name for node, name in sorted(self.nodes.items())},
+        }
+        temporary = self.path / (CLUSTER_FILE + ".tmp")
+        try:
+            with temporary.open("w") as file:
+                json.dump(content, file, indent=1)
+                file.write("\n")
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.path / CLUSTER_FILE)
+            sync_directory(self.path)
+        except OSError as error:
+            raise DataDirectoryError(
+                f"data directory {self.path} cannot be written: {error.strerror}"
+            ) from error
+
+    def close(self) -> None:
+        self._lock.release()
+
+
+class FileLock:
+    """An flock on a file that names its owner. Gone with the process, however that ends."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def take(cls, path: Path) -> FileLock:
+        """Raises LockedError when somebody else has it, OSError when the file cannot be made."""
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            os.close(descriptor)
+            if error.errno != errno.EWOULDBLOCK:
+                raise
+            by = f" by process {owner}" if owner else ""
+            raise LockedError(f"{path.parent} is in use{by}") from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        return cls(descriptor)
+
+    def release(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def sync_directory(path: Path) -> None:
+    """Makes the names in a directory survive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_cluster_file(path: Path) -> tuple[str, dict[int, str]] | None:
+    """Cluster id and folders by node id; None when there is no such file."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_CLUSTER_FILE_BYTES_MAX)
+        content = json.loads(data)
+        if content["format"] != FORMAT:
+            raise DataDirectoryError(f"{path} has format {content['format']}, not {FORMAT}")
+        nodes = {int(node): str(name) for node, name in content["nodes"].items()}
+        cluster_id = content["cluster_id"]
+        if not isinstance(cluster_id, str) or len(cluster_id) != 22:
+            raise ValueError("no cluster id")
+        if any(not name or "/" in name or name.startswith(".") for name in nodes.values()):
+            raise ValueError("no folder name")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DataDirectoryError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataDirectoryError(f"{path} is damaged: {error}") from error
+    return cluster_id, nodes

@@ -1,0 +1,458 @@
+"""The supervisor: owns the listening sockets and the metadata, keeps the workers alive, touches no
+data.
+
+The process that the user started. One asyncio loop; its only other thread is the metastore's. A
+worker's death is seen by its pidfd and answered with a restart (`backoff`); a hung worker is
+silent on its channel and is killed. If the supervisor dies, however it does, the control sockets
+end and the workers stop by themselves.
+
+Signal handlers only ask to stop: SIGTERM, SIGINT and SIGHUP once for a clean stop, a second one
+for an immediate one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import signal
+import socket
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Final
+
+import msgspec
+
+from tidelog.clock import Clock, SystemClock
+from tidelog.controller.machine import Controller
+from tidelog.controller.requests import (
+    ControllerAnswer,
+    Done,
+    FenceNode,
+    RegisterNode,
+    RegisterNodeAnswer,
+    RemoveNode,
+    StartCluster,
+    UnfenceNode,
+    WorkerRequest,
+)
+from tidelog.controller.runtime import ControllerRuntime
+from tidelog.errors import StorageError, TidelogError
+from tidelog.limits import (
+    EXIT_STATUS_WAIT_MS,
+    RESTART_FENCED_MS,
+    START_ATTEMPTS_MAX,
+    STOP_GRACE_MS,
+    STOP_TIMEOUT_MS,
+    WORKER_HELLO_TIMEOUT_MS,
+)
+from tidelog.metadata.image import MetadataImage
+from tidelog.metadata.records import ChangeRecord
+from tidelog.metastore.local import LocalMetastore
+from tidelog.process.channel import ChannelError, encode_frame
+from tidelog.process.data_directory import DataDirectory
+from tidelog.process.listening import ListenError, host_and_port, reachable_host
+from tidelog.process.messages import Configure, Delta
+from tidelog.process.spawner import Spawner, SpawnError
+from tidelog.process.worker_link import WorkerLink
+from tidelog.process.worker_slot import WorkerSlot
+from tidelog.process.zygote import ZygoteHandle
+
+log: Final = logging.getLogger(__name__)
+
+
+class StartError(TidelogError):
+    """The broker cannot start. The message is one line for the user."""
+
+
+class SupervisorSettings(msgspec.Struct, frozen=True):
+    """What the supervisor is started with. static: broker configs by name; surplus: recorded nodes
+    that are not to run any more.
+    """
+
+    static: dict[str, str]
+    rack: str | None
+    surplus: tuple[int, ...]
+    listen_backlog: int
+    heartbeat_interval_ms: int
+    session_timeout_ms: int
+    log_level: str
+
+
+class Supervisor:
+    """See the module. Made and run on a running loop; the slots have their sockets open already."""
+
+    def __init__(
+        self,
+        settings: SupervisorSettings,
+        directory: DataDirectory,
+        slots: list[WorkerSlot],
+        zygote: ZygoteHandle,
+        on_ready: Callable[[], None],
+        clock: Clock | None = None,
+    ) -> None:
+        self._settings = settings
+        self._directory = directory
+        self._slots = {slot.node_id: slot for slot in slots}
+        self._on_ready = on_ready
+        self._clock = clock or SystemClock()
+        self._spawner = Spawner(zygote, self)
+        self._stop_asked = asyncio.Event()
+        self._stopping = False
+        self._forced = False
+        self._failure: str | None = None
+        loop = asyncio.get_running_loop()
+        self._stop_wait: asyncio.Future[None] = loop.create_future()
+        self._all_serve: asyncio.Future[None] = loop.create_future()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._starts: set[asyncio.Task[None]] = set()
+        self._runtime: ControllerRuntime
+
+    async def run(self) -> int:
+        """Starts everything, calls `on_ready` once it serves, and stays until it is told to stop.
+
+        Returns the exit status. Raises StartError, StorageError; by then everything that was
+        started is stopped.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            # A signal that whoever started us had ignored (nohup) stays so.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, self._ask_to_stop)
+        self._spawner.start()
+        try:
+            self._runtime = self._open_controller()
+        except BaseException:
+            self._spawner.close()
+            raise
+        controller = asyncio.ensure_future(self._runtime.run())
+        controller.add_done_callback(self._controller_ended)
+        watch = loop.create_task(self._watch())
+        try:
+            await self._start_cluster()
+            for slot in self._slots.values():
+                self._start_life(slot)
+            await self._until_ready()
+            await self._stop_asked.wait()
+        finally:
+            watch.cancel()
+            await self._stop_workers()
+            controller.cancel()
+            await asyncio.gather(controller, return_exceptions=True)
+            await self._runtime.close()
+            self._spawner.close()
+        if self._failure is not None:
+            log.error("broker stopped reason=%s", self._failure)
+        return 1 if self._failure is not None or self._forced else 0
+
+    # --- start ---
+
+    def _open_controller(self) -> ControllerRuntime:
+        store = LocalMetastore(self._directory.store_path)
+        version, records = store.load()
+        return ControllerRuntime(
+            Controller(self._settings.static),
+            store,
+            MetadataImage.from_records(records, version),
+            self._publish,
+            self._clock,
+            random.SystemRandom(),
+        )
+
+    async def _start_cluster(self) -> None:
+        """Records what the store has to know before any node registers."""
+        answer = await self._runtime.submit(StartCluster(self._directory.cluster_id))
+        if not isinstance(answer, Done) or answer.error_code:
+            raise StartError(f"the metadata store cannot be used: {answer}")
+        for node_id in self._settings.surplus:
+            held = sum(1 for _ in self.image.partitions_held_by(node_id))
+            if held:
+                # Their logs would have to move to the other nodes, which this version cannot do.
+                raise StartError(
+                    f"node {node_id} holds {held} partition(s): start as many workers as before"
+                )
+        for node_id in self._settings.surplus:
+            await self._runtime.submit(RemoveNode(node_id))
+            self._directory.remove_node(node_id)
+        if self._settings.surplus:
+            self._directory.save()
+
+    async def _until_ready(self) -> None:
+        stop = asyncio.ensure_future(self._stop_asked.wait())
+        await asyncio.wait((self._all_serve, stop), return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if self._all_serve.done():
+            self._all_serve.result()
+            self._on_ready()
+
+    # --- lives of workers ---
+
+    def _start_life(self, slot: WorkerSlot, wait_ms: int = 0) -> None:
+        task = self._spawn_task(self._begin_life(slot, wait_ms))
+        self._starts.add(task)
+        task.add_done_callback(self._starts.discard)
+
+    async def _begin_life(self, slot: WorkerSlot, wait_ms: int) -> None:
+        """Starts a worker, after a wait that ends early when the broker stops."""
+        if wait_ms:
+            await asyncio.wait({self._stop_wait}, timeout=wait_ms / 1000)
+        if self._stopping or self._stop_asked.is_set():
+            return
+        link = WorkerLink(slot.node_id, self)
+        ours, its = socket.socketpair()
+        try:
+            with its:
+                slot.listen(self._settings.listen_backlog)
+                await link.open(ours)
+                # Registration (a transaction) and fork take their time side by side.
+                registered = asyncio.ensure_future(self._register(slot))
+                try:
+                    pid, pidfd = await self._spawner.spawn(
+                        f"tidelog worker node={slot.node_id}", its, slot.sockets
+                    )
+                finally:
+                    await asyncio.wait({registered})
+            slot.born(link, pid, pidfd)
+            asyncio.get_running_loop().add_reader(pidfd, self._process_ended, slot)
+            link.configure(self._configuration(slot, registered.result()))
+        except (SpawnError, ListenError, StorageError) as error:
+            log.error("worker cannot be started node=%d error=%s", slot.node_id, error)
+            link.close()
+            if slot.pid is None:
+                self._next_life(slot, -1)
+            else:
+                slot.kill()
+
+    async def _register(self, slot: WorkerSlot) -> int:
+        """Gives the node its next epoch. Raises StorageError."""
+        first = slot.addresses[0]
+        answer = await self._runtime.submit(
+            RegisterNode(
+                slot.node_id,
+                self._settings.rack,
+                slot.endpoints(),
+                reachable_host(first.host),
+                first.port,
+                self._directory.nodes[slot.node_id],
+            ),
+            when_committed=True,
+        )
+        if isinstance(answer, RegisterNodeAnswer):
+            return answer.node_epoch
+        raise StorageError(f"node {slot.node_id} cannot be registered: {answer}")
+
+    def _configuration(self, slot: WorkerSlot, node_epoch: int) -> Configure:
+        return Configure(
+            slot.node_id,
+            node_epoch,
+            self._directory.cluster_id,
+            str(self._directory.node_path(slot.node_id)),
+            self._settings.static,
+            tuple(address.name for address in slot.addresses),
+            self._settings.heartbeat_interval_ms,
+            self._settings.log_level,
+        )
+
+    def _process_ended(self, slot: WorkerSlot) -> None:
+        assert slot.pidfd is not None
+        asyncio.get_running_loop().remove_reader(slot.pidfd)
+        self._spawn_task(self._bury(slot))
+
+    async def _bury(self, slot: WorkerSlot) -> None:
+        """A worker has ended: nobody waits for it any more, and the next one is started."""
+        link, pid = slot.link, slot.pid
+        assert link is not None and slot.exit_status is not None
+        await asyncio.wait({slot.exit_status}, timeout=EXIT_STATUS_WAIT_MS / 1000)
+        status = slot.exit_status.result() if slot.exit_status.done() else None
+        link.close()
+        self._runtime.node_gone(slot.node_id)
+        slot.buried()
+        if self._stopping:
+            if status:
+                log.warning("worker did not stop cleanly node=%d status=%s", slot.node_id, status)
+            return
+        log.warning("worker died node=%d pid=%d status=%s", slot.node_id, pid, status)
+        self._next_life(slot, link.node_epoch)
+
+    def _next_life(self, slot: WorkerSlot, node_epoch: int) -> None:
+        """Plans the worker's next start, or gives the whole start up."""
+        wait_ms = slot.policy.died(self.now_ms())
+        deaths = slot.policy.deaths_in_a_row
+        hopeless = slot.failure or deaths >= START_ATTEMPTS_MAX
+        if hopeless and not slot.served and not self._all_serve.done():
+            reason = slot.failure or f"it died {deaths} times"
+            self._all_serve.set_exception(StartError(f"node {slot.node_id} cannot start: {reason}"))
+            return
+        if wait_ms >= RESTART_FENCED_MS:
+            log.error("worker is fenced node=%d restart_ms=%d", slot.node_id, wait_ms)
+            slot.stop_listening()
+            self._runtime.submit(FenceNode(slot.node_id, node_epoch), when_committed=True)
+        self._start_life(slot, wait_ms)
+
+    async def _watch(self) -> None:
+        """Kills workers that are silent for too long: a hung one must not come back and answer."""
+        interval_ms = max(10, self._settings.heartbeat_interval_ms // 2)
+        while True:
+            before_ms = self.now_ms()
+            await asyncio.sleep(interval_ms / 1000)
+            now_ms = self.now_ms()
+            # When the supervisor itself stood still (stopped, or the machine slept), nobody could
+            # be heard.
+            stood_still = now_ms - before_ms > 2 * interval_ms + 1000
+            for slot in self._slots.values():
+                link = slot.link
+                if link is None or slot.pid is None:
+                    continue
+                if stood_still:
+                    link.heard_ms = now_ms
+                limit_ms = self._settings.session_timeout_ms
+                if not link.said_hello:
+                    limit_ms = max(limit_ms, WORKER_HELLO_TIMEOUT_MS)
+                if now_ms - link.heard_ms > limit_ms:
+                    log.error(
+                        "worker hangs node=%d silent_ms=%d", slot.node_id, now_ms - link.heard_ms
+                    )
+                    slot.kill()
+
+    # --- stop ---
+
+    def _ask_to_stop(self) -> None:
+        if self._stop_asked.is_set():
+            self._forced = True
+            for slot in self._slots.values():
+                slot.kill()
+        self._stop()
+
+    def _stop(self, failure: str | None = None) -> None:
+        """Begins a clean stop; with a failure, of a broker that cannot go on."""
+        if failure is not None and not self._stopping and self._failure is None:
+            self._failure = failure
+        self._stop_asked.set()
+        if not self._stop_wait.done():
+            self._stop_wait.set_result(None)
+
+    async def _stop_workers(self) -> None:
+        self._stopping = True
+        self._stop()
+        # Starts on their way are brought to their end first, so that no process is left behind.
+        if self._starts:
+            await asyncio.wait(self._starts)
+        for slot in self._slots.values():
+            if slot.link is not None:
+                slot.link.stop(STOP_GRACE_MS)
+            if self._forced:
+                slot.kill()
+        gone = [asyncio.ensure_future(slot.gone.wait()) for slot in self._slots.values()]
+        _, late = await asyncio.wait(gone, timeout=STOP_TIMEOUT_MS / 1000)
+        if late:
+            self._forced = True
+            for slot in self._slots.values():
+                if slot.pid is not None:
+                    log.error("worker does not stop node=%d", slot.node_id)
+                    slot.kill()
+            await asyncio.wait(gone)
+        for slot in self._slots.values():
+            slot.stop_listening()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _controller_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            error = task.exception()
+            self._stop(f"the controller failed: {type(error).__name__}: {error}")
+
+    # --- what links and the zygote tell (LinkOwner, SpawnerOwner) ---
+
+    @property
+    def image(self) -> MetadataImage:
+        return self._runtime.image
+
+    def now_ms(self) -> int:
+        return self._clock.monotonic_ms()
+
+    def link_ready(self, link: WorkerLink, version: int) -> None:
+        if self._is_current(link):
+            self._runtime.node_live(link.node_id, version)
+
+    def link_applied(self, link: WorkerLink, version: int) -> None:
+        if self._is_current(link):
+            self._runtime.node_applied(link.node_id, version)
+
+    def link_serving(self, link: WorkerLink) -> None:
+        if self._is_current(link):
+            slot = self._slots[link.node_id]
+            slot.failure = None
+            slot.policy.serving(self.now_ms())
+            self._spawn_task(self._serves(slot, link))
+
+    async def _serves(self, slot: WorkerSlot, link: WorkerLink) -> None:
+        await self._runtime.submit(UnfenceNode(link.node_id, link.node_epoch))
+        slot.served = True
+        log.info("worker serves node=%d pid=%d", slot.node_id, slot.pid or -1)
+        if all(other.served for other in self._slots.values()) and not self._all_serve.done():
+            self._all_serve.set_result(None)
+
+    def link_asks(self, link: WorkerLink, request_id: int, request: WorkerRequest) -> None:
+        def answered(future: asyncio.Future[ControllerAnswer]) -> None:
+            if not future.cancelled():
+                link.answer(request_id, future.result())
+
+        self._runtime.submit(request).add_done_callback(answered)
+
+    def link_failed(self, link: WorkerLink, reason: str) -> None:
+        if self._is_current(link):
+            log.error("worker failed node=%d reason=%s", link.node_id, reason)
+            self._slots[link.node_id].failure = reason
+
+    def link_closed(self, link: WorkerLink, error: Exception | None) -> None:
+        if self._is_current(link) and not self._stopping:
+            if error is not None:
+                log.error("control channel failed node=%d error=%s", link.node_id, error)
+            # A worker without a channel stops by itself; one that hangs would not.
+            self._slots[link.node_id].kill()
+
+    def process_exited(self, pid: int, status: int) -> None:
+        for slot in self._slots.values():
+            if slot.pid == pid and slot.exit_status is not None and not slot.exit_status.done():
+                slot.exit_status.set_result(status)
+
+    def zygote_lost(self) -> None:
+        # Another zygote cannot be forked from a process with a loop and threads: a clean stop is
+        # what is left.
+        self._stop("the zygote died")
+
+    def _is_current(self, link: WorkerLink) -> bool:
+        return self._slots[link.node_id].link is link
+
+    def _publish(self, version: int, records: list[ChangeRecord]) -> None:
+        try:
+            frame = encode_frame(Delta(version, tuple(records)))
+        except ChannelError:
+            # Longer than a frame may be: everybody gets the whole image in parts.
+            for slot in self._slots.values():
+                if slot.link is not None:
+                    slot.link.fall_behind()
+                    slot.link.catch_up()
+            return
+        for slot in self._slots.values():
+            if slot.link is not None:
+                slot.link.send_delta(version, frame)
+
+    def _spawn_task(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+        return task
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("supervisor failed", exc_info=error)
+            self._stop(f"{type(error).__name__}: {error}")
+
+
+def bootstrap_servers(slots: Iterable[WorkerSlot]) -> str:
+    """The first listener of each node as a client on this machine reaches it."""
+    return ",".join(
+        host_and_port(reachable_host(slot.addresses[0].host), slot.addresses[0].port)
+        for slot in slots
+    )

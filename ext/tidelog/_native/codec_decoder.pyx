@@ -1,8 +1,8 @@
 """Decodes messages by their compiled tables.
 
-Used by every process that speaks the protocol; has no state. It must never read outside the buffer it
-is given, nor allocate by a length that it has not compared with the bytes left. Depth of recursion is
-the depth of the schema, which is fixed and small: no struct contains itself.
+Used by every process that speaks the protocol; has no state. It must never read outside the buffer
+it is given, nor allocate by a length that it has not compared with the bytes left. Depth of
+recursion is the depth of the schema, which is fixed and small: no struct contains itself.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -60,7 +60,7 @@ cdef extern from "Python.h":
     object PyType_GenericAlloc(PyTypeObject *cls, Py_ssize_t items)
 
 # Lists up to this length are allocated at once; longer ones grow with what was really decoded, so
-# that a count the frame could just hold does not cost eight times the frame before the first element.
+# that a count that the frame could just hold does not cost many times the frame at once.
 cdef enum:
     LIST_AT_ONCE = 1024
 
@@ -87,8 +87,8 @@ cdef inline object _text(const uint8_t *data, Py_ssize_t size):
     try:
         return PyUnicode_DecodeUTF8(<const char *> data, size, NULL)
     except UnicodeDecodeError:
-        # Kafka reads ill-formed UTF-8 with replacement characters and carries on (a Latin-1 client id
-        # must not cost the connection).
+        # Kafka reads ill-formed UTF-8 with replacement characters and carries on (a Latin-1 client
+        # id must not cost the connection).
         return PyUnicode_DecodeUTF8(<const char *> data, size, "replace")
 
 
@@ -178,7 +178,7 @@ cdef object _decode_one(Plan plan, Op *op, wire_cursor *cursor, bint keep_unknow
 
 cdef object _decode_array(Plan plan, Op *op, wire_cursor *cursor, bint keep_unknown):
     cdef int32_t count = 0
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, _i
     cdef list items
     cdef object item
     cdef int status = wire_array_length(cursor, op.flags & FLAG_COMPACT, op.min_size, &count)
@@ -190,7 +190,7 @@ cdef object _decode_array(Plan plan, Op *op, wire_cursor *cursor, bint keep_unkn
         _malformed(plan, op, IS_NULL, cursor)
     if count > LIST_AT_ONCE:
         items = []
-        for i in range(count):
+        for _i in range(count):
             items.append(_decode_one(plan, op, cursor, keep_unknown))
         return items
     items = PyList_New(count)
@@ -233,7 +233,9 @@ cdef int _set_default(object message, Op *op) except -1:
     return 0
 
 
-cdef int _decode_tagged(Plan plan, object message, wire_cursor *cursor, bint keep_unknown) except -1:
+cdef int _decode_tagged(
+    Plan plan, object message, wire_cursor *cursor, bint keep_unknown
+) except -1:
     cdef uint32_t count = 0
     cdef uint32_t tag = 0
     cdef uint32_t size = 0

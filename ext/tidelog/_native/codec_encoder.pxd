@@ -1,7 +1,7 @@
 """Encoder of messages (contract).
 
-Holds the GIL. Fails with MessageEncodeError or MemoryError, and then leaves the buffer longer than it
-was: its owner drops it.
+Holds the GIL. Fails with MessageEncodeError or MemoryError, and then leaves the buffer longer than
+it was: its owner drops it.
 """
 
 from libc.stdint cimport int32_t

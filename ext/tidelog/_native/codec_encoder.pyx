@@ -428,7 +428,7 @@ def encode_frame(Plan plan not None, message, bytes header not None):
 def encode_response_frame(
     Plan plan not None, message, int32_t correlation_id, bint flexible_header
 ):
-    """A whole answer: int32 size, correlation id, empty tagged section when flexible_header, body."""
+    """A whole answer: int32 size, correlation id, an empty tagged section if flexible, body."""
     cdef wire_buffer out
     out.data = NULL
     out.length = out.capacity = 0

@@ -1,8 +1,8 @@
 """Compiled tables of messages (contract).
 
 A `Plan` is the table of one struct in one version: an array of ops in wire order. It is built once,
-then only read; it keeps its sub-plans and defaults alive. Objects of the struct's class are read and
-written through the memory offsets of their slots.
+then only read; it keeps its sub-plans and defaults alive. Objects of the struct's class are read
+and written through the memory offsets of their slots.
 """
 
 from libc.stdint cimport uint8_t, uint32_t

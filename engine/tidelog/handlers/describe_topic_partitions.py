@@ -10,6 +10,8 @@ Behaviour:
 * With a cursor, topics before its topic are left out. A cursor behind a topic's last partition
   yields the topic, empty.
 * Eligible leader replicas are always empty lists: that feature is not there.
+
+Version notes: there is one version.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 from tidelog._native.batch import parse
@@ -170,19 +170,19 @@ class PartitionLog:
 
     def offset_for_timestamp(self, timestamp: int) -> TimestampOffset | None:
         """First record with at least that timestamp. Raises KafkaError."""
-        return _search(timestamps.offset_for_timestamp, *self._searched(timestamp))
+        return timestamps.search(timestamps.offset_for_timestamp, *self._searched(timestamp))
 
     def max_timestamp_offset(self) -> TimestampOffset | None:
         """The record with the largest timestamp. Raises KafkaError."""
-        return _search(_newest, *self._searched(0))
+        return timestamps.search(timestamps.newest, *self._searched(0))
 
     async def find_offset(self, timestamp: int | None) -> TimestampOffset | None:
         """The same on a helper thread: the first record for a time, or with None the newest one.
 
         Raises KafkaError.
         """
-        find = _newest if timestamp is None else timestamps.offset_for_timestamp
-        return await self._run(_search, find, *self._searched(timestamp or 0))
+        find = timestamps.newest if timestamp is None else timestamps.offset_for_timestamp
+        return await self._run(timestamps.search, find, *self._searched(timestamp or 0))
 
     def _searched(self, timestamp: int) -> tuple[list[Segment], int, int]:
         if self.offline:
@@ -585,21 +585,3 @@ class PartitionLog:
         if self._closed:
             raise StorageError(f"{self.directory}: the log is closed")
         return await step()
-
-
-def _newest(segments: Sequence[Segment], _: int, start_offset: int) -> TimestampOffset | None:
-    return timestamps.max_timestamp_offset(segments, start_offset)
-
-
-def _search(
-    find: Callable[[Sequence[Segment], int, int], TimestampOffset | None],
-    segments: Sequence[Segment],
-    timestamp: int,
-    start_offset: int,
-) -> TimestampOffset | None:
-    try:
-        return find(segments, timestamp, start_offset)
-    except StorageError as error:
-        raise KafkaError(ErrorCode.CORRUPT_MESSAGE, str(error)) from error
-    except OSError as error:
-        raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, str(error)) from error

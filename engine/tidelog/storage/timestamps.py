@@ -7,12 +7,14 @@ segments that it is given and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from tidelog._native.batch import BatchHeader, parse
 from tidelog._native.scan import find_batch_by_timestamp, find_record
 from tidelog._native.segment import CorruptSegmentError, Segment
+from tidelog.errors import KafkaError, StorageError
+from tidelog.protocol.error_codes import ErrorCode
 from tidelog.record.compression import CompressionError, decompress
 
 #: A batch that grows beyond this when it is opened is answered by its own bounds instead.
@@ -55,6 +57,26 @@ def max_timestamp_offset(segments: Sequence[Segment], start_offset: int) -> Time
             return found
         candidates.remove(best)  # its newest record lies before the start
     return None
+
+
+def newest(segments: Sequence[Segment], _: int, start_offset: int) -> TimestampOffset | None:
+    """max_timestamp_offset in the form of offset_for_timestamp."""
+    return max_timestamp_offset(segments, start_offset)
+
+
+def search(
+    find: Callable[[Sequence[Segment], int, int], TimestampOffset | None],
+    segments: Sequence[Segment],
+    timestamp: int,
+    start_offset: int,
+) -> TimestampOffset | None:
+    """One of the look-ups above for a client. Raises KafkaError."""
+    try:
+        return find(segments, timestamp, start_offset)
+    except StorageError as error:
+        raise KafkaError(ErrorCode.CORRUPT_MESSAGE, str(error)) from error
+    except OSError as error:
+        raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, str(error)) from error
 
 
 def largest_timestamp(segment: Segment) -> int:

@@ -9,10 +9,9 @@ import signal
 import socket
 from collections.abc import Mapping
 
-from tidelog._native.loadgen import FloorServer, parse_fetch_response
-
 from bench.load.cluster import Address, Control, TopicLayout
 from bench.load.requests import API_FETCH, fetch_request
+from tidelog._native.loadgen import FloorServer, parse_fetch_response
 
 
 class FloorCluster:

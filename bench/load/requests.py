@@ -9,9 +9,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tidelog._native.loadgen import FENCE_CORRELATION_ID
-
 from bench.load.batches import Batch, unsigned_varint
+from tidelog._native.loadgen import FENCE_CORRELATION_ID
 
 API_PRODUCE = 0
 API_FETCH = 1

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tidelog._native.loadgen import LoadGenerator
-
 from bench.load.batches import Batch, sized_batch
 from bench.load.cluster import Address, TopicLayout
 from bench.load.requests import (
@@ -24,6 +22,7 @@ from bench.load.requests import (
     fetch_request,
     produce_request,
 )
+from tidelog._native.loadgen import LoadGenerator
 
 if TYPE_CHECKING:
     from tidelog._native.loadgen import RunCounts

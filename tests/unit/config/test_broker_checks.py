@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tidelog.config.broker_checks import check_dynamic, is_known, static_problems, value_problem
 from tidelog.config.definition import ConfigValueError
 from tidelog.config.layers import BrokerLayers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tidelog.config.broker_config import BrokerConfig, parse_ip_overrides
 from tidelog.config.definition import ConfigValueError
 from tidelog.config.layers import BrokerLayers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tidelog.config.changes import (
     INVALID_CONFIG,
     INVALID_REQUEST,

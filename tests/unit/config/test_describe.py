@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.unit.config.test_broker_configs import FACTS
 from tidelog.config.definition import ConfigSource
 from tidelog.config.describe import (
     ConfigEntry,
@@ -12,8 +13,6 @@ from tidelog.config.describe import (
     describe_topic,
 )
 from tidelog.config.layers import BrokerLayers
-
-from tests.unit.config.test_broker_configs import FACTS
 
 TOPIC, BROKER, ALL_BROKERS, STATIC, DEFAULT = (ConfigSource(n) for n in range(1, 6))
 LAYERS = BrokerLayers(

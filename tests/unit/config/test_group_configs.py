@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+
+from tests.unit.config.test_broker_configs import FACTS, differences
 from tidelog.config.broker_configs import BROKER_CONFIGS
 from tidelog.config.definition import ConfigValueError, UnknownConfigError
 from tidelog.config.group_configs import (
@@ -11,8 +13,6 @@ from tidelog.config.group_configs import (
     validate_group_configs,
 )
 from tidelog.config.layers import BrokerLayers
-
-from tests.unit.config.test_broker_configs import FACTS, differences
 
 NONE = BrokerLayers()
 

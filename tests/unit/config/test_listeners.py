@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tidelog.config.definition import ConfigValueError
 from tidelog.config.listeners import Endpoint, parse_listeners, parse_protocol_map
 

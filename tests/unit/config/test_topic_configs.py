@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+
+from tests.unit.config.test_broker_configs import FACTS, differences
 from tidelog.config.broker_configs import BROKER_CONFIGS
 from tidelog.config.definition import ConfigValueError, UnknownConfigError, parse_value
 from tidelog.config.layers import BrokerLayers
 from tidelog.config.topic_configs import TOPIC_CONFIGS, TopicConfig, validate_overrides
-
-from tests.unit.config.test_broker_configs import FACTS, differences
 
 
 def test_table_is_the_reference() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tidelog.config import validators
 from tidelog.config.validators import Validator, between, list_of, one_of
 

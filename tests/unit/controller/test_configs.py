@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+
+from tests.unit.controller.worlds import World
 from tidelog.controller.requests import (
     AlterConfigs,
     AlterConfigsAnswer,
@@ -12,8 +14,6 @@ from tidelog.controller.requests import (
     ResourceChange,
 )
 from tidelog.metadata.records import ConfigRecord
-
-from tests.unit.controller.worlds import World
 
 SET, DELETE = AlterOperation.SET, AlterOperation.DELETE
 APPEND, SUBTRACT = AlterOperation.APPEND, AlterOperation.SUBTRACT

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+
+from tests.unit.controller.worlds import World
 from tidelog.controller.requests import (
     AllocateProducerIds,
     AllocateProducerIdsAnswer,
@@ -10,8 +12,6 @@ from tidelog.controller.requests import (
 )
 from tidelog.errors import InvariantError
 from tidelog.metadata.records import ProducerIdsRecord
-
-from tests.unit.controller.worlds import World
 
 
 def test_blocks_follow_each_other() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.unit.controller.worlds import World
 from tidelog.controller.requests import (
     Done,
     FenceNode,
@@ -14,8 +15,6 @@ from tidelog.controller.requests import (
 )
 from tidelog.metadata.image import MetadataImage, PartitionImage
 from tidelog.metadata.records import Endpoint, PartitionRecord
-
-from tests.unit.controller.worlds import World
 
 
 def register(node_id: int) -> RegisterNode:

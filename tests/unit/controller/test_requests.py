@@ -6,6 +6,7 @@ import typing
 
 import msgspec
 import pytest
+
 from tidelog.controller import requests as r
 from tidelog.metadata.records import Endpoint
 

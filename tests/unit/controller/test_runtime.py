@@ -9,6 +9,8 @@ import threading
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
+
+from tests.unit.controller.worlds import node
 from tidelog.clock import ManualClock
 from tidelog.controller.machine import Controller
 from tidelog.controller.requests import (
@@ -22,8 +24,6 @@ from tidelog.controller.runtime import ControllerRuntime
 from tidelog.metadata.image import MetadataImage
 from tidelog.metadata.records import ChangeRecord
 from tidelog.metastore.contract import Metastore, MetastoreError, VersionConflictError
-
-from tests.unit.controller.worlds import node
 
 
 class MemoryStore(Metastore):

@@ -7,6 +7,8 @@ import random
 from collections import Counter
 
 import pytest
+
+from tests.unit.controller.worlds import World, node
 from tidelog.config import BrokerConfig
 from tidelog.controller.requests import (
     CreatePartitions,
@@ -24,8 +26,6 @@ from tidelog.controller.topics import internal_topic, random_topic_id
 from tidelog.limits import PARTITIONS_PER_REQUEST_MAX
 from tidelog.metadata.records import ConfigRecord, PartitionRecord, TopicRecord
 from tidelog.types import GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC
-
-from tests.unit.controller.worlds import World, node
 
 
 def assigned(*replica_lists: tuple[int, ...]) -> tuple[ReplicaAssignment, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import random
 
 import pytest
+
 from tidelog.errors import InvariantError
 from tidelog.metadata.image import MetadataImage
 from tidelog.metadata.records import (

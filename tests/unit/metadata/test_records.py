@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+
 from tidelog.errors import InvariantError
 from tidelog.metadata.records import (
     ChangeRecord,

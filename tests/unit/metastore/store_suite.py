@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 
 import pytest
+
 from tidelog.errors import StorageError
 from tidelog.metadata.image import MetadataImage
 from tidelog.metadata.records import (

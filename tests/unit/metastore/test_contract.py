@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tidelog.errors import StorageError
 from tidelog.metastore.contract import Metastore, MetastoreError, VersionConflictError
 

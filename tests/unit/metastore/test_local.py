@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.unit.metastore.store_suite import StoreSuite
 from tidelog.errors import StorageError
 from tidelog.metadata.records import FeatureRecord, TopicRecord
 from tidelog.metastore.contract import Metastore, MetastoreError
 from tidelog.metastore.local import LocalMetastore
-
-from tests.unit.metastore.store_suite import StoreSuite
 
 
 class TestLocalMetastore(StoreSuite):

@@ -1,0 +1,164 @@
+"""Accepting, limits, idle connections and stopping, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import socket
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tidelog._native.partition import PartitionTable, Progress
+from tidelog.clock import ManualClock
+from tidelog.config import BrokerConfig
+from tidelog.errors import PeerError
+from tidelog.handlers.context import ConnectionInfo
+from tidelog.net.server import BoundListener, Server
+
+
+class EchoDispatcher:
+    """Answers with the request; keeps what it was told of the connections."""
+
+    def __init__(self) -> None:
+        self.seen: list[ConnectionInfo] = []
+        self.hold: asyncio.Event | None = None
+
+    def dispatch(self, frame: bytes, info: ConnectionInfo) -> Any:
+        self.seen.append(info)
+        if frame[2:4] == b"\xff\xff":
+            raise PeerError("what is this?")
+        answer = struct.pack(">i", len(frame)) + frame
+        return answer if self.hold is None else self._later(answer)
+
+    async def _later(self, answer: bytes) -> bytes:
+        assert self.hold is not None
+        await self.hold.wait()
+        return answer
+
+
+FRAME = struct.pack(">ihh", 4, 18, 0)
+
+
+class Served:
+    """A server on a free port."""
+
+    def __init__(self, **configs: Any) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.clock = ManualClock()
+        self.dispatcher = EchoDispatcher()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.executor = ThreadPoolExecutor(1)
+        self.server = Server(
+            self.loop,
+            self.dispatcher,  # type: ignore[arg-type]
+            PartitionTable(Progress(self.loop.call_soon)),
+            dataclasses.replace(BrokerConfig.resolve(), **configs),
+            self.clock,
+            [BoundListener(self.listener, "INSIDE")],
+            self.executor,
+        )
+        self.server.start()
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection(*self.listener.getsockname())
+
+    async def close(self) -> None:
+        await self.server.stop(0)
+        self.listener.close()
+        self.executor.shutdown()
+
+
+async def echoed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    writer.write(FRAME)
+    return await asyncio.wait_for(reader.read(100), 10)
+
+
+async def test_a_connection_knows_both_its_ends() -> None:
+    served = Served()
+    reader, writer = await served.connect()
+    assert await echoed(reader, writer) == FRAME
+    info = served.dispatcher.seen[0]
+    assert (info.listener, info.client_host) == ("INSIDE", "127.0.0.1")
+    assert (info.local_host, info.local_port) == served.listener.getsockname()
+    assert served.server.connections == 1
+    writer.close()
+    while served.server.connections:
+        await asyncio.sleep(0.001)
+    assert served.server.admission.total == 0
+    await served.close()
+
+
+async def test_connections_beyond_the_limit_are_closed_and_others_served() -> None:
+    served = Served(max_connections_per_ip=1)
+    first = await served.connect()
+    assert await echoed(*first) == FRAME
+    reader, _ = await served.connect()
+    assert await asyncio.wait_for(reader.read(1), 10) == b""
+    assert await echoed(*first) == FRAME
+    await served.close()
+
+
+async def test_a_bad_peer_costs_its_own_connection_and_few_lines(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    served = Served()
+    good = await served.connect()
+    for _ in range(30):
+        reader, writer = await served.connect()
+        writer.write(struct.pack(">ihh", 4, 18, -1))
+        assert await asyncio.wait_for(reader.read(1), 10) == b""
+    assert await echoed(*good) == FRAME
+    assert 1 <= sum("what is this?" in line for line in caplog.messages) <= 10
+    await served.close()
+
+
+async def test_idle_connections_are_closed_busy_ones_not() -> None:
+    served = Served(connections_max_idle_ms=20)
+    served.dispatcher.hold = asyncio.Event()
+    reader, writer = await served.connect()
+    busy_reader, busy_writer = await served.connect()
+    busy_writer.write(FRAME)
+    while not served.dispatcher.seen:
+        await asyncio.sleep(0.001)
+    # Connections stamp themselves with the machine's monotonic time, which is before that.
+    served.clock.advance(10**9)
+    assert await asyncio.wait_for(reader.read(1), 10) == b""
+    served.dispatcher.hold.set()
+    assert await asyncio.wait_for(busy_reader.read(100), 10) == FRAME
+    writer.close()
+    await served.close()
+
+
+async def test_stopping_waits_for_answers_in_work() -> None:
+    served = Served()
+    served.dispatcher.hold = asyncio.Event()
+    idle_reader, _ = await served.connect()
+    reader, writer = await served.connect()
+    writer.write(FRAME)
+    while not served.dispatcher.seen:
+        await asyncio.sleep(0.001)
+    stopping = asyncio.create_task(served.server.stop(60_000))
+    assert await asyncio.wait_for(idle_reader.read(1), 10) == b""
+    served.dispatcher.hold.set()
+    assert await asyncio.wait_for(reader.readexactly(len(FRAME)), 10) == FRAME
+    writer.close()
+    await asyncio.wait_for(stopping, 10)
+    served.executor.shutdown()
+    served.listener.close()
+
+
+async def test_stopping_ends_though_a_peer_stays() -> None:
+    served = Served()
+    served.dispatcher.hold = asyncio.Event()
+    reader, writer = await served.connect()
+    writer.write(FRAME)
+    while not served.dispatcher.seen:
+        await asyncio.sleep(0.001)
+    await asyncio.wait_for(served.server.stop(1), 10)
+    assert await asyncio.wait_for(reader.read(1), 10) == b""
+    served.dispatcher.hold.set()
+    served.executor.shutdown()
+    served.listener.close()

@@ -28,7 +28,12 @@ from tidelog.handlers.api import Answer, Encoded, Handler
 from tidelog.handlers.api_versions import unsupported_version_answer
 from tidelog.handlers.context import ConnectionInfo, RequestContext, Services
 from tidelog.protocol.api import ApiKey
-from tidelog.protocol.codec import Buffer, decode_request, encode_response_frame
+from tidelog.protocol.codec import (
+    Buffer,
+    decode_prefix,
+    encode_response_frame,
+    request_class,
+)
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.protocol.headers import parse_request_header
 from tidelog.protocol.schema import Request
@@ -65,7 +70,9 @@ class Dispatcher:
         handler = self._handlers.get(key)
         if handler is None or not handler.api.has(version):
             raise UnsupportedVersionError(f"{key.name} version {version} is not served here")
-        request = decode_request(key, version, frame, header.body_offset)
+        # What follows the message is ignored, as Kafka does: librdkafka sends Metadata version 13
+        # with three bytes too many.
+        request, _ = decode_prefix(request_class(key), version, frame, header.body_offset)
         context = RequestContext(
             key, version, header.correlation_id, header.client_id, connection, self._services
         )

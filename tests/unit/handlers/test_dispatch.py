@@ -69,11 +69,15 @@ def test_a_cut_request_closes_the_connection(cut: int) -> None:
         node.dispatcher.dispatch(frame[:-cut], node.connection)
 
 
-def test_bytes_behind_a_request_close_the_connection() -> None:
+@pytest.mark.parametrize("extra", [b"\0", b"\0\1\2"])
+async def test_bytes_behind_a_request_are_ignored(extra: bytes) -> None:
     node = Node()
-    frame = encode_request_frame(HeartbeatRequest(), 4, 9)[4:] + b"\0"
-    with pytest.raises(MalformedMessageError):
-        node.dispatcher.dispatch(frame, node.connection)
+    node.groups.answers["heartbeat"] = HeartbeatResponse(error_code=25)
+    frame = encode_request_frame(HeartbeatRequest(), 4, 9)[4:] + extra
+    answer = node.dispatcher.dispatch(frame, node.connection)
+    assert not isinstance(answer, bytes)
+    _, decoded = decode_response(ApiKey.HEARTBEAT, 4, (await answer)[4:])
+    assert decoded == HeartbeatResponse(error_code=25)
 
 
 def dispatcher_with(node: Node, handle: Any) -> Dispatcher:

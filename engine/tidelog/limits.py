@@ -64,8 +64,12 @@ STOP_GRACE_MS: Final = 2_000
 #: killed.
 STOP_TIMEOUT_MS: Final = 60_000
 
-#: How often a worker tries the lock of its directory while an orphan of its earlier life holds it.
-NODE_LOCK_POLL_MS: Final = 20
+#: How long a worker waits for the lock of its directory: an orphan of its earlier life is about to
+#: stop.
+NODE_LOCK_TIMEOUT_MS: Final = 60_000
+
+#: How long a worker may run on after its control channel has closed, which is an order to stop.
+CLOSED_CHANNEL_KILL_MS: Final = 10_000
 
 #: How long the supervisor waits for the exit status of a worker that has died, which comes by
 #: another way.

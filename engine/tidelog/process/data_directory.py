@@ -1,7 +1,7 @@
 """The data directory of one host: whose it is, which nodes live in it, who may use it.
 
-Opened by the supervisor before anything else and held until it exits; a worker locks its own
-node's folder (`lock_file`). Never touches a log.
+Opened by the supervisor before anything else and held until it exits; a node's folder is locked by
+its worker (`storage/manager.py`). Never touches a log.
 
 | file | content |
 |---|---|
@@ -9,7 +9,7 @@ node's folder (`lock_file`). Never touches a log.
 | `cluster.json` | `{"format": 1, "cluster_id": ..., "nodes": {"1": "node-1", ...}}`, replaced
 atomically |
 | `metadata.db` | the metastore (`metastore/local.py`) |
-| `node-N/` | log directory of node N, with a `.lock` of its worker |
+| `node-N/` | log directory of node N, with a lock of its own |
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ from tidelog.controller.requests import (
 from tidelog.controller.runtime import ControllerRuntime
 from tidelog.errors import StorageError, TidelogError
 from tidelog.limits import (
+    CLOSED_CHANNEL_KILL_MS,
     EXIT_STATUS_WAIT_MS,
     RESTART_FENCED_MS,
     START_ATTEMPTS_MAX,
@@ -407,7 +408,13 @@ class Supervisor:
         if self._is_current(link) and not self._stopping:
             if error is not None:
                 log.error("control channel failed node=%d error=%s", link.node_id, error)
-            # A worker without a channel stops by itself; one that hangs would not.
+            # A worker without a channel stops by itself; one that hangs does not.
+            loop = asyncio.get_running_loop()
+            loop.call_later(CLOSED_CHANNEL_KILL_MS / 1000, self._kill_life, link)
+
+    def _kill_life(self, link: WorkerLink) -> None:
+        if self._is_current(link):
+            log.error("worker does not stop node=%d", link.node_id)
             self._slots[link.node_id].kill()
 
     def process_exited(self, pid: int, status: int) -> None:

@@ -27,12 +27,11 @@ import uvloop
 
 from tidelog.clock import Clock, SystemClock
 from tidelog.errors import InvariantError, StorageError
-from tidelog.limits import NODE_LOCK_POLL_MS, STOP_GRACE_MS
+from tidelog.limits import STOP_GRACE_MS
 from tidelog.metadata.image import MetadataImage
 from tidelog.metadata.records import ChangeRecord
 from tidelog.process.channel import ControlChannel
 from tidelog.process.controller_channel import ControllerChannel
-from tidelog.process.data_directory import LOCK_FILE, FileLock, LockedError
 from tidelog.process.log_lines import set_up_logging
 from tidelog.process.messages import (
     Answer,
@@ -155,9 +154,7 @@ class WorkerProcess:
         configure = await self._configured
         await self._first_image
         beat = asyncio.ensure_future(self._beat(configure.heartbeat_interval_ms))
-        lock: FileLock | None = None
         try:
-            lock = await self._lock(Path(configure.directory))
             node = self._build_node(self._setup(configure))
             await self._serve(node)
         except (StorageError, OSError) as error:
@@ -166,8 +163,6 @@ class WorkerProcess:
             return EXIT_FAILED
         finally:
             beat.cancel()
-            if lock is not None:
-                lock.release()
         return EXIT_CLEAN
 
     async def _serve(self, node: Node) -> None:
@@ -219,20 +214,6 @@ class WorkerProcess:
             self._controller,
             self._clock,
         )
-
-    async def _lock(self, directory: Path) -> FileLock:
-        """The node's own lock. An orphan of an earlier life may still be about to stop: wait for
-        it.
-        """
-        waited = False
-        while True:
-            try:
-                return FileLock.take(directory / LOCK_FILE)
-            except LockedError as error:
-                if not waited:
-                    log.warning("node directory is locked error=%s", error)
-                    waited = True
-            await asyncio.sleep(NODE_LOCK_POLL_MS / 1000)
 
     async def _beat(self, interval_ms: int) -> None:
         while True:

@@ -1,0 +1,166 @@
+"""The worker's composition root: everything that a Kafka node is made of, put together once.
+
+Loaded by the zygote before it forks, so all imports of a worker stand here or below. Nothing but
+wiring: what a worker does as a process is in `worker_process`, what it does as a node in the
+layers below.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from tidelog._native.partition import PartitionTable, Progress
+from tidelog.config import ConfigValueError
+from tidelog.controller.requests import AllocateProducerIds, AllocateProducerIdsAnswer
+from tidelog.coordinator.group.service import GroupService
+from tidelog.coordinator.producer_ids import ProducerIdManager
+from tidelog.errors import KafkaError, StorageError
+from tidelog.handlers.context import Services
+from tidelog.handlers.controller_calls import ask_controller
+from tidelog.handlers.dispatch import Dispatcher
+from tidelog.handlers.metadata_cache import MetadataCache
+from tidelog.handlers.registry import APIS, HANDLERS
+from tidelog.handlers.topic_creation import TopicCreation
+from tidelog.limits import NODE_LOCK_TIMEOUT_MS
+from tidelog.metadata.image import MetadataImage
+from tidelog.net.server import BoundListener, Server
+from tidelog.process.worker_process import NodeSetup, run_worker
+from tidelog.protocol.error_codes import ErrorCode
+from tidelog.replication.node_config import NodeConfig
+from tidelog.replication.replica_manager import ReplicaManager
+from tidelog.storage.manager import KnownLog, LogManager
+
+log: Final = logging.getLogger(__name__)
+
+
+class KafkaNode:
+    """A node of the cluster; see `worker_process.Node`. Belongs to the worker's loop task."""
+
+    def __init__(self, setup: NodeSetup) -> None:
+        loop = asyncio.get_running_loop()
+        self._setup = setup
+        static = setup.static | {"node.id": str(setup.node_id)}
+        self._config = NodeConfig(setup.node_id, static)
+        config = self._config.broker(setup.metadata.image)
+        self._executor = ThreadPoolExecutor(
+            config.tidelog_helper_threads, thread_name_prefix="helper"
+        )
+        loop.set_default_executor(self._executor)
+        # Seeded by the system: blocks of one zygote must not draw the same numbers.
+        self._rng = random.Random(random.SystemRandom().getrandbits(128))
+        self._logs = LogManager(
+            str(setup.directory),
+            setup.node_id,
+            config,
+            setup.clock,
+            self._executor,
+            cluster_id=setup.cluster_id,
+            rng=self._rng,
+        )
+        table = PartitionTable(Progress(loop.call_soon))
+        self._replicas = ReplicaManager(setup.node_id, table, self._logs, self._config, setup.clock)
+        self._groups = GroupService(
+            self._replicas,
+            setup.clock,
+            self._rng,
+            image=lambda: setup.metadata.image,
+            config=lambda: self._config.broker(setup.metadata.image),
+        )
+        self._server = Server(
+            loop,
+            Dispatcher(self._services(), HANDLERS),
+            table,
+            config,
+            setup.clock,
+            [BoundListener(sock, name) for name, sock in setup.listeners],
+            self._executor,
+            rng=self._rng,
+        )
+        self._started = False
+        self._serving = False
+
+    def _services(self) -> Services:
+        setup = self._setup
+        return Services(
+            node_id=setup.node_id,
+            clock=setup.clock,
+            node_config=self._config,
+            metadata=setup.metadata,
+            controller=setup.controller,
+            replicas=self._replicas,
+            groups=self._groups,
+            producer_ids=ProducerIdManager(self._allocate_producer_ids),
+            topic_creation=TopicCreation(setup.controller),
+            metadata_cache=MetadataCache(),
+            apis=APIS,
+        )
+
+    async def start(self, image: MetadataImage) -> None:
+        """Loads the logs and applies the image. Raises StorageError, OSError."""
+        await self._logs.start(self._known_logs(image), lock_timeout_ms=NODE_LOCK_TIMEOUT_MS)
+        self._started = True
+        await self._replicas.apply(MetadataImage(), image)
+        self._logs.run()
+
+    async def apply(self, old: MetadataImage, new: MetadataImage) -> None:
+        """Follows the metadata; returns when what this node leads serves."""
+        await self._replicas.apply(old, new)
+
+    def serve(self) -> None:
+        """Accepts connections."""
+        self._serving = True
+        self._server.start()
+
+    async def stop(self, grace_ms: int) -> None:
+        """Answers what is in work, then closes in the reverse order of the layers."""
+        if self._serving:
+            await self._server.stop(grace_ms)
+        await self._groups.close()
+        await self._replicas.shutdown()
+        if self._started:
+            await self._logs.close(clean=True, broker_epoch=self._setup.node_epoch)
+        self._executor.shutdown(wait=True)
+
+    def _known_logs(self, image: MetadataImage) -> Iterator[KnownLog]:
+        for topic, partition in image.partitions_held_by(self._setup.node_id):
+            config = self._config.topic(image, topic.name)
+            yield KnownLog(topic.name, topic.topic_id, partition.index, config)
+
+    async def _allocate_producer_ids(self) -> range:
+        """The next block. Raises KafkaError with the code on which clients ask again, as Kafka
+        does.
+        """
+        request = AllocateProducerIds(self._setup.node_id, self._setup.node_epoch)
+        code, message = 0, None
+        try:
+            answer = await ask_controller(
+                self._setup.controller, request, AllocateProducerIdsAnswer
+            )
+            code = answer.error_code
+        except KafkaError as error:
+            code, message = error.error_code, error.message
+        if code:
+            log.warning("no producer ids error_code=%d message=%s", code, message)
+            raise KafkaError(
+                ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, "no producer ids at the moment"
+            )
+        return range(answer.first_producer_id, answer.first_producer_id + answer.length)
+
+
+def build_node(setup: NodeSetup) -> KafkaNode:
+    """A node for this setup. Raises StorageError when its configs cannot be used."""
+    try:
+        return KafkaNode(setup)
+    except ConfigValueError as error:
+        raise StorageError(str(error)) from error
+
+
+def worker_main(control: socket.socket, listening: list[socket.socket]) -> int:
+    """Runs a worker in a process that was just forked; returns its exit status."""
+    return run_worker(control, listening, build_node)

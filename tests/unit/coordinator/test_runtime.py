@@ -1,0 +1,233 @@
+"""The runtime with a real log behind it and a toy shard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.native.lane_harness import Owner, topic_id_of
+from tidelog._native import partition as native
+from tidelog._native.partition import Partition, Progress
+from tidelog.clock import ManualClock
+from tidelog.coordinator.promise import Promise
+from tidelog.coordinator.runtime import CoordinatorRuntime
+from tidelog.coordinator.shard import CoordinatorRecord, Result, Shard, Timers
+from tidelog.errors import KafkaError
+from tidelog.replication.replica_manager import AppendOutcome
+
+
+class SumShard(Shard):
+    """Adds numbers; the sum is its state."""
+
+    def __init__(self, timers: Timers) -> None:
+        self.timers = timers
+        self.total = 0
+        self.waiting: list[Promise[int]] = []
+        self.loaded_at = -1
+        self.written: list[int] = []
+
+    def add(self, number: int) -> Result[int]:
+        record = CoordinatorRecord(b"sum", str(number).encode())
+        return Result(self.total + number, (record,), self.written.append)
+
+    def wait(self) -> Result[int]:
+        self.waiting.append(Promise())
+        return Result(self.waiting[-1])
+
+    def replay(self, record: CoordinatorRecord) -> None:
+        assert record.value is not None
+        self.total += int(record.value)
+
+    def on_loaded(self, now_ms: int) -> None:
+        self.loaded_at = now_ms
+
+    def on_unloaded(self) -> None:
+        for promise in self.waiting:
+            promise.fulfil(-16)
+
+
+class Replicas:
+    """The part of the replica manager that the runtime uses."""
+
+    def __init__(self, directory: Path) -> None:
+        self.leadership_listeners: list[Callable[[Partition, int | None], object]] = []
+        self.progress = Progress(asyncio.get_running_loop().call_soon)
+        self.owner = Owner(directory, 1 << 20)
+        self.refuse = 0
+        self.hold: asyncio.Event | None = None
+
+    async def lead(self) -> Partition:
+        if self.owner.core.active_segment is None:
+            await self.owner.roll()
+        partition = Partition(b"sums", topic_id_of("sums"), 0, self.progress)
+        partition.set_leadership(1, 0, 0, (1,), (1,))
+        partition.open_as_leader(self.owner.core)
+        for listener in self.leadership_listeners:
+            listener(partition, 0)
+        return partition
+
+    def resign(self, partition: Partition) -> None:
+        partition.close(native.NOT_LEADER)
+        for listener in self.leadership_listeners:
+            listener(partition, None)
+
+    def log_of(self, partition: Partition) -> Any:
+        return self.owner
+
+    async def append(self, partition: Partition, batch: bytearray, acks: int) -> AppendOutcome:
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.refuse:
+            raise KafkaError(self.refuse)
+        status, _, base, last = partition.append_built(batch, 1)
+        assert status == 0
+        return AppendOutcome(base, last)
+
+    async def wait_committed(self, partition: Partition, last_offset: int) -> None:
+        if partition.error_code:
+            raise KafkaError(partition.error_code)
+
+
+class World:
+    def __init__(self, directory: Path) -> None:
+        self.replicas = Replicas(directory)
+        self.shards: list[SumShard] = []
+        self.runtime: CoordinatorRuntime[SumShard] = CoordinatorRuntime(
+            "sums",
+            self.replicas,  # type: ignore[arg-type]
+            ManualClock(),
+            self.make_shard,
+            200,  # so that loading takes several reads
+        )
+
+    def make_shard(self, index: int, timers: Timers) -> SumShard:
+        self.shards.append(SumShard(timers))
+        return self.shards[-1]
+
+    async def add(self, number: int) -> int:
+        return await self.runtime.write(0, lambda shard, now_ms: shard.add(number))
+
+    def total(self) -> int:
+        return self.runtime.read(0, lambda shard: shard.total)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+async def code_of(awaitable: Any) -> int:
+    with pytest.raises(KafkaError) as caught:
+        await awaitable
+    return caught.value.error_code
+
+
+async def test_what_is_written_is_replayed_then_answered(world: World) -> None:
+    await world.replicas.lead()
+    assert await world.add(3) == 3
+    assert await world.add(4) == 7
+    assert world.total() == 7
+    assert world.shards[0].written == [0, 0]
+
+
+async def test_nobody_leads(world: World) -> None:
+    assert await code_of(world.add(1)) == 16
+    with pytest.raises(KafkaError):
+        world.total()
+
+
+async def test_a_new_leader_replays_the_log(world: World) -> None:
+    partition = await world.replicas.lead()
+    for number in range(20):
+        await world.add(number)
+    world.replicas.resign(partition)
+    assert await code_of(world.add(1)) == 16
+    await world.replicas.lead()
+    assert await code_of(world.add(1)) == 14  # COORDINATOR_LOAD_IN_PROGRESS
+    assert world.runtime.is_loading()
+    while world.runtime.is_loading():
+        await asyncio.sleep(0.001)
+    assert world.total() == sum(range(20))
+    assert len(world.shards) == 2
+    assert world.shards[1].loaded_at > 0
+
+
+async def test_a_log_that_cannot_be_read_is_no_coordinator(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partition = await world.replicas.lead()
+    await world.add(1)
+    world.replicas.resign(partition)
+    segment = world.replicas.owner.core.active_segment
+    assert segment is not None
+    path = Path(segment.log_path)
+    path.write_bytes(path.read_bytes()[:-1] + b"\xff")
+    await world.replicas.lead()
+    code = 14
+    while code == 14:
+        await asyncio.sleep(0.001)
+        code = await code_of(world.add(1))
+    assert code == 15  # COORDINATOR_NOT_AVAILABLE
+
+
+@pytest.mark.parametrize(("refusal", "code"), [(19, 15), (6, 16), (56, 16), (10, -1), (42, 42)])
+async def test_a_refused_write_changes_nothing(world: World, refusal: int, code: int) -> None:
+    await world.replicas.lead()
+    world.replicas.refuse = refusal
+    assert await code_of(world.add(3)) == code
+    assert world.total() == 0
+    assert world.shards[0].written == [code]
+
+
+async def test_operations_of_a_shard_keep_their_order(world: World) -> None:
+    await world.replicas.lead()
+    world.replicas.hold = asyncio.Event()
+    adding = [asyncio.create_task(world.add(1)) for _ in range(5)]
+    await asyncio.sleep(0)
+    world.replicas.hold.set()
+    assert await asyncio.gather(*adding) == [1, 2, 3, 4, 5]
+
+
+async def test_leadership_lost_while_writing(world: World) -> None:
+    partition = await world.replicas.lead()
+    world.replicas.hold = asyncio.Event()
+    first, second = (asyncio.create_task(code_of(world.add(1))) for _ in range(2))
+    await asyncio.sleep(0)
+    for listener in world.replicas.leadership_listeners:
+        listener(partition, None)
+    world.replicas.hold.set()
+    assert [await first, await second] == [16, 16]
+
+
+async def test_promises_are_answered_later_and_by_unloading(world: World) -> None:
+    partition = await world.replicas.lead()
+    one, two = (
+        asyncio.create_task(world.runtime.write(0, lambda s, now: s.wait())) for _ in range(2)
+    )
+    while len(world.shards[0].waiting) < 2:
+        await asyncio.sleep(0)
+    world.shards[0].waiting.pop(0).fulfil(5)
+    assert await one == 5
+    world.replicas.resign(partition)
+    assert await two == -16
+
+
+async def test_timers_write_and_end_with_the_shard(world: World) -> None:
+    partition = await world.replicas.lead()
+    shard = world.shards[0]
+    shard.timers.schedule("x", 0, lambda now_ms: shard.add(10))
+    shard.timers.schedule("y", 0, lambda now_ms: shard.add(100))
+    shard.timers.cancel("y")
+    shard.timers.schedule("z", 3_600_000, lambda now_ms: shard.add(1))
+    while not shard.written:
+        await asyncio.sleep(0.001)
+    assert world.total() == 10
+    shard.timers.schedule("w", 0, lambda now_ms: shard.add(1000))
+    world.replicas.resign(partition)
+    await asyncio.sleep(0.01)
+    assert shard.total == 10
+    await world.runtime.close()

@@ -3,8 +3,8 @@
 Behaviour:
 * Any node takes it and passes it to the controller; the answer comes when every live node has let
   go of the topics.
-* An item has a name or an id. Both, neither, and anything given twice is 42; repeated items get one
-  answer.
+* An item has a name or an id. Both, neither, and whatever is given twice (also once by name and once
+  by id) is refused with one answer, 42.
 * With delete.topic.enable off: 73, before version 3 (which has no such error) 42.
 
 Version notes: 5 error messages, 6 topic ids.
@@ -48,7 +48,11 @@ async def handle(request: DeleteTopicsRequest, context: RequestContext) -> Delet
         )
     results: dict[_Key, DeletableTopicResult] = {}
     wanted: list[TopicReference] = []
-    for name, topic_id in _keys(request, context.api_version):
+    keys = _keys(request, context.api_version)
+    twice = _named_twice(keys, context)
+    for name, topic_id in keys:
+        if (name, topic_id) in twice:
+            continue
         known = name or context.image.topic_names.get(topic_id)
         if known is not None and not context.authorize(Operation.DELETE, Resource.TOPIC, known):
             results[name, topic_id] = DeletableTopicResult(
@@ -65,7 +69,12 @@ async def handle(request: DeleteTopicsRequest, context: RequestContext) -> Delet
         )
         for reference, topic in zip(wanted, answer.topics, strict=True):
             results[reference.name, reference.topic_id or ZERO_TOPIC_ID] = _result(topic)
-    return DeleteTopicsResponse(responses=list(results.values()))
+    refused = [
+        _result(DeletedTopic(name, topic_id, ErrorCode.INVALID_REQUEST, "given by name and by id"))
+        for (name, _), topic_id in twice.items()
+        if name is not None
+    ]
+    return DeleteTopicsResponse(responses=[*results.values(), *refused])
 
 
 def error_answer(
@@ -88,6 +97,17 @@ def _keys(request: DeleteTopicsRequest, version: int) -> list[_Key]:
     if version >= 6:
         return [(topic.name, topic.topic_id) for topic in request.topics]
     return [(name, ZERO_TOPIC_ID) for name in request.topic_names]
+
+
+def _named_twice(keys: list[_Key], context: RequestContext) -> dict[_Key, bytes]:
+    """The items that give one topic by its name and by its id, with that id: neither is deleted."""
+    twice: dict[_Key, bytes] = {}
+    ids = {topic_id for name, topic_id in keys if name is None}
+    for name, _ in keys:
+        topic = None if name is None else context.image.topics.get(name)
+        if topic is not None and topic.topic_id in ids:
+            twice[name, ZERO_TOPIC_ID] = twice[None, topic.topic_id] = topic.topic_id
+    return twice
 
 
 def _result(topic: DeletedTopic) -> DeletableTopicResult:

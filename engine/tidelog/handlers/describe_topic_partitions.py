@@ -8,7 +8,7 @@ Behaviour:
   max.request.partition.size.limit. Where it ends, next_cursor says: the first partition that is not
   in it.
 * With a cursor, topics before its topic are left out. A cursor behind a topic's last partition
-  yields the topic, empty.
+  yields the topic, empty. A cursor at a topic that is not among those asked for is 42.
 * Eligible leader replicas are always empty lists: that feature is not there.
 
 Version notes: there is one version.
@@ -94,6 +94,8 @@ def _start(request: DescribeTopicPartitionsRequest) -> tuple[str, int]:
         return "", 0
     if cursor.partition_index < 0:
         raise KafkaError(ErrorCode.INVALID_REQUEST, "the cursor's partition is negative")
+    if request.topics and all(topic.name != cursor.topic_name for topic in request.topics):
+        raise KafkaError(ErrorCode.INVALID_REQUEST, "the cursor's topic is none of those asked for")
     return cursor.topic_name, cursor.partition_index
 
 

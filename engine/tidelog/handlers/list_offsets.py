@@ -7,7 +7,7 @@ Behaviour:
   not older; offset -1 when there is none, or none that a consumer may read yet.
 * A place that the request's version doesn't know yet, and any other negative one: error 35 for the
   partition.
-* A partition named twice: error 42. Leader epochs are checked before anything else.
+* A partition named twice: one answer, error 42. Leader epochs are checked before anything else.
 
 Version notes: 2 isolation level, 4 leader epochs, 7 -3 (KIP-734), 8 -4, 9 -5, 10 timeout (no use
 without tiered storage), 11 -6.
@@ -53,7 +53,7 @@ async def handle(request: ListOffsetsRequest, context: RequestContext) -> ListOf
     for topic in request.topics:
         allowed = context.authorize(Operation.DESCRIBE, Resource.TOPIC, topic.name)
         results = []
-        for partition in topic.partitions:
+        for partition in _distinct(topic.partitions):
             if not allowed:
                 results.append(_error(partition, ErrorCode.TOPIC_AUTHORIZATION_FAILED))
             elif (topic.name, partition.partition_index) in twice:
@@ -75,6 +75,10 @@ def error_answer(
             for topic in request.topics
         ]
     )
+
+
+def _distinct(partitions: list[ListOffsetsPartition]) -> list[ListOffsetsPartition]:
+    return list({partition.partition_index: partition for partition in partitions}.values())
 
 
 async def _list(

@@ -65,7 +65,8 @@ async def test_deleted_by_id() -> None:
         ([("t", "own")], [("t", 42)]),
         ([("t", None), ("t", None)], [("t", 42)]),
         ([(None, "own"), (None, "own")], [(None, 42)]),
-        ([("t", None), (None, "own")], [("t", 42), (None, 0)]),
+        ([("t", None), (None, "own")], [("t", 42)]),
+        ([(None, "own"), ("t", None), ("t", None)], [("t", 42)]),
     ],
 )
 async def test_refusals(items: list[Any], expected: list[tuple[str | None, int]]) -> None:

@@ -51,11 +51,12 @@ async def world(**static: str) -> Node:
         (ask("a,c", 3), [("a", [0, 1]), ("c", [0])], ("c", 1)),
         (ask("a,c", 2), [("a", [0, 1])], ("c", 0)),
         (ask("a,c", 2, ("a", 1)), [("a", [1]), ("c", [0])], ("c", 1)),
-        (ask("a,c", 2, ("b", 1)), [("c", [0, 1])], ("c", 2)),
+        (ask("", 2, ("b", 1)), [("c", [0, 1])], ("c", 2)),
+        (ask("", 2, ("zz", 0)), [], None),
+        (ask("a,b,c", 1, ("b", 7)), [("b", []), ("c", [0])], ("c", 1)),
         (ask("a,c", 2, ("c", 5)), [("c", [])], None),
         (ask("a", 0), [("a", [0])], ("a", 1)),
         (ask("a", -1), [("a", [0])], ("a", 1)),
-        (ask("a", 2, ("zz", 0)), [], None),
         (ask("", 2, ("a", 1)), [("a", [1]), ("c", [0])], ("c", 1)),
         (ask(""), [("a", [0, 1]), ("c", [0, 1, 2]), ("z", [0])], None),
         (ask("a,none,0 bad", 1), [("0 bad", []), ("a", [0])], ("a", 1)),
@@ -105,6 +106,7 @@ async def test_what_is_said_of_topics() -> None:
     assert (lost.eligible_leader_replicas, lost.last_known_elr) == ([], [])
 
 
-async def test_a_negative_cursor() -> None:
-    answer = await (await world()).ask(ask("a,c", 2, ("a", -1)), 0)
+@pytest.mark.parametrize("cursor", [("a", -1), ("b", 1), ("zz", 0)])
+async def test_cursors_that_make_no_sense(cursor: tuple[str, int]) -> None:
+    answer = await (await world()).ask(ask("a,c", 2, cursor), 0)
     assert [(t.name, t.error_code) for t in answer.topics] == [("a", 42), ("c", 42)]

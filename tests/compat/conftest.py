@@ -60,13 +60,16 @@ def reference(java: None) -> Iterator[Target]:
 
 
 @contextmanager
-def running_target(folder: Path) -> Iterator[Target]:
-    """The broker under test with one worker and its files below `folder`; stopped cleanly."""
+def running_target(folder: Path, *arguments: str) -> Iterator[Target]:
+    """The broker under test with its files below `folder`; stopped cleanly.
+
+    arguments: for Tidelog's command line; without, it has one worker.
+    """
     if os.environ.get("TIDELOG_COMPAT_TARGET") == "reference":
         with ReferenceBroker(data_dir=folder) as broker:
             yield Target("reference", broker.bootstrap, broker.data_dir)
         return
-    with ServedBroker(folder / "data") as served:
+    with ServedBroker(folder / "data", arguments or ("--workers", "1")) as served:
         yield Target("tidelog", served.bootstrap_servers, folder / "data")
 
 

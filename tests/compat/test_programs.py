@@ -1,22 +1,16 @@
-"""kcat, franz-go and kafkajs at work on one broker: every codec, placement, groups, topics.
-
-`TIDELOG_COMPAT_BOOTSTRAP=HOST:PORT` runs the same tests against another broker (Apache Kafka, to
-check the tests themselves).
-"""
+"""kcat, franz-go and kafkajs at work on one broker: every codec, placement, groups, topics."""
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from kafka.partitioner.default import murmur2
 
+from tests.compat.conftest import running_target
 from tests.compat.programs import CLIENTS, Client, ProgramMissing, client
-from tests.house.broker import ServedBroker
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 COUNT = 60
@@ -26,12 +20,9 @@ WANTED = {(f"k{i}", f"v{i}") for i in range(COUNT)}
 
 @pytest.fixture(scope="module")
 def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    if given := os.environ.get("TIDELOG_COMPAT_BOOTSTRAP"):
-        yield given
-        return
-    data: Path = tmp_path_factory.mktemp("compat") / "data"
-    with ServedBroker(data, ["--workers", "2"]) as broker:
-        yield broker.bootstrap_servers
+    """The broker under test; Tidelog with two nodes, so that clients have to find leaders."""
+    with running_target(tmp_path_factory.mktemp("programs"), "--workers", "2") as running:
+        yield running.bootstrap
 
 
 def get(name: str) -> Client:

@@ -62,6 +62,15 @@ INTERNAL_NAMES = frozenset(
     }
 )
 
+#: Only ever set at runtime, and listed in DescribeConfigs only where they are set.
+DYNAMIC_ONLY_NAMES = frozenset(
+    {
+        "follower.replication.throttled.rate",
+        "leader.replication.throttled.rate",
+        "replica.alter.log.dirs.io.max.bytes.per.second",
+    }
+)
+
 #: Configs that say the same in different units: the first one that is set wins.
 SYNONYM_GROUPS: tuple[tuple[str, ...], ...] = (
     ("log.retention.ms", "log.retention.minutes", "log.retention.hours"),
@@ -144,6 +153,7 @@ def default_text(name: str) -> str | None:
 __all__ = [
     "BROKER_CONFIGS",
     "DEFAULT_DIFFERENCES",
+    "DYNAMIC_ONLY_NAMES",
     "INTERNAL_NAMES",
     "OWN_PREFIX",
     "SYNONYMS",

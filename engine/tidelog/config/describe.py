@@ -10,7 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from tidelog.config.broker_configs import BROKER_CONFIGS, find, update_mode
+from tidelog.config.broker_configs import (
+    BROKER_CONFIGS,
+    DYNAMIC_ONLY_NAMES,
+    find,
+    update_mode,
+)
 from tidelog.config.definition import (
     ConfigDef,
     ConfigSource,
@@ -118,7 +123,8 @@ def describe_broker(layers: BrokerLayers, keys: Collection[str] | None = None) -
             entries.append(_unlisted(name, layers))
             continue
         value = layers.value(name)
-        if definition.internal and value == definition.default:
+        hidden = definition.internal or name in DYNAMIC_ONLY_NAMES
+        if hidden and value == definition.default:
             continue
         # Without a value of its own Kafka lists no synonyms, though another unit may have one.
         held = layers.synonyms(name) if value is not None else ()

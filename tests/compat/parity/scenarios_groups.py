@@ -23,6 +23,7 @@ from tidelog.protocol.messages.offset_commit import (
     OffsetCommitRequest,
     OffsetCommitRequestPartition,
     OffsetCommitRequestTopic,
+    OffsetCommitResponse,
 )
 from tidelog.protocol.messages.offset_fetch import (
     OffsetFetchRequest,
@@ -339,4 +340,6 @@ def offset_commit_and_fetch(s: Session) -> None:
             ),
         ],
     )
-    s.ask("commit by id", by_id, 10)
+    committed = s.call(by_id, 10, OffsetCommitResponse)
+    committed.topics.sort(key=lambda t: t.topic_id == topic_id)
+    s.note("commit by id", observe(committed, 10))

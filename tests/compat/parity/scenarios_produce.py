@@ -88,6 +88,18 @@ def produce_without_acks(s: Session) -> None:
             connection.close()
 
 
+def ask_code(s: Session, label: str, request: ProduceRequest, version: int) -> None:
+    """Observes only the code: where earlier batches differ, so do all offsets after them."""
+    try:
+        answer = s.call(request, version, ProduceResponse)
+    except (Closed, TimeoutError) as error:
+        s.close()
+        s.note(label, "closed" if isinstance(error, Closed) else "no answer")
+        return
+    parts = [p for topic in answer.responses for p in topic.partition_responses]
+    s.note(label, [[p.error_code, p.base_offset >= 0, len(p.record_errors)] for p in parts])
+
+
 @scenario
 def produce_bad_batches(s: Session) -> None:
     """Batches with a wrong field each."""
@@ -141,9 +153,9 @@ def produce_bad_batches(s: Session) -> None:
         ("producer id without sequence", good(producer_id=1, producer_epoch=0, base_sequence=-1)),
         ("leader epoch set", good(partition_leader_epoch=77)),
     ):
-        s.ask(name, producing("p-bad", data), 9)
-    s.ask("zstd in v6", producing("p-bad", good(attributes=4, body=b"x")), 6)
-    s.ask("bad crc in v3", producing("p-bad", good(crc=1)), 3)
+        ask_code(s, name, producing("p-bad", data), 9)
+    ask_code(s, "zstd in v6", producing("p-bad", good(attributes=4, body=b"x")), 6)
+    ask_code(s, "bad crc in v3", producing("p-bad", good(crc=1)), 3)
 
 
 @scenario
@@ -302,6 +314,7 @@ def produce_many_partitions(s: Session) -> None:
     )
     answer = s.call(request, 9, ProduceResponse)
     answer.responses.sort(key=lambda t: (t.name, len(t.partition_responses)))
+    answer.responses = [t for t in answer.responses if t.partition_responses]
     for one in answer.responses:
         one.partition_responses.sort(key=lambda p: p.index)
     s.note("answer", observe(answer, 9))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.unit.config.test_broker_configs import FACTS
+from tidelog.config.broker_configs import DYNAMIC_ONLY_NAMES
 from tidelog.config.definition import ConfigSource
 from tidelog.config.describe import (
     ConfigEntry,
@@ -79,7 +80,13 @@ def test_keys_choose() -> None:
 
 def test_defaults_of_a_broker() -> None:
     entries = by_name(describe_broker(BrokerLayers()))
-    theirs = {f["name"]: f for f in FACTS["broker"] if not f["internal"]}
+    theirs = {
+        f["name"]: f
+        for f in FACTS["broker"]
+        if not f["internal"] and f["name"] not in DYNAMIC_ONLY_NAMES
+    }
+    throttled = BrokerLayers(dynamic={"leader.replication.throttled.rate": "5"})
+    assert "leader.replication.throttled.rate" in by_name(describe_broker(throttled))
     assert set(theirs) == {n for n in entries if not n.startswith("tidelog.")}
     for name, fact in theirs.items():
         assert entries[name].read_only == (fact["mode"] == "read-only"), name

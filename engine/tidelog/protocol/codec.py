@@ -85,8 +85,8 @@ def encode(message: Message, version: int) -> bytes:
 
 
 def decode_request(key: ApiKey, version: int, buffer: Buffer, offset: int = 0) -> Request:
-    """Decodes the body of a request, which ends with the buffer."""
-    return decode(request_class(key), version, buffer, offset)
+    """Decodes the body of a request. Bytes behind it are ignored, as Kafka does."""
+    return decode_prefix(request_class(key), version, buffer, offset)[0]
 
 
 def encode_request_frame(

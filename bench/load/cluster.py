@@ -22,6 +22,7 @@ API_CREATE_TOPICS = 19
 API_DELETE_TOPICS = 20
 API_INIT_PRODUCER_ID = 22
 
+COORDINATOR_LOAD_IN_PROGRESS = 14
 TOPIC_ALREADY_EXISTS = 36
 RETRIABLE = {3, 5, 6, 7}  # no such topic yet, no leader yet, not the leader, timed out
 MAX_ANSWER_BYTES = 64 << 20
@@ -201,7 +202,7 @@ class Cluster:
     def create_topic(
         self, topic: str, partitions: int = 1, configs: Mapping[str, str] | None = None
     ) -> TopicLayout:
-        """Creates the topic with one replica and waits for its leaders."""
+        """Creates the topic with one replica and waits until its leaders serve."""
         body = struct.pack(">i", 1) + text(topic) + struct.pack(">ihi", partitions, 1, 0)
         body += struct.pack(">i", len(configs or {}))
         for name, value in (configs or {}).items():
@@ -215,7 +216,22 @@ class Cluster:
             answer.string()
             if error_code not in (0, TOPIC_ALREADY_EXISTS):
                 raise KafkaError(f"CreateTopics of {topic}", error_code)
-        return self.layout(topic)
+        layout = self.layout(topic)
+        self._wait_serving(layout)
+        return layout
+
+    def _wait_serving(self, layout: TopicLayout, deadline_s: float = 30.0) -> None:
+        """Apache Kafka names a leader in Metadata before that broker takes requests for it."""
+        until = time.monotonic() + deadline_s
+        for partition in layout.leaders:
+            while True:
+                try:
+                    self.offsets(layout, partition)
+                    break
+                except KafkaError as error:
+                    if error.error_code not in RETRIABLE or time.monotonic() > until:
+                        raise
+                    time.sleep(0.02)
 
     def delete_topic(self, topic: str) -> None:
         body = struct.pack(">i", 1) + text(topic) + struct.pack(">i", 30_000)
@@ -235,13 +251,18 @@ class Cluster:
                 _list_offset(control, layout.name, partition, -1),
             )
 
-    def new_producer_id(self) -> tuple[int, int]:
-        """(producer id, epoch) of a fresh idempotent producer."""
-        answer = self._control.request(API_INIT_PRODUCER_ID, 0, text(None) + struct.pack(">i", 0))
-        _, error_code, producer_id, epoch = answer.unpack("ihqh")
-        if error_code:
-            raise KafkaError("InitProducerId", error_code)
-        return producer_id, epoch
+    def new_producer_id(self, deadline_s: float = 30.0) -> tuple[int, int]:
+        """(producer id, epoch) of a fresh idempotent producer. Kafka's first needs a moment."""
+        until = time.monotonic() + deadline_s
+        body = text(None) + struct.pack(">i", 0)
+        while True:
+            answer = self._control.request(API_INIT_PRODUCER_ID, 0, body)
+            _, error_code, producer_id, epoch = answer.unpack("ihqh")
+            if not error_code:
+                return producer_id, epoch
+            if error_code != COORDINATOR_LOAD_IN_PROGRESS or time.monotonic() > until:
+                raise KafkaError("InitProducerId", error_code)
+            time.sleep(0.05)
 
 
 def _list_offset(control: Control, topic: str, partition: int, timestamp: int) -> int:

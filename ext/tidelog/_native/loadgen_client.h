@@ -18,7 +18,7 @@
 /* ---- running --------------------------------------------------------------------------------------- */
 
 static int lg_stalled(lg_generator *g, lg_connection *c, uint64_t now) {
-    if (now - g->last_progress < g->stall_ns) return 0;
+    if (now < g->last_progress + g->stall_ns) return 0; /* now may be older than the last progress */
     return lg_fail(g, c, LG_E_STALLED, (int64_t)(g->stall_ns / 1000000000u), 0);
 }
 

@@ -132,7 +132,7 @@ static int lg_send_fence(lg_generator *g, lg_connection *c) {
         ssize_t sent = send(c->fd, c->fence + at, c->fence_length - at, MSG_NOSIGNAL);
         if (sent < 0 && errno != EINTR && errno != EAGAIN) return lg_fail(g, c, LG_E_IO, errno, 0);
         if (sent > 0) at += (size_t)sent;
-        if (sent < 0 && lg_now() - g->last_progress > g->stall_ns) {
+        if (sent < 0 && lg_now() > g->last_progress + g->stall_ns) {
             return lg_fail(g, c, LG_E_STALLED, (int64_t)(g->stall_ns / 1000000000u), 0);
         }
     }

@@ -195,6 +195,24 @@ def test_a_run_ends_in_time_and_leaves_nothing_in_flight() -> None:
         assert counts["elapsed_ns"] >= 50_000_000
 
 
+@pytest.mark.parametrize("acks", [0, 1])
+@pytest.mark.parametrize("connections", [1, 3])
+def test_a_run_of_several_slices(acks: int, connections: int) -> None:
+    def answer(index: int, frame: bytes) -> bytes:
+        if frame[:2] == b"\0\0" and acks == 0:
+            return b""
+        return produce_ok(index, frame)
+
+    template = produce_request(9, {"t": {0: sized_batch(255, NOW_MS)}}, acks=acks)
+    with peer(answer) as broker:
+        generator = LoadGenerator("produce", 9, in_flight=4, acks0=acks == 0)
+        for _ in range(connections):
+            generator.add_connection(broker.connect().fileno(), [template], fence_request())
+        counts = generator.run(seconds=0.2)
+    fences = connections if acks == 0 else 0
+    assert counts["requests"] == len(broker.frames) - fences > 0
+
+
 def test_stop_ends_a_run_from_another_thread() -> None:
     seen = threading.Event()
 

@@ -36,6 +36,7 @@ class FakeKafka:
     def __init__(self, handlers: dict[int, Callable[[Any], Any]]) -> None:
         self.handlers = {18: self._api_versions, **handlers}
         self.requests: list[Any] = []
+        self.address: tuple[str, int] | None = None
 
     def __call__(self, index: int, frame: bytes) -> bytes:
         api_key, version = struct.unpack_from(">hh", frame)
@@ -59,11 +60,15 @@ class FakeKafka:
         return m.ApiVersionsResponse(error_code=ErrorCode(0), api_keys=keys)
 
 
-def metadata(partition_errors: list[int], topic_error: int = 0) -> Any:
+def metadata(
+    partition_errors: list[int], topic_error: int = 0, address: tuple[str, int] | None = None
+) -> Any:
+    """Partitions led in turn by nodes 1 and 2, at host-1:9001 and host-2:9002 or at `address`."""
     m = classes(3, "response")
+    places = {n: address or (f"host-{n}", 9000 + n) for n in (1, 2)}
     brokers = tuple(
-        m.MetadataResponseBroker(node_id=n, host=f"host-{n}", port=9000 + n, rack="r")
-        for n in (1, 2)
+        m.MetadataResponseBroker(node_id=n, host=host, port=port, rack="r")
+        for n, (host, port) in places.items()
     )
     partitions = tuple(
         m.MetadataResponsePartition(
@@ -83,7 +88,7 @@ def metadata(partition_errors: list[int], topic_error: int = 0) -> Any:
 
 def with_cluster(kafka: FakeKafka, work: Callable[[Cluster], Any]) -> Any:
     with peer(kafka) as broker:
-        host, port = broker.address
+        kafka.address = host, port = broker.address
         cluster = Cluster(f"{host}:{port}")
         try:
             return work(cluster)
@@ -119,54 +124,64 @@ def test_layout_gives_up_on_other_errors_and_in_time(error: int, deadline_s: flo
     assert caught.value.error_code == error
 
 
-def test_topics_are_created_and_deleted() -> None:
+def listed(error_code: int, offset: int) -> Any:
+    m = classes(2, "response")
+    answer = m.ListOffsetsPartitionResponse(
+        partition_index=0, error_code=ErrorCode(error_code), timestamp=-1, offset=offset
+    )
+    topic = m.ListOffsetsTopicResponse(name="t", partitions=(answer,))
+    return m.ListOffsetsResponse(topics=(topic,))
+
+
+def topic_answers(error: int) -> FakeKafka:
+    """Answers CreateTopics and DeleteTopics with the error; leads what it has after three tries."""
     create, delete = classes(19, "response"), classes(20, "response")
+    created = create.CreatableTopicResult(name="t", error_code=ErrorCode(error), error_message="m")
+    creation = create.CreateTopicsResponse(throttle_time=NO_TIME, topics=(created,))
+    deleted = delete.DeletableTopicResult(name="t", error_code=ErrorCode(error))
+    deletion = delete.DeleteTopicsResponse(throttle_time=NO_TIME, responses=(deleted,))
+    tries = iter([6, 3, 6])
+    kafka = FakeKafka({})
+    kafka.handlers |= {
+        2: lambda request: listed(next(tries, 0), 0),
+        3: lambda request: metadata([0, 0], address=kafka.address),
+        19: lambda request: creation,
+        20: lambda request: deletion,
+    }
+    return kafka
 
-    def created(error: int) -> FakeKafka:
-        topic = create.CreatableTopicResult(
-            name="t", error_code=ErrorCode(error), error_message="m"
-        )
-        gone = delete.DeletableTopicResult(name="t", error_code=ErrorCode(error))
-        creation = create.CreateTopicsResponse(throttle_time=NO_TIME, topics=(topic,))
-        deletion = delete.DeleteTopicsResponse(throttle_time=NO_TIME, responses=(gone,))
-        return FakeKafka(
-            {
-                3: lambda request: metadata([0, 0]),
-                19: lambda request: creation,
-                20: lambda request: deletion,
-            }
-        )
 
-    kafka = created(0)
+def test_topics_are_created_and_deleted() -> None:
+    kafka = topic_answers(0)
     with_cluster(kafka, lambda cluster: cluster.create_topic("t", 2, {"segment.bytes": "9"}))
     wanted = kafka.requests[1].topics[0]
     assert (wanted.name, wanted.num_partitions, wanted.replication_factor) == ("t", 2, 1)
     assert [(c.name, c.value) for c in wanted.configs] == [("segment.bytes", "9")]
-    kafka = created(0)
+    # Two offsets for each of two partitions, and three tries before the first was led.
+    assert sum(type(r).__name__ == "ListOffsetsRequest" for r in kafka.requests) == 7
+    kafka = topic_answers(0)
     with_cluster(kafka, lambda cluster: cluster.delete_topic("t"))
     assert kafka.requests[1].topic_names == ("t",)
     for work in (lambda c: c.create_topic("t"), lambda c: c.delete_topic("t")):
         with pytest.raises(KafkaError, match="41"):
-            with_cluster(created(41), work)
+            with_cluster(topic_answers(41), work)
 
 
 def test_offsets_and_producer_id() -> None:
-    offsets, producer = classes(2, "response"), classes(22, "response")
+    producer = classes(22, "response")
+    errors = iter([14, 0])  # loading at first
 
-    def listed(request: Any) -> Any:
+    def offset_of(request: Any) -> Any:
         part = request.topics[0].partitions[0]
-        answer = offsets.ListOffsetsPartitionResponse(
-            partition_index=part.partition_index,
-            error_code=ErrorCode(0 if part.partition_index == 3 else 6),
-            timestamp=-1,
-            offset={-2: 4, -1: 44}[int(part.timestamp)],
-        )
-        topic = offsets.ListOffsetsTopicResponse(name="t", partitions=(answer,))
-        return offsets.ListOffsetsResponse(topics=(topic,))
+        offset = {-2: 4, -1: 44}[int(part.timestamp)]
+        return listed(0 if part.partition_index == 3 else 6, offset)
 
     def given_id(request: Any) -> Any:
         return producer.InitProducerIdResponse(
-            throttle_time=NO_TIME, error_code=ErrorCode(0), producer_id=12, producer_epoch=1
+            throttle_time=NO_TIME,
+            error_code=ErrorCode(next(errors)),
+            producer_id=12,
+            producer_epoch=1,
         )
 
     def work(cluster: Cluster) -> None:
@@ -176,7 +191,7 @@ def test_offsets_and_producer_id() -> None:
             cluster.offsets(layout, 4)
         assert cluster.new_producer_id() == (12, 1)
 
-    with_cluster(FakeKafka({2: listed, 22: given_id}), work)
+    with_cluster(FakeKafka({2: offset_of, 22: given_id}), work)
 
 
 def test_addresses() -> None:

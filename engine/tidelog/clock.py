@@ -1,6 +1,7 @@
 """Time as an argument.
 
-Modules that decide take `now_ms` or a `Clock`; only the composition roots (`process/`) make a `SystemClock`.
+Modules that decide take `now_ms` or a `Clock`; only the composition roots (`process/`) make a
+`SystemClock`.
 """
 
 from __future__ import annotations

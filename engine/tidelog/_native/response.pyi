@@ -1,4 +1,6 @@
-"""Stub of the response queue (ext/tidelog/_native/response.pyx): cdef only, used by the native transport and lanes."""
+"""Stub of the response queue (ext/tidelog/_native/response.pyx): cdef only, used by the native
+transport and lanes.
+"""
 
 class Slot: ...
 class ResponseQueue: ...

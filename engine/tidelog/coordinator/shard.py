@@ -53,6 +53,12 @@ class Result(Generic[A]):
 TimerOperation = Callable[[int], Result[Any]]
 
 
+class Random(Protocol):
+    """Randomness as an argument; `random.Random` is one."""
+
+    def getrandbits(self, k: int, /) -> int: ...
+
+
 class Timers(Protocol):
     """Timers of one shard. A timer that fires runs its operation as a write; scheduling a key
     anew replaces it.

@@ -129,7 +129,7 @@ class Server:
         self._schedule_idle_check()
 
     async def stop(self, grace_ms: int) -> None:
-        """Accept no more, give requests in work `grace_ms` to be answered, then close everything."""
+        """Accept no more; give requests in work `grace_ms` to be answered; close everything."""
         for listener in self._listeners:
             self._loop.remove_reader(listener.socket.fileno())
         if self._idle_timer is not None:

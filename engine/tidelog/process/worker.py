@@ -18,7 +18,7 @@ from typing import Final
 from tidelog._native.partition import PartitionTable, Progress
 from tidelog.config import ConfigValueError
 from tidelog.controller.requests import AllocateProducerIds, AllocateProducerIdsAnswer
-from tidelog.coordinator.group.service import GroupService
+from tidelog.coordinator.group_service import GroupService
 from tidelog.coordinator.producer_ids import ProducerIdManager
 from tidelog.errors import KafkaError, StorageError
 from tidelog.handlers.context import Services

@@ -1,4 +1,5 @@
-# Plain-socket transport: frames in (recv), answers out (send, sendfile). Reactor: what all connections of a worker share.
+# Plain-socket transport: frames in (recv), answers out (send, sendfile). Reactor: what all
+# connections of a worker share.
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from tidelog._native.fetch_lane cimport FetchLane
 from tidelog._native.partition cimport Progress
@@ -8,8 +9,12 @@ from tidelog._native.response cimport Output, Peer, ResponseQueue, Slot
 cdef class Reactor:
     cdef readonly object loop
     cdef object add_reader, remove_reader, add_writer, remove_writer, call_soon, create_task
-    cdef readonly object dispatch        # (frame: bytes, info) -> bytes | Awaitable[bytes | None] | None: everything but Produce and Fetch
-    cdef readonly object read_ahead      # (fd, position, size, callback): warm a cold range on a helper thread, then callback() on the loop
+    # (frame: bytes, info) -> bytes | Awaitable[bytes | None] | None: everything but Produce and
+    # Fetch
+    cdef readonly object dispatch
+    # (fd, position, size, callback): warm a cold range on a helper thread, then callback() on the
+    # loop
+    cdef readonly object read_ahead
     cdef readonly object on_close        # (connection, reason: str | None)
     cdef ProduceLane produce
     cdef FetchLane fetch
@@ -19,14 +24,17 @@ cdef class Reactor:
     cdef size_t send_slice               # tidelog.sendfile.slice.bytes
     cdef list dirty                      # connections with answers that became ready
     cdef bint flush_scheduled
-    cdef int in_pass                     # > 0 while a connection's read pass runs: it flushes at its end
+    # > 0 while a connection's read pass runs: it flushes at its end
+    cdef int in_pass
     # limits
     cdef readonly int32_t request_size_max       # socket.request.max.bytes
     cdef readonly int waiting_max                # answers outstanding per connection
-    cdef readonly int64_t queued_bytes_max       # memory per connection (received and not yet handled, answers not yet sent)
+    # memory per connection (received and not yet handled, answers not yet sent)
+    cdef readonly int64_t queued_bytes_max
     cdef readonly int64_t total_bytes_max        # the same for the process
     cdef readonly int64_t total_bytes
-    cdef set starved                     # connections whose large frame waits for room in the process
+    # connections whose large frame waits for room in the process
+    cdef set starved
     # counters, for metrics and tests
     cdef readonly int64_t requests
     cdef readonly int64_t bytes_in
@@ -49,7 +57,8 @@ cdef class Connection(Peer):
     cdef bint dirty
     cdef bint processing
     cdef bint flushing
-    cdef uint8_t* stash                  # the incomplete frame (with size prefix), or frames that wait while blocked
+    # the incomplete frame (with size prefix), or frames that wait while blocked
+    cdef uint8_t* stash
     cdef size_t stash_size
     cdef size_t stash_capacity
     cdef bint big_frames                 # the last frame was larger than the scratch buffer
@@ -61,6 +70,7 @@ cdef class Connection(Peer):
     cdef int end_pass(self) except -1
     cdef int receive_into_stash(self) except -1
     cdef int process(self, uint8_t* data, size_t n, size_t* consumed) except -1
+    cdef int refuse_size(self, int32_t size) except -1
     cdef int process_stash(self) except -1
     cdef int keep(self, const uint8_t* data, size_t n) except -1
     cdef int reserve_stash(self, size_t capacity) except -1

@@ -1,13 +1,19 @@
 """The plain-socket transport (design D7): raw non-blocking sockets under add_reader/add_writer.
 
-Receiving. All connections of a worker share one scratch buffer; complete frames are handled where they lie (Produce writes to its file from
-there). An incomplete frame moves to the connection's own stash and the next `recvmsg` completes it there, with what follows going to the
-scratch buffer again: nothing of a large frame is copied twice, and an idle connection holds no buffer.
+Receiving. All connections of a worker share one scratch buffer; complete frames are handled where
+they lie (Produce writes to its file from
+there). An incomplete frame moves to the connection's own stash and the next `recvmsg` completes
+it there, with what follows going to the
+scratch buffer again: nothing of a large frame is copied twice, and an idle connection holds no
+buffer.
 
-Sending. The response queue says what is next: bytes go by `send`, file regions by `sendfile` in bounded slices, so that one reader of large
-ranges does not hold the loop. Before a slice is sent its pages are probed (preadv2 with RWF_NOWAIT); a cold one is first read by a helper.
+Sending. The response queue says what is next: bytes go by `send`, file regions by `sendfile` in
+bounded slices, so that one reader of large
+ranges does not hold the loop. Before a slice is sent its pages are probed (preadv2 with
+RWF_NOWAIT); a cold one is first read by a helper.
 
-Backpressure: a connection with too many answers outstanding or too much memory queued is not read from until that has drained; nothing is dropped.
+Backpressure: a connection with too many answers outstanding or too much memory queued is not read
+from until that has drained; nothing is dropped.
 
 Loop thread only. The transport knows nothing of Kafka but the frame's size prefix and the API key.
 """
@@ -20,7 +26,7 @@ from libc.string cimport memcpy, memmove, memset
 from posix.types cimport off_t
 
 from tidelog._native.fetch_lane cimport FetchLane
-from tidelog._native.partition cimport Progress, Waiter
+from tidelog._native.partition cimport Waiter
 from tidelog._native.produce_lane cimport ProduceLane
 from tidelog._native.request cimport RequestHeader, parse_header
 from tidelog._native.response cimport (
@@ -84,7 +90,8 @@ cdef enum:
     STASH_KEEP = 16 * 1024
     # While large frames come, little is read past the end of one: what is read too far is copied.
     READ_PAST_BIG_FRAME = 4096
-    # One turn of the loop sends about this much of one connection, in slices of which each is probed first.
+    # One turn of the loop sends about this much of one connection, in slices of which each is
+    # probed first.
     SEND_TURN = 2 << 20
     PROBE_STEP = 128 * 1024
     # Receives per turn, while each fills its buffer.
@@ -100,7 +107,9 @@ cdef int64_t monotonic_ms() noexcept nogil:
 
 
 cdef class Reactor:
-    """What the connections of one worker share: the lanes, the scratch buffer, limits and counters."""
+    """What the connections of one worker share: the lanes, the scratch buffer, limits and
+    counters.
+    """
 
     def __init__(
         self,
@@ -240,9 +249,9 @@ cdef class Connection(Peer):
     cdef int receive(self) except -1:
         cdef ssize_t n
         cdef size_t consumed, limit
-        cdef int turn
+        cdef int _turn
         self.last_active_ms = monotonic_ms()
-        for turn in range(RECEIVES_PER_TURN):
+        for _turn in range(RECEIVES_PER_TURN):
             if self.stash_size:
                 if self.receive_into_stash() == 0:
                     return 0
@@ -266,7 +275,9 @@ cdef class Connection(Peer):
         return 0
 
     cdef int receive_into_stash(self) except -1:
-        """Complete the frame in the stash; what follows it goes to the scratch buffer. Returns 0 when the socket is empty."""
+        """Complete the frame in the stash; what follows it goes to the scratch buffer. Returns 0
+        when the socket is empty.
+        """
         cdef iovec parts[2]
         cdef msghdr message
         cdef size_t need = SIZE_PREFIX, wanted, total, extra, consumed, in_stash
@@ -336,13 +347,15 @@ cdef class Connection(Peer):
         return self.close_now(None)
 
     cdef int process(self, uint8_t* data, size_t n, size_t* consumed) except -1:
-        """Handle the complete frames in data[:n] while there may be more; *consumed tells how far it came."""
+        """Handle the complete frames in data[:n] while there may be more; *consumed tells how far
+        it came.
+        """
         cdef size_t at = 0
         cdef int32_t size
         while n - at >= SIZE_PREFIX and not self.closed and self.may_take():
             size = <int32_t>wire_load32(data + at)
             if size < 0 or size > self.reactor.request_size_max:
-                self.abort(f"a frame of {size} bytes (socket.request.max.bytes={self.reactor.request_size_max})")
+                self.refuse_size(size)
                 break
             if n - at - SIZE_PREFIX < <size_t>size:
                 break
@@ -351,6 +364,10 @@ cdef class Connection(Peer):
             at += size
         consumed[0] = at
         return 0
+
+    cdef int refuse_size(self, int32_t size) except -1:
+        cdef int32_t limit = self.reactor.request_size_max
+        return self.abort(f"a frame of {size} bytes (socket.request.max.bytes={limit})")
 
     cdef int process_stash(self) except -1:
         cdef size_t consumed = 0
@@ -385,7 +402,7 @@ cdef class Connection(Peer):
         if self.stash_size >= SIZE_PREFIX:
             size = <int32_t>wire_load32(self.stash)
             if size < 0 or size > self.reactor.request_size_max:
-                return self.abort(f"a frame of {size} bytes (socket.request.max.bytes={self.reactor.request_size_max})")
+                return self.refuse_size(size)
             self.big_frames = <size_t>size + SIZE_PREFIX > self.reactor.scratch_size
         return 0
 
@@ -425,13 +442,17 @@ cdef class Connection(Peer):
         """Everything but Produce and Fetch: one at a time, in order, as Kafka does."""
         cdef Slot slot
         try:
-            answer = self.reactor.dispatch(PyBytes_FromStringAndSize(<const char*>frame, n), self.info)
+            answer = self.reactor.dispatch(
+                PyBytes_FromStringAndSize(<const char*>frame, n), self.info
+            )
         except PeerError as error:
             return self.abort(str(error))
         if answer is None:
             return self.abort("request refused")
         if isinstance(answer, bytes):
-            return self.queue.push(<const uint8_t*>PyBytes_AS_STRING(answer), PyBytes_GET_SIZE(answer))
+            return self.queue.push(
+                <const uint8_t*>PyBytes_AS_STRING(answer), PyBytes_GET_SIZE(answer)
+            )
         slot = self.queue.open_slot()
         self.block()
         self.reactor.create_task(self._answer_later(answer, slot))
@@ -497,7 +518,9 @@ cdef class Connection(Peer):
         self.end_pass()
 
     cdef bint may_take(self) noexcept:
-        """May a frame that is here be handled? Sets `throttled`; what ends it is the sending of this connection's own answers."""
+        """May a frame that is here be handled? Sets `throttled`; what ends it is the sending of
+        this connection's own answers.
+        """
         cdef Reactor reactor = self.reactor
         cdef bint owes
         if self.blocked or self.muted or self.closed:
@@ -511,10 +534,15 @@ cdef class Connection(Peer):
         return not self.throttled
 
     cdef bint may_read(self) except -1:
-        """May more be received? Beyond the process limit a large frame is not received further until there is room."""
+        """May more be received? Beyond the process limit a large frame is not received further
+        until there is room.
+        """
         if not self.may_take():
             return False
-        if self.reactor.total_bytes >= self.reactor.total_bytes_max and self.stash_capacity > STASH_STEP:
+        if (
+            self.reactor.total_bytes >= self.reactor.total_bytes_max
+            and self.stash_capacity > STASH_STEP
+        ):
             self.reactor.starved.add(self)
             return False
         return True
@@ -560,7 +588,10 @@ cdef class Connection(Peer):
         cdef size_t size
         cdef int code
         if output.kind == OUTPUT_BYTES:
-            n = send(self.fd, output.data, output.size, MSG_NOSIGNAL | MSG_DONTWAIT | (MSG_MORE if output.more else 0))
+            n = send(
+                self.fd, output.data, output.size,
+                MSG_NOSIGNAL | MSG_DONTWAIT | (MSG_MORE if output.more else 0)
+            )
         else:
             size = min(output.size, self.reactor.send_slice)
             if not self.is_warm(output, size):
@@ -577,7 +608,9 @@ cdef class Connection(Peer):
                 n = sendfile(self.fd, output.fd, &position, size)
             if n == 0:
                 # The file is shorter than the region: only a truncation under our feet does that.
-                raise InvariantError(f"a region at {output.position} of {output.size} bytes is beyond the end of its file")
+                raise InvariantError(
+                    f"a region at {output.position} of {output.size} bytes is beyond its file's end"
+                )
         if n > 0:
             self.last_active_ms = monotonic_ms()
             return n
@@ -589,7 +622,9 @@ cdef class Connection(Peer):
         return -1
 
     cdef bint is_warm(self, const Output* output, size_t n) noexcept:
-        """Are the pages of the slice in the page cache? Probes one byte per read-ahead step; errors count as warm (sendfile will tell)."""
+        """Are the pages of the slice in the page cache? Probes one byte per read-ahead step;
+        errors count as warm (sendfile will tell).
+        """
         cdef uint8_t byte
         cdef iovec part
         cdef off_t at = output.position
@@ -644,7 +679,9 @@ cdef class Connection(Peer):
     # -- closing ------------------------------------------------------------------------------
 
     def close(self, reason=None):
-        """Close at once; answers that were not sent are lost. `reason`: what the peer did wrong, or None."""
+        """Close at once; answers that were not sent are lost. `reason`: what the peer did wrong,
+        or None.
+        """
         self.close_now(reason)
 
     cdef int close_now(self, str reason) except -1:
@@ -682,7 +719,9 @@ cdef class Connection(Peer):
 
     @property
     def idle(self):
-        """True when nothing of this connection is being worked on (idle connections are closed after connections.max.idle.ms)."""
+        """True when nothing of this connection is being worked on (idle connections are closed
+        after connections.max.idle.ms).
+        """
         return not self.blocked and self.queue.waiting == 0 and self.queue.memory == 0
 
     def __repr__(self):

@@ -8,7 +8,8 @@ from tidelog._native.wire cimport wire_cursor
 
 cdef struct FetchPart:
     # asked
-    const uint8_t* key           # topic name (version <= 12) or id: into the frame, its copy, or the session's partition
+    # topic name (version <= 12) or id: into the frame, its copy, or the session's partition
+    const uint8_t* key
     int32_t key_size
     int32_t index
     int32_t current_leader_epoch # -1: not checked
@@ -38,7 +39,8 @@ cdef class FetchTask(Waiter):
     cdef object timer
     cdef FetchSession session            # None: sessionless
     cdef int32_t session_id              # of the answer; 0: none
-    cdef bint full                       # every partition asked is answered; else only those with news
+    # every partition asked is answered; else only those with news
+    cdef bint full
     cdef int16_t error_code              # top level
     cdef int16_t api_version
     cdef int32_t correlation_id
@@ -99,5 +101,7 @@ cdef class FetchLane:
     cdef readonly int32_t max_bytes          # fetch.max.bytes
     cdef readonly object call_later
     cdef FetchTask spare
-    cdef int handle(self, Peer peer, const RequestHeader* header, uint8_t* frame, size_t n) except -1
+    cdef int handle(
+        self, Peer peer, const RequestHeader* header, uint8_t* frame, size_t n
+    ) except -1
     cdef int recycle(self, FetchTask task) except -1

@@ -1,7 +1,9 @@
 """Fetch (API key 1, versions 4-18), native from frame to file regions.
 
-A request is parsed, joined with its session, and read: a read is only look-ups, its result a file region per partition. When there is
-less than `min_bytes` it waits in the partitions' `fetch_waiters` and reads again when one of them moved, until `max_wait_ms`. The answer
+A request is parsed, joined with its session, and read: a read is only look-ups, its result a file
+region per partition. When there is
+less than `min_bytes` it waits in the partitions' `fetch_waiters` and reads again when one of them
+moved, until `max_wait_ms`. The answer
 is bytes with regions between them; the transport sends those with sendfile.
 
 Loop thread only.
@@ -13,9 +15,15 @@ from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
-from tidelog._native.fetch_session cimport FetchSession, FetchSessionCache, SessionPartition
+from tidelog._native.fetch_session cimport FetchSessionCache, SessionPartition
 from tidelog._native.log cimport LogCore, ReadResult
-from tidelog._native.partition cimport GATE_NOT_LEADER, Partition, PartitionTable, TopicEntry, Waiter
+from tidelog._native.partition cimport (
+    GATE_NOT_LEADER,
+    Partition,
+    PartitionTable,
+    TopicEntry,
+    Waiter,
+)
 from tidelog._native.request cimport Gates, RequestHeader, wall_ms
 from tidelog._native.response cimport Peer, Slot
 from tidelog._native.segment cimport Segment
@@ -112,12 +120,14 @@ cdef class FetchTask(Waiter):
 
     cdef int parse_topics(self, wire_cursor* c) except -1:
         cdef bint flexible = self.api_version >= FLEXIBLE_FROM
-        cdef int32_t topics, parts, t, p, key_size
+        cdef int32_t topics, parts, _t, _p, key_size
         cdef const uint8_t* key
         cdef FetchPart* part
-        if wire_array_length(c, flexible, 6 if not flexible else 3, &topics) != WIRE_OK or topics < 0:
+        if wire_array_length(
+            c, flexible, 6 if not flexible else 3, &topics
+        ) != WIRE_OK or topics < 0:
             return 1
-        for t in range(topics):
+        for _t in range(topics):
             if self.api_version >= TOPIC_IDS_FROM:
                 key = c.pos
                 key_size = 16
@@ -127,7 +137,7 @@ cdef class FetchTask(Waiter):
                 return 1
             if wire_array_length(c, flexible, 16, &parts) != WIRE_OK or parts < 0:
                 return 1
-            for p in range(parts):
+            for _p in range(parts):
                 part = self.add_part()
                 part.key = key
                 part.key_size = key_size
@@ -160,13 +170,13 @@ cdef class FetchTask(Waiter):
     cdef int parse_tail(self, wire_cursor* c) except -1:
         """forgotten_topics_data (kept by its position), rack_id, tagged fields."""
         cdef bint flexible = self.api_version >= FLEXIBLE_FROM
-        cdef int32_t topics, indexes, t, n
+        cdef int32_t topics, indexes, _t, n
         cdef const uint8_t* text
         if self.api_version >= SESSIONS_FROM:
             self.forgotten = c.pos
             if wire_array_length(c, flexible, 6 if not flexible else 3, &topics) != WIRE_OK:
                 return 1
-            for t in range(topics):
+            for _t in range(topics):
                 if self.api_version >= TOPIC_IDS_FROM:
                     if wire_skip(c, 16) != WIRE_OK:
                         return 1
@@ -183,18 +193,20 @@ cdef class FetchTask(Waiter):
         return self.parse_request_tags(c) if flexible else 0
 
     cdef int parse_request_tags(self, wire_cursor* c) except -1:
-        cdef uint32_t count, tag, size, i
+        cdef uint32_t count, tag, size, _i
         cdef const uint8_t* data
         cdef wire_cursor inner
         if wire_uvarint(c, &count) != WIRE_OK:
             return 1
-        for i in range(count):
+        for _i in range(count):
             if wire_tagged_field(c, &tag, &data, &size) != WIRE_OK:
                 return 1
             if tag == 1 and self.api_version >= REPLICA_STATE_FROM:
                 inner.pos = data
                 inner.end = data + size
-                if wire_int32(&inner, &self.replica_id) != WIRE_OK or wire_int64(&inner, &self.replica_epoch) != WIRE_OK:
+                if wire_int32(
+                    &inner, &self.replica_id
+                ) != WIRE_OK or wire_int64(&inner, &self.replica_epoch) != WIRE_OK:
                     return 1
         return 0
 
@@ -219,7 +231,6 @@ cdef class FetchTask(Waiter):
     cdef int enter_session(self, const uint8_t* end, int64_t now_ms) except -1:
         cdef FetchSessionCache cache = self.lane.sessions
         cdef bint by_id = self.api_version >= TOPIC_IDS_FROM
-        cdef int32_t i
         self.full = True
         self.session_id = 0
         if self.request_session_epoch == FINAL_EPOCH or self.request_session_epoch == INITIAL_EPOCH:
@@ -230,10 +241,13 @@ cdef class FetchTask(Waiter):
                 if self.session is not None:
                     self.session_id = self.session.session_id
                     self.update_session(end)
-                    # Duplicates in the request fold into one partition; answer what the session holds.
+                    # Duplicates in the request fold into one partition; answer what the session
+                    # holds.
                     self.take_session_parts()
             return 0
-        self.session = cache.resume(self.request_session_id, self.request_session_epoch, by_id, now_ms, &self.error_code)
+        self.session = cache.resume(
+            self.request_session_id, self.request_session_epoch, by_id, now_ms, &self.error_code
+        )
         if self.session is None:
             self.drop_parts(0)
             return 0
@@ -256,7 +270,9 @@ cdef class FetchTask(Waiter):
         cdef SessionPartition known
         for i in range(self.part_count):
             part = &self.parts[i]
-            known = self.session.put(PyBytes_FromStringAndSize(<const char*>part.key, part.key_size), part.index)
+            known = self.session.put(
+                PyBytes_FromStringAndSize(<const char*>part.key, part.key_size), part.index
+            )
             known.current_leader_epoch = part.current_leader_epoch
             known.fetch_offset = part.fetch_offset
             known.last_fetched_epoch = part.last_fetched_epoch
@@ -267,13 +283,13 @@ cdef class FetchTask(Waiter):
     cdef int forget_topics(self, const uint8_t* end) except -1:
         cdef wire_cursor c
         cdef bint flexible = self.api_version >= FLEXIBLE_FROM
-        cdef int32_t topics = 0, indexes = 0, t, i, index = 0, key_size = 0
+        cdef int32_t topics = 0, indexes = 0, _t, _i, index = 0, key_size = 0
         cdef const uint8_t* key = NULL
         # The same bytes were walked by parse_tail: no read here can fail.
         c.pos = self.forgotten
         c.end = end
         wire_array_length(&c, flexible, 3, &topics)
-        for t in range(topics):
+        for _t in range(topics):
             if self.api_version >= TOPIC_IDS_FROM:
                 key = c.pos
                 key_size = 16
@@ -282,7 +298,7 @@ cdef class FetchTask(Waiter):
                 wire_string(&c, flexible, &key, &key_size)
             name = PyBytes_FromStringAndSize(<const char*>key, key_size)
             wire_array_length(&c, flexible, 4, &indexes)
-            for i in range(indexes):
+            for _i in range(indexes):
                 wire_int32(&c, &index)
                 self.session.remove(name, index)
             if flexible:
@@ -300,7 +316,9 @@ cdef class FetchTask(Waiter):
         return 0
 
     cdef int take_session_parts(self) except -1:
-        """The parts become those of the session, in its order; keys point into the session's own bytes."""
+        """The parts become those of the session, in its order; keys point into the session's own
+        bytes.
+        """
         cdef SessionPartition known
         cdef FetchPart* part
         self.drop_parts(0)
@@ -350,7 +368,9 @@ cdef class FetchTask(Waiter):
             part.error_code = ERROR_UNKNOWN_TOPIC_ID
             return 0
         if self.lane.gates.authorizer is not None:
-            name = PyBytes_FromStringAndSize(<const char*>part.key, part.key_size) if entry is None else entry.name
+            name = PyBytes_FromStringAndSize(
+                <const char*>part.key, part.key_size
+            ) if entry is None else entry.name
             if not self.lane.gates.authorizer.may_read(self.peer.info, name):
                 part.error_code = ERROR_TOPIC_AUTHORIZATION_FAILED
                 return 0
@@ -369,7 +389,11 @@ cdef class FetchTask(Waiter):
             part.error_code = ERROR_NOT_LEADER_OR_FOLLOWER
             if self.lane.gates.followers is not None:
                 part.error_code = self.lane.gates.followers.fetched(
-                    partition, self.replica_id, self.replica_epoch, part.fetch_offset, part.follower_log_start_offset
+                    partition,
+                    self.replica_id,
+                    self.replica_epoch,
+                    part.fetch_offset,
+                    part.follower_log_start_offset,
                 )
         if part.error_code != ERROR_NONE:
             if partition.gates & GATE_NOT_LEADER or part.error_code == ERROR_FENCED_LEADER_EPOCH:
@@ -400,7 +424,9 @@ cdef class FetchTask(Waiter):
         part.log_start_offset = log.log_start_offset
         if part.fetch_offset >= upper or (budget <= 0 and not first):
             return 0
-        segment = log.read(part.fetch_offset, min(budget, <int64_t>max(part.max_bytes, 0)), upper, first, &result)
+        segment = log.read(
+            part.fetch_offset, min(budget, <int64_t>max(part.max_bytes, 0)), upper, first, &result
+        )
         if result.error_code != ERROR_NONE:
             part.error_code = result.error_code
             part.high_watermark = part.last_stable_offset = part.log_start_offset = -1
@@ -511,7 +537,10 @@ cdef class FetchTask(Waiter):
                 continue
             known = <SessionPartition>part.session_partition
             part.included = self.full
-            if known.tell(part.error_code, part.high_watermark, part.log_start_offset, part.size, part.diverging_epoch >= 0):
+            if known.tell(
+                part.error_code, part.high_watermark, part.log_start_offset, part.size,
+                part.diverging_epoch >= 0
+            ):
                 part.included = True
             if part.size > 0 and self.part_count > 1:
                 self.session.move_to_end(known)
@@ -521,7 +550,9 @@ cdef class FetchTask(Waiter):
         cdef uint8_t* start
         self.select_parts()
         if self.lane.gates.quotas is not None:
-            self.throttle_time_ms = self.lane.gates.quotas.fetched(self.peer.info, self.client_id, self.total_bytes)
+            self.throttle_time_ms = self.lane.gates.quotas.fetched(
+                self.peer.info, self.client_id, self.total_bytes
+            )
         if self.slot is None and self.total_bytes == 0:
             start = self.peer.queue.reserve_direct(self.bound())
             if start != NULL:
@@ -618,13 +649,17 @@ cdef class FetchTask(Waiter):
         return wire_put_int32(p, topics)
 
     cdef int32_t group_end(self, int32_t first, int32_t* last) noexcept:
-        """Included parts of one topic stand together from `first` on: returns their number, *last is the last included one."""
+        """Included parts of one topic stand together from `first` on: returns their number, *last
+        is the last included one.
+        """
         cdef int32_t i, count = 0
         cdef FetchPart* a = &self.parts[first]
         cdef FetchPart* b
         for i in range(first, self.part_count):
             b = &self.parts[i]
-            if b.key != a.key and (b.key_size != a.key_size or memcmp(b.key, a.key, a.key_size) != 0):
+            if b.key != a.key and (
+                b.key_size != a.key_size or memcmp(b.key, a.key, a.key_size) != 0
+            ):
                 break
             if b.included:
                 count += 1
@@ -646,7 +681,9 @@ cdef class FetchTask(Waiter):
         return wire_put_int32(p, count)
 
     cdef uint8_t* encode_part(self, uint8_t* p, const FetchPart* part) noexcept:
-        """Everything up to and with the length of the records; the records themselves are a region."""
+        """Everything up to and with the length of the records; the records themselves are a
+        region.
+        """
         cdef bint flexible = self.api_version >= FLEXIBLE_FROM
         p = wire_put_int32(p, part.index)
         p = wire_put_int16(p, part.error_code)
@@ -654,11 +691,16 @@ cdef class FetchTask(Waiter):
         p = wire_put_int64(p, part.last_stable_offset)
         if self.api_version >= 5:
             p = wire_put_int64(p, part.log_start_offset)
-        # aborted_transactions: null unless read_committed. There are none before transactions exist.
+        # aborted_transactions: null unless read_committed. There are none before transactions
+        # exist.
         if flexible:
-            p = wire_put_uvarint(p, 1 if self.isolation_level == READ_COMMITTED and part.error_code == 0 else 0)
+            p = wire_put_uvarint(
+                p, 1 if self.isolation_level == READ_COMMITTED and part.error_code == 0 else 0
+            )
         else:
-            p = wire_put_int32(p, 0 if self.isolation_level == READ_COMMITTED and part.error_code == 0 else -1)
+            p = wire_put_int32(
+                p, 0 if self.isolation_level == READ_COMMITTED and part.error_code == 0 else -1
+            )
         if self.api_version >= 11:
             p = wire_put_int32(p, -1)
         if flexible:
@@ -727,7 +769,9 @@ cdef class FetchLane:
         self.max_bytes = max_bytes
         self.call_later = call_later
 
-    cdef int handle(self, Peer peer, const RequestHeader* header, uint8_t* frame, size_t n) except -1:
+    cdef int handle(
+        self, Peer peer, const RequestHeader* header, uint8_t* frame, size_t n
+    ) except -1:
         cdef FetchTask task = self.spare
         if task is None:
             task = FetchTask.__new__(FetchTask)
@@ -739,7 +783,9 @@ cdef class FetchLane:
             peer.abort("malformed Fetch request")
             return self.recycle(task)
         if self.gates.quotas is not None and header.client_id_size >= 0:
-            task.client_id = PyBytes_FromStringAndSize(<const char*>header.client_id, header.client_id_size)
+            task.client_id = PyBytes_FromStringAndSize(
+                <const char*>header.client_id, header.client_id_size
+            )
         if task.api_version >= SESSIONS_FROM:
             task.enter_session(frame + n, wall_ms())
         else:

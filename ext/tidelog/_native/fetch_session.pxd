@@ -1,4 +1,5 @@
-# Incremental fetch sessions (KIP-227). Pure: time and randomness are arguments. One cache per worker.
+# Incremental fetch sessions (KIP-227). Pure: time and randomness are arguments. One cache per
+# worker.
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 
 cdef class SessionPartition:
@@ -13,7 +14,10 @@ cdef class SessionPartition:
     cdef int64_t told_high_watermark     # -1: tell it with the next answer
     cdef int64_t told_log_start_offset
     # True when an incremental answer has to name this partition; remembers what it tells.
-    cdef bint tell(self, int16_t error_code, int64_t high_watermark, int64_t log_start_offset, int64_t record_bytes, bint diverging) noexcept
+    cdef bint tell(
+        self, int16_t error_code, int64_t high_watermark, int64_t log_start_offset,
+        int64_t record_bytes, bint diverging
+    ) noexcept
 
 cdef class FetchSession:
     cdef readonly int32_t session_id
@@ -35,7 +39,11 @@ cdef class FetchSessionCache:
     cdef dict sessions                   # id -> FetchSession, least recently used first
     # A new, empty session; None when the cache is full of sessions that may not be evicted.
     cdef FetchSession create(self, bint uses_topic_ids, bint privileged, int64_t now_ms)
-    # The session for (id, epoch); None with *error_code set (FETCH_SESSION_ID_NOT_FOUND 70, INVALID_FETCH_SESSION_EPOCH 71, FETCH_SESSION_TOPIC_ID_ERROR 106).
-    cdef FetchSession resume(self, int32_t session_id, int32_t epoch, bint uses_topic_ids, int64_t now_ms, int16_t* error_code)
+    # The session for (id, epoch); None with *error_code set (FETCH_SESSION_ID_NOT_FOUND 70,
+    # INVALID_FETCH_SESSION_EPOCH 71, FETCH_SESSION_TOPIC_ID_ERROR 106).
+    cdef FetchSession resume(
+        self, int32_t session_id, int32_t epoch, bint uses_topic_ids, int64_t now_ms,
+        int16_t* error_code
+    )
     cdef int forget(self, int32_t session_id) except -1
     cdef bint make_room(self, bint privileged, int64_t now_ms) except -1

@@ -1,8 +1,12 @@
-"""Incremental fetch sessions (KIP-227): the broker remembers what a consumer fetches, so that neither side repeats it.
+"""Incremental fetch sessions (KIP-227): the broker remembers what a consumer fetches, so that
+neither side repeats it.
 
-A session's epoch counts its requests: 0 opens it, -1 closes it, 1..2^31-1 (then 1 again) go on. The cache is bounded by
-`max.incremental.fetch.session.cache.slots`; a full cache evicts its least recently used session, when that has been idle for
-`eviction_ms`, or when a follower asks and the evicted one is a consumer's; otherwise the client is told to go on without a session.
+A session's epoch counts its requests: 0 opens it, -1 closes it, 1..2^31-1 (then 1 again) go on.
+The cache is bounded by
+`max.incremental.fetch.session.cache.slots`; a full cache evicts its least recently used session,
+when that has been idle for
+`eviction_ms`, or when a follower asks and the evicted one is a consumer's; otherwise the client
+is told to go on without a session.
 """
 
 from libc.stdint cimport INT32_MAX, int16_t, int32_t, int64_t
@@ -17,7 +21,12 @@ cdef class SessionPartition:
     """A partition as its session knows it."""
 
     cdef bint tell(
-        self, int16_t error_code, int64_t high_watermark, int64_t log_start_offset, int64_t record_bytes, bint diverging
+        self,
+        int16_t error_code,
+        int64_t high_watermark,
+        int64_t log_start_offset,
+        int64_t record_bytes,
+        bint diverging,
     ) noexcept:
         cdef bint must = record_bytes > 0 or diverging
         if error_code != 0:
@@ -66,7 +75,9 @@ cdef class FetchSession:
 
 
 cdef class FetchSessionCache:
-    """All sessions of a worker. `rng`: a random.Random, for ids that a client cannot guess by counting."""
+    """All sessions of a worker. `rng`: a random.Random, for ids that a client cannot guess by
+    counting.
+    """
 
     def __init__(self, int capacity, int64_t eviction_ms, rng):
         self.capacity = capacity
@@ -96,7 +107,9 @@ cdef class FetchSessionCache:
         if len(self.sessions) < self.capacity:
             return True
         for session in self.sessions.values():
-            if now_ms - session.last_used_ms >= self.eviction_ms or (privileged and not session.privileged):
+            if now_ms - session.last_used_ms >= self.eviction_ms or (
+                privileged and not session.privileged
+            ):
                 del self.sessions[session.session_id]
                 return True
             if not privileged:
@@ -104,7 +117,12 @@ cdef class FetchSessionCache:
         return False
 
     cdef FetchSession resume(
-        self, int32_t session_id, int32_t epoch, bint uses_topic_ids, int64_t now_ms, int16_t* error_code
+        self,
+        int32_t session_id,
+        int32_t epoch,
+        bint uses_topic_ids,
+        int64_t now_ms,
+        int16_t* error_code,
     ):
         cdef FetchSession session = self.sessions.get(session_id)
         if session is None:
@@ -136,7 +154,9 @@ cdef class FetchSessionCache:
         """`create` for Python."""
         return self.create(uses_topic_ids, privileged, now_ms)
 
-    def resume_session(self, int32_t session_id, int32_t epoch, bint uses_topic_ids, int64_t now_ms):
+    def resume_session(
+        self, int32_t session_id, int32_t epoch, bint uses_topic_ids, int64_t now_ms
+    ):
         """`resume` for Python: (session or None, error code)."""
         cdef int16_t error_code = 0
         session = self.resume(session_id, epoch, uses_topic_ids, now_ms, &error_code)

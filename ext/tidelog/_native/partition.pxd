@@ -1,5 +1,7 @@
-# Partition: what this node knows about one partition: leader state, high watermark, and the requests that wait on it.
-# PartitionTable: look-up by topic name or topic id for the native lanes; it also knows the partitions that other nodes lead (gate NOT_LEADER).
+# Partition: what this node knows about one partition: leader state, high watermark, and the
+# requests that wait on it.
+# PartitionTable: look-up by topic name or topic id for the native lanes; it also knows the
+# partitions that other nodes lead (gate NOT_LEADER).
 # Loop thread only. No I/O but through LogCore.
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from tidelog._native.log cimport AppendResult, AppendStatus, LogCore
@@ -8,13 +10,16 @@ from tidelog._native.log cimport AppendResult, AppendStatus, LogCore
 cdef enum:
     GATE_NOT_LEADER = 1          # NOT_LEADER_OR_FOLLOWER, with the leader that we know
     GATE_OFFLINE = 2             # KAFKA_STORAGE_ERROR
-    GATE_LOADING = 4             # the log is still being opened: NOT_LEADER_OR_FOLLOWER, clients retry
+    # the log is still being opened: NOT_LEADER_OR_FOLLOWER, clients retry
+    GATE_LOADING = 4
     GATE_DELETED = 8             # UNKNOWN_TOPIC_OR_PARTITION
     GATE_REMOTE_FOLLOWERS = 16   # replication: the high watermark waits for followers (later issue)
 
 cdef class Waiter:
-    # Something that waits for a partition's progress: an append, a higher watermark, a flush, or the loss of leadership.
-    # on_progress runs once per drain of the Progress queue, however many partitions moved; it must not raise.
+    # Something that waits for a partition's progress: an append, a higher watermark, a flush, or
+    # the loss of leadership.
+    # on_progress runs once per drain of the Progress queue, however many partitions moved; it
+    # must not raise.
     cdef bint queued             # already in the Progress queue
     cdef bint done
     cdef int on_progress(self) except -1
@@ -23,7 +28,8 @@ cdef class Waiter:
 cdef class Progress:
     # Waiters whose partitions moved since the last drain. One per worker.
     cdef list pending
-    cdef object call_soon        # loop.call_soon, or None: the owner drains by itself (tests, simulators)
+    # loop.call_soon, or None: the owner drains by itself (tests, simulators)
+    cdef object call_soon
     cdef bint scheduled
     cdef int add(self, Waiter waiter) except -1
     cpdef int drain(self) except -1
@@ -38,7 +44,9 @@ cdef class Partition:
     cdef readonly int32_t leader_epoch
     cdef readonly int32_t partition_epoch
     cdef readonly int64_t high_watermark
-    cdef readonly int64_t local_end               # end of what this node may acknowledge: log_end_offset, or less while a due flush is outstanding
+    # end of what this node may acknowledge: log_end_offset, or less while a due flush is
+    # outstanding
+    cdef readonly int64_t local_end
     cdef readonly int32_t min_insync_replicas
     cdef readonly tuple replicas
     cdef readonly tuple isr
@@ -47,10 +55,13 @@ cdef class Partition:
     cdef set fetch_waiters
     cdef int16_t gate_error(self) noexcept        # 0, or the Kafka error of the closed gate
     cdef int64_t last_stable_offset(self) noexcept
-    cdef AppendStatus append_produce(self, uint8_t* data, int64_t n, int16_t api_version, int64_t now_ms, AppendResult* result) except *
+    cdef AppendStatus append_produce(
+        self, uint8_t* data, int64_t n, int16_t api_version, int64_t now_ms, AppendResult* result
+    ) except *
     # True when an answer for a batch that ends with last_offset may leave.
     cdef bint may_answer(self, int16_t acks, int64_t last_offset) noexcept
-    # After an append or a flush: requests a due flush, moves local_end and the high watermark, wakes waiters.
+    # After an append or a flush: requests a due flush, moves local_end and the high watermark,
+    # wakes waiters.
     cpdef int update_progress(self) except -1
     cdef int wake(self) except -1
 
@@ -58,7 +69,8 @@ cdef class TopicEntry:
     cdef readonly bytes name
     cdef readonly bytes topic_id
     cdef readonly list partitions                 # Partition, by index
-    cdef readonly bint internal                   # only the broker itself (and admin clients) may produce to it
+    # only the broker itself (and admin clients) may produce to it
+    cdef readonly bint internal
     cdef Partition partition(self, int32_t index)
 
 cdef class PartitionTable:

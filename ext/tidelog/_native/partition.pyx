@@ -1,7 +1,9 @@
 """Partitions as the hot lane sees them, and the table it finds them in.
 
-A `Partition` is led by this node (gates open, `log` set), held elsewhere (GATE_NOT_LEADER) or in between. The replica manager
-opens and closes the gates; the lanes only look at them. The high watermark follows `local_end` alone until replication exists.
+A `Partition` is led by this node (gates open, `log` set), held elsewhere (GATE_NOT_LEADER) or in
+between. The replica manager
+opens and closes the gates; the lanes only look at them. The high watermark follows `local_end`
+alone until replication exists.
 
 Runs on the loop thread only; never blocks: what has to touch the disk is asked of the log's owner.
 """
@@ -12,7 +14,6 @@ from libc.string cimport memcmp
 
 from tidelog._native.log cimport (
     APPENDED,
-    DUPLICATE,
     AppendResult,
     AppendStatus,
     LogCore,
@@ -36,9 +37,11 @@ cdef class Waiter:
 
 
 cdef class CallbackWaiter(Waiter):
-    """Calls `callback()` on the loop when the partition acknowledged everything below `offset`, or lost its log.
+    """Calls `callback()` on the loop when the partition acknowledged everything below `offset`,
+    or lost its log.
 
-    For internal writers (coordinators); the callback looks at the partition to see which of the two it was.
+    For internal writers (coordinators); the callback looks at the partition to see which of the
+    two it was.
     """
 
     cdef Partition partition
@@ -74,7 +77,8 @@ cdef class CallbackWaiter(Waiter):
 cdef class Progress:
     """The waiters whose partitions moved since the last drain.
 
-    `call_soon` is the loop's: the first waiter added schedules a drain; connections drain earlier, at the end of their read pass.
+    `call_soon` is the loop's: the first waiter added schedules a drain; connections drain
+    earlier, at the end of their read pass.
     """
 
     def __init__(self, call_soon=None):
@@ -92,7 +96,9 @@ cdef class Progress:
         return 0
 
     cpdef int drain(self) except -1:
-        """Run every queued waiter once; those that an answer queues anew run in the next round of the same drain."""
+        """Run every queued waiter once; those that an answer queues anew run in the next round of
+        the same drain.
+        """
         cdef Waiter waiter
         cdef list batch
         self.scheduled = False
@@ -107,9 +113,14 @@ cdef class Progress:
 
 
 cdef class Partition:
-    """One partition of the cluster, as this node knows it. `topic`: name as bytes; `topic_id`: 16 bytes."""
+    """One partition of the cluster, as this node knows it. `topic`: name as bytes; `topic_id`: 16
+    bytes.
+    """
 
-    def __init__(self, bytes topic not None, bytes topic_id not None, int32_t index, Progress progress not None):
+    def __init__(
+        self, bytes topic not None, bytes topic_id not None, int32_t index,
+        Progress progress not None
+    ):
         if len(topic_id) != 16:
             raise InvariantError("a topic id has 16 bytes")
         self.topic = topic
@@ -128,7 +139,10 @@ cdef class Partition:
 
     # -- leadership (replica manager) ---------------------------------------------------------
 
-    def set_leadership(self, int32_t leader_id, int32_t leader_epoch, int32_t partition_epoch, tuple replicas, tuple isr):
+    def set_leadership(
+        self, int32_t leader_id, int32_t leader_epoch, int32_t partition_epoch, tuple replicas,
+        tuple isr
+    ):
         """What the metadata says. Epochs never regress."""
         if leader_epoch < self.leader_epoch or partition_epoch < self.partition_epoch:
             raise InvariantError(
@@ -150,7 +164,9 @@ cdef class Partition:
         self.wake()
 
     def close(self, int gates):
-        """Stop serving, for the reason in `gates` (GATE_...; not 0); waiting requests are answered with its error."""
+        """Stop serving, for the reason in `gates` (GATE_...; not 0); waiting requests are
+        answered with its error.
+        """
         if gates == 0:
             raise InvariantError("a partition is closed for a reason")
         self.gates = gates
@@ -181,7 +197,9 @@ cdef class Partition:
     cdef AppendStatus append_produce(
         self, uint8_t* data, int64_t n, int16_t api_version, int64_t now_ms, AppendResult* result
     ) except *:
-        cdef AppendStatus status = self.log.append_produce(data, n, self.leader_epoch, api_version, now_ms, result)
+        cdef AppendStatus status = self.log.append_produce(
+            data, n, self.leader_epoch, api_version, now_ms, result
+        )
         if status == APPENDED:
             self.update_progress()
         return status
@@ -199,11 +217,13 @@ cdef class Partition:
             return 0
         end = log.log_end_offset
         if log.flush_messages != INT64_MAX and end - log.flushed_offset >= log.flush_messages:
-            # Durability before visibility (D9): neither answers nor readers pass the flushed offset while a due flush is outstanding.
+            # Durability before visibility (D9): neither answers nor readers pass the flushed
+            # offset while a due flush is outstanding.
             log.owner.request_flush()
             end = max(self.local_end, log.flushed_offset)
         if end < self.local_end:
-            # The log was cut (truncation by recovery or replication goes through open_as_leader, never through here).
+            # The log was cut (truncation by recovery or replication goes through open_as_leader,
+            # never through here).
             raise InvariantError(f"{self!r}: local end {self.local_end} -> {end}")
         self.local_end = end
         if self.high_watermark < end and not self.gates & GATE_REMOTE_FOLLOWERS:
@@ -246,7 +266,8 @@ cdef class Partition:
     def append_built(self, bytearray batch not None, int64_t now_ms):
         """Append a batch that the broker built itself.
 
-        Returns (status, error_code, base_offset, last_offset): status as `AppendStatus` of the log; NEEDS_ROLL (3) means that nothing was done and
+        Returns (status, error_code, base_offset, last_offset): status as `AppendStatus` of the
+        log; NEEDS_ROLL (3) means that nothing was done and
         the caller rolls the log first.
         """
         cdef AppendResult result
@@ -264,13 +285,17 @@ cdef class Partition:
         return self.may_answer(-1, last_offset)
 
     def when_acknowledged(self, int64_t end_offset, callback):
-        """Have `callback()` called once everything below `end_offset` is committed or the gate closed. Returns the waiter (`forget()`)."""
+        """Have `callback()` called once everything below `end_offset` is committed or the gate
+        closed. Returns the waiter (`forget()`).
+        """
         waiter = CallbackWaiter(self, end_offset, callback)
         self.progress.add(waiter)
         return waiter
 
     def __repr__(self):
-        return f"<Partition {self.topic.decode(errors='replace')}-{self.index} leader={self.leader_id} gates={self.gates}>"
+        return f"<Partition {self.topic.decode(
+            errors='replace'
+        )}-{self.index} leader={self.leader_id} gates={self.gates}>"
 
 
 cdef class TopicEntry:

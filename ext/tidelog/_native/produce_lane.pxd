@@ -6,7 +6,8 @@ from tidelog._native.request cimport Gates, RequestHeader
 from tidelog._native.response cimport Peer, Slot
 
 cdef struct ProduceTopic:
-    const uint8_t* key           # name (version <= 12) or topic id: into the frame, later into ProduceTask.keys
+    # name (version <= 12) or topic id: into the frame, later into ProduceTask.keys
+    const uint8_t* key
     int32_t key_size
     int32_t first_part
     int32_t part_count
@@ -79,7 +80,9 @@ cdef class ProduceLane:
     cdef readonly Gates gates
     cdef readonly object call_later          # loop.call_later
     cdef readonly object create_task         # loop.create_task
-    cdef readonly object slow_append         # async (partition, records: bytes, api_version, acks) -> AppendAnswer: recompression and the like
+    # async (partition, records: bytes, api_version, acks) -> AppendAnswer: recompression and the
+    # like
+    cdef readonly object slow_append
     cdef list reasons                        # bytes: texts of CheckFailure.reason
     cdef int reason_count
     cdef const uint8_t** reason_texts
@@ -87,6 +90,9 @@ cdef class ProduceLane:
     cdef size_t reason_size_max
     cdef ProduceTask spare
     cdef int64_t now_ms
-    # Takes one frame (without size prefix). The buffer is modified (stamps). Malformed: aborts the peer.
-    cdef int handle(self, Peer peer, const RequestHeader* header, uint8_t* frame, size_t n) except -1
+    # Takes one frame (without size prefix). The buffer is modified (stamps). Malformed: aborts
+    # the peer.
+    cdef int handle(
+        self, Peer peer, const RequestHeader* header, uint8_t* frame, size_t n
+    ) except -1
     cdef int recycle(self, ProduceTask task) except -1

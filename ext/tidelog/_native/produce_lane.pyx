@@ -1,15 +1,18 @@
 """Produce (API key 0, versions 3-13), native from frame to file.
 
-A request is parsed whole before anything is appended (a malformed one appends nothing), then appended partition by partition in
-request order. It leaves the fast path only when it must: a log has to roll or a batch to be rebuilt (the peer is blocked meanwhile, so
-that nothing overtakes), or the answer waits for other replicas or an fdatasync (the peer goes on; the answer keeps its place).
+A request is parsed whole before anything is appended (a malformed one appends nothing), then
+appended partition by partition in
+request order. It leaves the fast path only when it must: a log has to roll or a batch to be
+rebuilt (the peer is blocked meanwhile, so
+that nothing overtakes), or the answer waits for other replicas or an fdatasync (the peer goes on;
+the answer keeps its place).
 
 Loop thread only. Never touches a file but through LogCore.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport int16_t, int32_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
@@ -24,7 +27,7 @@ from tidelog._native.log cimport (
 )
 from tidelog._native.partition cimport Partition, PartitionTable, TopicEntry, Waiter
 from tidelog._native.request cimport Gates, RequestHeader, wall_ms
-from tidelog._native.response cimport Peer, Slot
+from tidelog._native.response cimport Peer
 from tidelog._native.wire cimport (
     WIRE_OK,
     wire_array_length,
@@ -45,12 +48,13 @@ from tidelog._native.wire cimport (
     wire_string,
 )
 
-from tidelog.errors import InvariantError, KafkaError, StorageError
+from tidelog.errors import KafkaError, StorageError
 
 cdef enum:
     FLEXIBLE_FROM = 9
     TOPIC_IDS_FROM = 13
-    # A batch is tried again after a roll; a log that asks for more rolls than this in a row is broken.
+    # A batch is tried again after a roll; a log that asks for more rolls than this in a row is
+    # broken.
     ROLLS_PER_BATCH_MAX = 3
 
 cdef enum:
@@ -104,7 +108,9 @@ cdef class ProduceTask(Waiter):
         self.correlation_id = header.correlation_id
         self.admin_client = (
             header.client_id_size == PyBytes_GET_SIZE(ADMIN_CLIENT_ID)
-            and memcmp(header.client_id, PyBytes_AS_STRING(ADMIN_CLIENT_ID), header.client_id_size) == 0
+            and memcmp(
+                header.client_id, PyBytes_AS_STRING(ADMIN_CLIENT_ID), header.client_id_size
+            ) == 0
         )
         c.pos = header.body
         c.end = end
@@ -119,7 +125,7 @@ cdef class ProduceTask(Waiter):
         cdef wire_cursor c
         cdef ProduceTopic* topic
         cdef ProducePart* part
-        cdef int32_t topics, parts, t, p
+        cdef int32_t topics, parts, t, _p
         cdef const uint8_t* data
         cdef bint flexible = self.api_version >= FLEXIBLE_FROM
         cdef bint by_id = self.api_version >= TOPIC_IDS_FROM
@@ -134,13 +140,17 @@ cdef class ProduceTask(Waiter):
                 topic.key_size = 16
                 if wire_skip(&c, 16) != WIRE_OK:
                     return 1
-            elif wire_string(&c, flexible, &topic.key, &topic.key_size) != WIRE_OK or topic.key_size < 0:
+            elif wire_string(
+                &c, flexible, &topic.key, &topic.key_size
+            ) != WIRE_OK or topic.key_size < 0:
                 return 1
-            if wire_array_length(&c, flexible, 8 if not flexible else 6, &parts) != WIRE_OK or parts < 0:
+            if wire_array_length(
+                &c, flexible, 8 if not flexible else 6, &parts
+            ) != WIRE_OK or parts < 0:
                 return 1
             topic.first_part = self.part_count
             topic.part_count = parts
-            for p in range(parts):
+            for _p in range(parts):
                 part = self.add_part()
                 part.topic = t
                 if wire_int32(&c, &part.index) != WIRE_OK:
@@ -219,7 +229,9 @@ cdef class ProduceTask(Waiter):
             entry = self.lane.table.find_name(topic.key, topic.key_size)
         partition = None if entry is None else entry.partition(part.index)
         if self.lane.gates.authorizer is not None:
-            name = PyBytes_FromStringAndSize(<const char*>topic.key, topic.key_size) if entry is None else entry.name
+            name = PyBytes_FromStringAndSize(
+                <const char*>topic.key, topic.key_size
+            ) if entry is None else entry.name
             if not self.lane.gates.authorizer.may_write(self.peer.info, name):
                 part.error_code = ERROR_TOPIC_AUTHORIZATION_FAILED
                 return RUN_DONE
@@ -234,7 +246,9 @@ cdef class ProduceTask(Waiter):
             return RUN_DONE
         memset(&result, 0, sizeof(result))
         result.failure.record_index = -1
-        status = partition.append_produce(part.records, part.records_size, self.api_version, self.lane.now_ms, &result)
+        status = partition.append_produce(
+            part.records, part.records_size, self.api_version, self.lane.now_ms, &result
+        )
         if status == NEEDS_ROLL:
             return RUN_BLOCKED_BY_ROLL
         if status == NEEDS_RECOMPRESS:
@@ -247,8 +261,11 @@ cdef class ProduceTask(Waiter):
             part.log_append_time = result.log_append_time
             part.log_start_offset = result.log_start_offset
             self.note_append(part, partition)
-        elif result.error_code not in (ERROR_MESSAGE_TOO_LARGE, ERROR_CORRUPT_MESSAGE, ERROR_KAFKA_STORAGE_ERROR):
-            # Kafka tells the log start offset with those refusals that its log, not its request check, made.
+        elif result.error_code not in (
+            ERROR_MESSAGE_TOO_LARGE, ERROR_CORRUPT_MESSAGE, ERROR_KAFKA_STORAGE_ERROR
+        ):
+            # Kafka tells the log start offset with those refusals that its log, not its request
+            # check, made.
             part.log_start_offset = partition.log.log_start_offset
         return RUN_DONE
 
@@ -260,7 +277,9 @@ cdef class ProduceTask(Waiter):
         return 0
 
     cdef int16_t refuse_before_append(self, ProducePart* part, Partition partition) except? -1:
-        """What the log itself cannot know. (-1 is an error code of Kafka's that is never returned here.)"""
+        """What the log itself cannot know. (-1 is an error code of Kafka's that is never returned
+        here.)
+        """
         if partition.gates & 0xF:
             part.log_start_offset = -1
             return partition.gate_error()
@@ -269,8 +288,11 @@ cdef class ProduceTask(Waiter):
         if part.records_size <= 0:
             return ERROR_INVALID_RECORD
         if self.lane.gates.transactions is None:
-            # Kafka answers so for a transactional batch of a transaction that its coordinator does not know.
-            if part.records_size >= BATCH_OVERHEAD and wire_load16(part.records + 21) & ATTR_TRANSACTIONAL:
+            # Kafka answers so for a transactional batch of a transaction that its coordinator
+            # does not know.
+            if part.records_size >= BATCH_OVERHEAD and wire_load16(
+                part.records + 21
+            ) & ATTR_TRANSACTIONAL:
                 return ERROR_INVALID_TXN_STATE
         return ERROR_NONE
 
@@ -309,7 +331,9 @@ cdef class ProduceTask(Waiter):
         return 0
 
     async def run_slowly(self):
-        """Goes on where run() was blocked; the peer takes no further frame until everything is appended."""
+        """Goes on where run() was blocked; the peer takes no further frame until everything is
+        appended.
+        """
         try:
             while self._is_blocked():
                 await self._blocker()
@@ -358,7 +382,9 @@ cdef class ProduceTask(Waiter):
         return PyBytes_FromStringAndSize(<const char*>part.records, part.records_size)
 
     def _decide(self, int16_t error_code, outcome):
-        """The blocked part is decided: by an error, or by (error_code, base, last, log_append_time, log_start) of the slow append."""
+        """The blocked part is decided: by an error, or by (error_code, base, last,
+        log_append_time, log_start) of the slow append.
+        """
         cdef ProducePart* part = &self.parts[self.next_part]
         cdef Partition partition = self.blocking_partition()
         part.error_code = error_code
@@ -578,7 +604,9 @@ cdef class ProduceTask(Waiter):
         return p
 
     cdef uint8_t* encode_leader(self, uint8_t* p, const ProducePart* part) noexcept:
-        """Tagged fields: the current leader, when the client asked the wrong node (KIP-951, version 10 on)."""
+        """Tagged fields: the current leader, when the client asked the wrong node (KIP-951,
+        version 10 on).
+        """
         cdef Partition partition = None
         if part.error_code == ERROR_NOT_LEADER_OR_FOLLOWER and self.api_version >= 10:
             partition = self.blocking_partition_of(part)
@@ -638,10 +666,16 @@ cdef uint8_t* put_text(uint8_t* p, bint flexible, const uint8_t* text, int32_t n
 
 
 cdef class ProduceLane:
-    """Takes Produce frames. `reasons`: texts of CheckFailure.reason; `slow_append`: coroutine function (partition, records, api_version) for
-    batches that have to be rebuilt, answering an object with error_code, base_offset, last_offset, log_append_time, log_start_offset."""
+    """Takes Produce frames. `reasons`: texts of CheckFailure.reason; `slow_append`: coroutine
+    function (partition, records, api_version) for
+    batches that have to be rebuilt, answering an object with error_code, base_offset,
+    last_offset, log_append_time, log_start_offset.
+    """
 
-    def __init__(self, PartitionTable table not None, Gates gates not None, *, call_later, create_task, slow_append, reasons):
+    def __init__(
+        self, PartitionTable table not None, Gates gates not None, *, call_later, create_task,
+        slow_append, reasons
+    ):
         self.table = table
         self.gates = gates
         self.call_later = call_later
@@ -662,7 +696,9 @@ cdef class ProduceLane:
         free(self.reason_texts)
         free(self.reason_sizes)
 
-    cdef int handle(self, Peer peer, const RequestHeader* header, uint8_t* frame, size_t n) except -1:
+    cdef int handle(
+        self, Peer peer, const RequestHeader* header, uint8_t* frame, size_t n
+    ) except -1:
         cdef ProduceTask task = self.spare
         cdef int status
         if task is None:
@@ -676,7 +712,9 @@ cdef class ProduceLane:
             return self.recycle(task)
         if self.gates.quotas is not None:
             task.throttle_time_ms = self.gates.quotas.produced(
-                peer.info, PyBytes_FromStringAndSize(<const char*>header.client_id, max(header.client_id_size, 0)), n
+                peer.info, PyBytes_FromStringAndSize(
+                    <const char*>header.client_id, max(header.client_id_size, 0)
+                ), n
             )
         self.now_ms = wall_ms()
         status = task.run()

@@ -9,15 +9,25 @@ cdef struct RequestHeader:
     int32_t client_id_size
     const uint8_t* body          # behind the header
 
-# Reads the header of `frame` (without its size prefix). `flexible_from`: first version of the API with header v2. 0, or -1 when malformed.
-cdef int parse_header(const uint8_t* frame, size_t n, int16_t flexible_from, RequestHeader* header) noexcept nogil
+# Reads the header of `frame` (without its size prefix). `flexible_from`: first version of the API
+# with header v2. 0, or -1 when malformed.
+cdef int parse_header(
+    const uint8_t* frame, size_t n, int16_t flexible_from, RequestHeader* header
+) noexcept nogil
 
 cdef int64_t wall_ms() noexcept nogil
 
 cdef class Gates:
     # Hooks of the native lanes; None = the gate is open and costs one pointer check.
-    cdef public object authorizer        # .may_write(info, topic: bytes) / .may_read(info, topic: bytes) -> bool
-    cdef public object quotas            # .produced(info, client_id: bytes|None, nbytes) / .fetched(...) -> throttle_time_ms; mutes the peer itself
-    cdef public object transactions      # .verify(partition, producer_id, producer_epoch, ...) -> error code or awaitable (later issue)
-    cdef public object followers         # .fetched(partition, replica_id, replica_epoch, fetch_offset, ...) -> error code (later issue)
+    # .may_write(info, topic: bytes) / .may_read(info, topic: bytes) -> bool
+    cdef public object authorizer
+    # .produced(info, client_id: bytes|None, nbytes) / .fetched(...) -> throttle_time_ms; mutes
+    # the peer itself
+    cdef public object quotas
+    # .verify(partition, producer_id, producer_epoch, ...) -> error code or awaitable (later
+    # issue)
+    cdef public object transactions
+    # .fetched(partition, replica_id, replica_epoch, fetch_offset, ...) -> error code (later
+    # issue)
+    cdef public object followers
     cdef public object stage_clocks      # .record(stage: int, nanoseconds: int)

@@ -13,7 +13,9 @@ from tidelog._native.wire cimport (
 )
 
 
-cdef int parse_header(const uint8_t* frame, size_t n, int16_t flexible_from, RequestHeader* header) noexcept nogil:
+cdef int parse_header(
+    const uint8_t* frame, size_t n, int16_t flexible_from, RequestHeader* header
+) noexcept nogil:
     cdef wire_cursor c
     c.pos = frame
     c.end = frame + n

@@ -1,6 +1,8 @@
-# Answers of one connection, in request order, as bytes and file regions. No socket: a transport (connection.pyx; TLS later) drains it.
+# Answers of one connection, in request order, as bytes and file regions. No socket: a transport
+# (connection.pyx; TLS later) drains it.
 #
-# An answer that is ready at once while nothing waits before it goes straight into `out`. Otherwise it gets a Slot; slots form a queue.
+# An answer that is ready at once while nothing waits before it goes straight into `out`.
+# Otherwise it gets a Slot; slots form a queue.
 from libc.stdint cimport int64_t, uint8_t
 from tidelog._native.segment cimport Segment
 from tidelog._native.wire cimport wire_buffer
@@ -45,7 +47,8 @@ cdef class ResponseQueue:
     cdef size_t head_taken
     cdef int head_region
     cdef int64_t region_sent
-    # Room for an answer of at most n bytes at the end of `out`; NULL when something waits before it (use open_slot). Then commit_direct(actual size).
+    # Room for an answer of at most n bytes at the end of `out`; NULL when something waits before
+    # it (use open_slot). Then commit_direct(actual size).
     cdef uint8_t* reserve_direct(self, size_t n) except? NULL
     cdef void commit_direct(self, size_t n) noexcept
     cdef Slot open_slot(self)
@@ -62,7 +65,8 @@ cdef class Peer:
     cdef ResponseQueue queue
     cdef readonly object info            # net.server.ConnectionInfo
     cdef readonly bint closed
-    cdef set waiters                     # Waiter: requests of this peer that wait (cancelled when it goes)
+    # Waiter: requests of this peer that wait (cancelled when it goes)
+    cdef set waiters
     cdef int wake_writer(self) except -1             # a slot became ready outside of a read pass
     cdef int block(self) except -1                   # no further frame is taken until unblock()
     cdef int unblock(self) except -1

@@ -1,6 +1,7 @@
 """The ordered answers of one connection (design D6: both lanes share one response queue).
 
-Loop thread only; no I/O. `next_output` gathers what is ready into as few pieces as possible, so that a pass of pipelined
+Loop thread only; no I/O. `next_output` gathers what is ready into as few pieces as possible, so
+that a pass of pipelined
 requests leaves with one `send`, and a fetch with one `send` (MSG_MORE) and one `sendfile`.
 """
 
@@ -10,7 +11,7 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove
 
 from tidelog._native.segment cimport Segment
-from tidelog._native.wire cimport wire_buffer, wire_reserve
+from tidelog._native.wire cimport wire_reserve
 
 from tidelog.errors import InvariantError
 
@@ -104,7 +105,9 @@ cdef class ResponseQueue:
         return 0
 
     cdef int gather(self) except -1:
-        """Move the bytes of ready slots into `out`, up to the first region; drop slots that are through."""
+        """Move the bytes of ready slots into `out`, up to the first region; drop slots that are
+        through.
+        """
         cdef Slot slot
         cdef size_t upto, n
         cdef uint8_t* room
@@ -167,7 +170,9 @@ cdef class ResponseQueue:
                     self.out.capacity = 0
             elif self.out_sent > OUT_KEEP_BYTES and self.out_sent * 2 > self.out.length:
                 # A peer that reads slowly while answers keep coming: give the sent half back.
-                memmove(self.out.data, self.out.data + self.out_sent, self.out.length - self.out_sent)
+                memmove(
+                    self.out.data, self.out.data + self.out_sent, self.out.length - self.out_sent
+                )
                 self.out.length -= self.out_sent
                 self.out_sent = 0
         elif output.kind == OUTPUT_REGION:
@@ -187,7 +192,10 @@ cdef class ResponseQueue:
                     data = <bytes>part
                     if wire_reserve(&slot.bytes, len(data)) == NULL:
                         raise MemoryError
-                    memcpy(slot.bytes.data + slot.bytes.length, <const uint8_t*>(<bytes>data), len(data))
+                    memcpy(
+                        slot.bytes.data + slot.bytes.length, <const uint8_t*>(<bytes>data),
+                        len(data)
+                    )
                     slot.bytes.length += len(data)
                 else:
                     segment = part[0]

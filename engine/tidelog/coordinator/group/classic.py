@@ -8,7 +8,6 @@ The states and what each request gets in them: states.py.
 
 from __future__ import annotations
 
-import random
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from tidelog.coordinator.group.member import Member, Protocols
 from tidelog.coordinator.group.records import group_record
 from tidelog.coordinator.group.states import GroupState
 from tidelog.coordinator.promise import Promise
-from tidelog.coordinator.shard import Result, Timers
+from tidelog.coordinator.shard import Random, Result, Timers
 from tidelog.errors import KafkaError
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.protocol.messages.join_group import JoinGroupRequest, JoinGroupResponse
@@ -60,7 +59,7 @@ class ClassicProtocol:
         self,
         config: Callable[[], GroupConfig],
         timers: Timers,
-        rng: random.Random,
+        rng: Random,
         find: Callable[[str], ClassicGroup | None],
         create: Callable[[str, int], ClassicGroup],
     ) -> None:

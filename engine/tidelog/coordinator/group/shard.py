@@ -7,7 +7,6 @@ timers are soft state (classic.py). KIP-848 groups are a later issue: their reco
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 
 from tidelog.coordinator.group.classic import Caller, ClassicProtocol, GroupConfig
@@ -20,7 +19,7 @@ from tidelog.coordinator.group.records import (
     offset_record,
 )
 from tidelog.coordinator.group.states import GroupState
-from tidelog.coordinator.shard import CoordinatorRecord, Result, Shard, Timers
+from tidelog.coordinator.shard import CoordinatorRecord, Random, Result, Shard, Timers
 from tidelog.errors import KafkaError, MalformedMessageError, UnsupportedVersionError
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.protocol.messages.join_group import JoinGroupRequest, JoinGroupResponse
@@ -60,9 +59,7 @@ NO_OFFSET = -1
 class GroupShard(Shard):
     """`config()`: the group configs as they hold now."""
 
-    def __init__(
-        self, config: Callable[[], GroupConfig], timers: Timers, rng: random.Random
-    ) -> None:
+    def __init__(self, config: Callable[[], GroupConfig], timers: Timers, rng: Random) -> None:
         self._config = config
         self.groups: dict[str, ClassicGroup] = {}
         self.offsets = CommittedOffsets()

@@ -7,7 +7,6 @@ nothing about groups.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,7 +16,7 @@ from tidelog.coordinator.group.classic import Caller, GroupConfig, member_id_of
 from tidelog.coordinator.group.shard import GroupShard
 from tidelog.coordinator.partitioning import coordinator_partition
 from tidelog.coordinator.runtime import CoordinatorRuntime
-from tidelog.coordinator.shard import Timers
+from tidelog.coordinator.shard import Random, Timers
 from tidelog.errors import KafkaError
 from tidelog.metadata.image import MetadataImage
 from tidelog.protocol.error_codes import ErrorCode
@@ -68,7 +67,7 @@ class GroupService:
         self,
         replicas: ReplicaManager,
         clock: Clock,
-        rng: random.Random,
+        rng: Random,
         image: Callable[[], MetadataImage],
         config: Callable[[], BrokerConfig],
     ) -> None:

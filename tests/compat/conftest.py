@@ -18,6 +18,8 @@ from tests.compat.reference import ReferenceBroker, ReferenceMissing, install
 from tests.compat.tools import ToolServer
 from tests.house.broker import ServedBroker
 
+TARGET_IS_REFERENCE = os.environ.get("TIDELOG_COMPAT_TARGET") == "reference"
+
 
 @dataclass(frozen=True)
 class Target:
@@ -65,7 +67,7 @@ def running_target(folder: Path, *arguments: str) -> Iterator[Target]:
 
     arguments: for Tidelog's command line; without, it has one worker.
     """
-    if os.environ.get("TIDELOG_COMPAT_TARGET") == "reference":
+    if TARGET_IS_REFERENCE:
         with ReferenceBroker(data_dir=folder) as broker:
             yield Target("reference", broker.bootstrap, broker.data_dir)
         return

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from tests.compat.conftest import Target, running_target
+from tests.compat.conftest import TARGET_IS_REFERENCE, Target, running_target
 from tests.compat.tools import ToolServer
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
@@ -23,44 +23,30 @@ FIRST_RECORD = re.compile(r"Non-consecutive offsets in \S+\n\s+-1 is followed by
 pytestmark = [pytest.mark.usefixtures("java"), pytest.mark.timeout(300)]
 
 
+#: Topics by name: what the producer compresses with, and configs beside small segments.
+TOPICS: dict[str, tuple[str, dict[str, str]]] = {
+    **{f"dump-{codec}": (codec, {}) for codec in CODECS},
+    "dump-recompressed": ("gzip", {"compression.type": "zstd"}),
+    "dump-opened": ("lz4", {"compression.type": "uncompressed"}),
+    "dump-append-time": ("none", {"message.timestamp.type": "LogAppendTime"}),
+    "dump-append-time-snappy": ("snappy", {"message.timestamp.type": "LogAppendTime"}),
+}
+RECORDS = 3000
+
+
 def workload(tools: ToolServer, target: Target) -> None:
-    """Topics with every codec, small and large records, idempotent and plain, several segments."""
-    for codec in CODECS:
-        tools.run(
-            "kafka-topics",
-            "--bootstrap-server", target.bootstrap,
-            "--create",
-            "--topic", f"dump-{codec}",
-            "--partitions", "2",
-            "--config", "segment.bytes=1048576",
-            "--config", "index.interval.bytes=1024",
-        ).ok()  # fmt: skip
+    """Every codec, small and large records, idempotent and plain, several segments, a group."""
+    server = ("--bootstrap-server", target.bootstrap)
+    for topic, (codec, configs) in TOPICS.items():
+        settings = {"segment.bytes": "1048576", "index.interval.bytes": "1024", **configs}
+        chosen = [word for k, v in settings.items() for word in ("--config", f"{k}={v}")]
+        create = ("--create", "--topic", topic, "--partitions", "2", *chosen)
+        tools.run("kafka-topics", *server, *create).ok()
         for idempotent in (True, False):
-            producer = Producer(
-                {
-                    "bootstrap.servers": target.bootstrap,
-                    "compression.type": codec,
-                    "enable.idempotence": idempotent,
-                    "linger.ms": 2,
-                    "batch.num.messages": 20,
-                    "queue.buffering.max.messages": 1_000_000,
-                }
-            )
-            for n in range(3000):
-                value = (f"{n:06d}".encode() * (1 + n % 97)) if n % 500 else bytes(200_000)
-                producer.produce(
-                    f"dump-{codec}",
-                    value,
-                    key=f"k{n % 41}".encode() if n % 3 else None,
-                    partition=n % 2,
-                    headers=[("h", b"1")] if n % 5 == 0 else None,
-                    timestamp=1_700_000_000_000 + (n * 7919) % 100_000,
-                )
-                producer.poll(0)
-            assert producer.flush(60) == 0
+            produce(target, topic, codec, idempotent)
     tools.run(
         "kafka-console-consumer",
-        "--bootstrap-server", target.bootstrap,
+        *server,
         "--topic", "dump-none",
         "--group", "dump-group",
         "--from-beginning",
@@ -69,13 +55,42 @@ def workload(tools: ToolServer, target: Target) -> None:
     ).ok()  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def left(tools: ToolServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def produce(target: Target, topic: str, codec: str, idempotent: bool) -> None:
+    producer = Producer(
+        {
+            "bootstrap.servers": target.bootstrap,
+            "compression.type": codec,
+            "enable.idempotence": idempotent,
+            "linger.ms": 2,
+            "batch.num.messages": 20,
+            "queue.buffering.max.messages": 1_000_000,
+        }
+    )
+    for n in range(RECORDS):
+        producer.produce(
+            topic,
+            (f"{n:06d}".encode() * (1 + n % 97)) if n % 500 else bytes(200_000),
+            key=f"k{n % 41}".encode() if n % 3 else None,
+            partition=n % 2,
+            headers=[("h", b"1")] if n % 5 == 0 else None,
+            timestamp=1_700_000_000_000 + (n * 7919) % 100_000,
+        )
+        producer.poll(0)
+    assert producer.flush(60) == 0
+
+
+@pytest.fixture(scope="module", params=[1, 3], ids=["one worker", "three workers"])
+def left(
+    request: pytest.FixtureRequest, tools: ToolServer, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The data folder that the workload left after a clean stop.
 
     While a broker runs, an index in use may be longer than its entries: the tool then complains.
     """
-    with running_target(tmp_path_factory.mktemp("dump")) as target:
+    if request.param > 1 and TARGET_IS_REFERENCE:
+        pytest.skip("the reference is run as one node")
+    folder = tmp_path_factory.mktemp("dump")
+    with running_target(folder, "--workers", str(request.param)) as target:
         workload(tools, target)
     return target.data_dir
 
@@ -96,19 +111,19 @@ def accepted(tools: ToolServer, *args: str) -> str:
 
 def test_every_file_is_accepted(tools: ToolServer, left: Path) -> None:
     logs = files(left, ".log")
-    assert len(logs) >= len(CODECS) * 2
+    assert len(logs) >= len(TOPICS) * 2
     assert any(int(p.stem) > 0 for p in logs), "no log rolled"
     out = accepted(tools, "--deep-iteration", "--files", ",".join(map(str, logs)))
     assert "isvalid: true" in out
     codecs = set(re.findall(r"compresscodec: (\w+)", out))
     assert codecs >= set(CODECS)
     records = len(re.findall(r"^\| offset: ", out, re.MULTILINE))
-    assert records >= len(CODECS) * 6000
+    assert records >= len(TOPICS) * 2 * RECORDS
 
     indexes = files(left, ".index")
     times = files(left, ".timeindex")
-    assert len(indexes) >= len(CODECS) * 2
-    assert len(times) >= len(CODECS) * 2
+    assert len(indexes) >= len(TOPICS) * 2
+    assert len(times) >= len(TOPICS) * 2
     both = ",".join(map(str, [*indexes, *times]))
     accepted(tools, "--index-sanity-check", "--files", both)
     accepted(tools, "--verify-index-only", "--files", both)

@@ -80,14 +80,14 @@ cdef object _unwritable(Plan plan, Op *op, str reason):
     raise MessageEncodeError(f"{plan.name}: {<str> op.name} {reason}")
 
 
-cdef uint8_t *_reserve(wire_buffer *out, size_t more) except NULL:
+cdef inline uint8_t *_reserve(wire_buffer *out, size_t more) except NULL:
     cdef uint8_t *p = wire_reserve(out, more)
     if p == NULL:
         raise MemoryError
     return p
 
 
-cdef int64_t _integer(Plan plan, Op *op, object value, int64_t low, int64_t high) except? -1:
+cdef inline int64_t _integer(Plan plan, Op *op, object value, int64_t low, int64_t high) except? -1:
     cdef int overflow = 0
     cdef int64_t number
     if not PyLong_Check(value):
@@ -98,7 +98,7 @@ cdef int64_t _integer(Plan plan, Op *op, object value, int64_t low, int64_t high
     return number
 
 
-cdef int _put_length(
+cdef inline int _put_length(
     Plan plan, Op *op, int64_t length, bint compact, wire_buffer *out
 ) except -1:
     """Length prefix of bytes and arrays, -1 for null."""
@@ -254,7 +254,7 @@ cdef int _encode_field(Plan plan, Op *op, object value, wire_buffer *out) except
     return 0
 
 
-cdef object _value(Plan plan, Op *op, object message):
+cdef inline object _value(Plan plan, Op *op, object message):
     cdef PyObject *value = _slot(message, op.slot)[0]
     if value == NULL:
         _unwritable(plan, op, "was deleted")

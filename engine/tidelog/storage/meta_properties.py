@@ -53,7 +53,9 @@ def decode_meta_properties(data: bytes, path: str) -> MetaProperties:
         # Java reads these files as Latin-1; anything else is escaped in them.
         found = {one.key: one for one in parse_properties(data.decode("latin-1"), path)}
     except ConfigFileError as error:
-        raise MalformedFileError(path, 0, error.problems[0]) from error
+        # "path:line: what is wrong"
+        line, _, problem = error.problems[0].removeprefix(f"{path}:").partition(": ")
+        raise MalformedFileError(path, integer(line) or 0, problem) from error
     version = _wanted(found, "version", path)
     if integer(version.value) != META_PROPERTIES_VERSION:
         raise MalformedFileError(path, version.line, f"version={META_PROPERTIES_VERSION} expected")

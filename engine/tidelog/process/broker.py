@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -109,6 +110,9 @@ def _run(
 
         return asyncio.run(supervise())
     finally:
+        # The loop has given its handlers back: a late signal must not change the exit status.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         for slot in slots:
             slot.stop_listening()
         directory.close()

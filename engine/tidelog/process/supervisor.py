@@ -317,6 +317,7 @@ class Supervisor:
     # --- stop ---
 
     def _ask_to_stop(self) -> None:
+        log.info("broker stops")
         if self._stop_asked.is_set():
             self._forced = True
             for slot in self._slots.values():

@@ -125,7 +125,9 @@ class GroupService:
             )
         except KafkaError as error:
             answer = JoinGroupResponse(
-                error_code=error.error_code, member_id=member_id_of(error, request.member_id)
+                error_code=error.error_code,
+                protocol_name=None,
+                member_id=member_id_of(error, request.member_id),
             )
         if answer.protocol_name is None and version < 7:
             answer.protocol_name = ""

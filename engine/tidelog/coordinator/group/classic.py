@@ -637,7 +637,7 @@ def _rebalance_timeout_ms(request: JoinGroupRequest) -> int:
 
 
 def _join_error(code: ErrorCode, member_id: str) -> JoinGroupResponse:
-    return JoinGroupResponse(error_code=code, member_id=member_id)
+    return JoinGroupResponse(error_code=code, protocol_name=None, member_id=member_id)
 
 
 def _sync_answer(group: ClassicGroup, member: Member) -> SyncGroupResponse:

@@ -9,6 +9,7 @@ import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.ScheduledFuture;
@@ -21,12 +22,17 @@ import org.apache.kafka.common.utils.Time;
 import org.apache.kafka.server.common.RequestLocal;
 import org.apache.kafka.server.storage.log.FetchIsolation;
 import org.apache.kafka.server.util.Scheduler;
+import org.apache.kafka.storage.internals.epoch.LeaderEpochFileCache;
+import org.apache.kafka.storage.internals.log.AbortedTxn;
 import org.apache.kafka.storage.internals.log.AppendOrigin;
+import org.apache.kafka.storage.internals.log.EpochEntry;
 import org.apache.kafka.storage.internals.log.LogAppendInfo;
 import org.apache.kafka.storage.internals.log.LogConfig;
 import org.apache.kafka.storage.internals.log.LogDirFailureChannel;
 import org.apache.kafka.storage.internals.log.ProducerStateManagerConfig;
 import org.apache.kafka.storage.internals.log.RecordValidationException;
+import org.apache.kafka.storage.internals.log.TransactionIndex;
+import org.apache.kafka.storage.internals.log.TxnIndexSearchResult;
 import org.apache.kafka.storage.internals.log.UnifiedLog;
 import org.apache.kafka.storage.internals.log.VerificationGuard;
 import org.apache.kafka.storage.log.metrics.BrokerTopicStats;
@@ -72,6 +78,8 @@ public final class RecordOracle {
                 case 'A' -> append(in, out);
                 case 'S' -> snapshot(out);
                 case 'X' -> log.removeExpiredProducers(in.readLong());
+                case 'L' -> leaderEpochs(in, out);
+                case 'T' -> transactionIndex(root.resolve("txn" + made++), in, out);
                 default -> throw new IOException("no such order: " + order);
             }
             out.writeByte('.');
@@ -132,6 +140,58 @@ public final class RecordOracle {
             out.writeUTF(clip(refused));
             out.writeInt(0);
         }
+    }
+
+    /** Steps on the log's epoch cache; then its entries, and every look-up in a range. */
+    private static void leaderEpochs(DataInputStream in, DataOutputStream out) throws IOException {
+        LeaderEpochFileCache cache = log.leaderEpochCache();
+        cache.clearAndFlush();
+        for (int left = in.readInt(); left > 0; left--) {
+            byte step = in.readByte();
+            int epoch = in.readInt();
+            long offset = in.readLong();
+            switch (step) {
+                case 'a' -> cache.assign(epoch, offset);
+                case 'e' -> cache.truncateFromEndAsyncFlush(offset);
+                case 's' -> cache.truncateFromStartAsyncFlush(offset);
+                default -> throw new IOException("no such step: " + step);
+            }
+        }
+        List<EpochEntry> entries = cache.epochEntries();
+        out.writeInt(entries.size());
+        for (EpochEntry entry : entries) {
+            out.writeInt(entry.epoch());
+            out.writeLong(entry.startOffset());
+        }
+        int epochs = in.readInt();
+        long logEndOffset = in.readLong();
+        for (int epoch = -1; epoch < epochs; epoch++) {
+            Map.Entry<Integer, Long> end = cache.endOffsetFor(epoch, logEndOffset);
+            out.writeInt(end.getKey());
+            out.writeLong(end.getValue());
+        }
+        for (long offset = 0; offset < logEndOffset; offset++)
+            out.writeInt(cache.epochForOffset(offset).orElse(-1));
+    }
+
+    /** Entries into a transaction index; then a search, and the file's bytes after a truncation. */
+    private static void transactionIndex(Path folder, DataInputStream in, DataOutputStream out)
+        throws IOException {
+        Files.createDirectories(folder);
+        Path file = folder.resolve("00000000000000000000.txnindex");
+        try (TransactionIndex index = new TransactionIndex(0L, file.toFile())) {
+            for (int left = in.readInt(); left > 0; left--)
+                index.append(new AbortedTxn(in.readLong(), in.readLong(), in.readLong(), in.readLong()));
+            TxnIndexSearchResult found = index.collectAbortedTxns(in.readLong(), in.readLong());
+            out.writeBoolean(found.isComplete());
+            out.writeInt(found.abortedTransactions().size());
+            for (AbortedTxn one : found.abortedTransactions()) out.writeLong(one.lastOffset());
+            index.truncateTo(in.readLong());
+            index.flush();
+        }
+        byte[] data = Files.exists(file) ? Files.readAllBytes(file) : new byte[0];
+        out.writeInt(data.length);
+        out.write(data);
     }
 
     private static String clip(Throwable error) {

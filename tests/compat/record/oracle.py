@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -121,6 +121,42 @@ class LogOracle:
     def expire_producers(self, now_ms: int) -> None:
         self._send(b"X" + struct.pack(">q", now_ms))
         self._end()
+
+    def leader_epochs(
+        self, steps: Sequence[tuple[str, int, int]], epochs: int, log_end_offset: int
+    ) -> tuple[list[tuple[int, int]], list[tuple[int, int]], list[int]]:
+        """Steps ("a"ssign, cut the "e"nd, cut the "s"tart) on an empty epoch cache.
+
+        Returns its entries, (epoch, end offset) for the epochs from -1 on, and the epoch of every
+        offset below the end (-1: none).
+        """
+        order = b"L" + struct.pack(">i", len(steps))
+        for step, epoch, offset in steps:
+            order += struct.pack(">ciq", step.encode(), epoch, offset)
+        self._send(order + struct.pack(">iq", epochs, log_end_offset))
+        (count,) = self._unpack(">i")
+        entries = [(e, s) for e, s in (self._unpack(">iq") for _ in range(count))]
+        ends = [(e, o) for e, o in (self._unpack(">iq") for _ in range(epochs + 1))]
+        owners = [self._unpack(">i")[0] for _ in range(log_end_offset)]
+        self._end()
+        return entries, ends, owners
+
+    def transaction_index(
+        self, entries: Sequence[tuple[int, int, int, int]], fetch: int, upper: int, cut: int
+    ) -> tuple[list[int], bool, bytes]:
+        """An index of (producer id, first, last, last stable offset).
+
+        Returns the last offsets found in [fetch, upper), whether that is all, and the file after
+        truncation to `cut`.
+        """
+        order = b"T" + struct.pack(">i", len(entries))
+        order += b"".join(struct.pack(">qqqq", *entry) for entry in entries)
+        self._send(order + struct.pack(">qqq", fetch, upper, cut))
+        is_complete, count = self._unpack(">?i")
+        found = [self._unpack(">q")[0] for _ in range(count)]
+        data = self._read(self._unpack(">i")[0])
+        self._end()
+        return found, bool(is_complete), data
 
     def close(self) -> None:
         self._process.kill()

@@ -22,7 +22,7 @@ REFERENCE_SETTINGS = {"log.retention.check.interval.ms": "1000000"}
 
 def read() -> dict[str, dict[str, Any]]:
     """The recorded answers by scenario and label."""
-    return json.loads(RECORDED.read_text()) if RECORDED.exists() else {}  # type: ignore[no-any-return]
+    return json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
 
 
 def plain(value: Any) -> Any:

@@ -92,54 +92,79 @@ def describe_configs(s: Session) -> None:
     s.note("keys of a broker", entries(describe(s, 4, "1", chosen)))
 
 
+def altering(
+    s: Session,
+    label: str,
+    kind: int,
+    name: str,
+    *changes: tuple[str, int, str | None],
+    only: bool = False,
+) -> None:
+    """Observes IncrementalAlterConfigs of one resource; changes are (name, operation, value)."""
+    configs = [
+        IncrementalConfig(name=key, config_operation=operation, value=value)
+        for key, operation, value in changes
+    ]
+    resource = IncrementalResource(resource_type=kind, resource_name=name, configs=configs)
+    s.ask(label, IncrementalAlterConfigsRequest(resources=[resource], validate_only=only), 1)
+
+
+def wait_value(s: Session, topic: str, key: str, value: str) -> None:
+    """Returns when a topic's config has a value."""
+
+    def there() -> bool:
+        return describe(s, 2, topic, [key]).configs[0].value == value
+
+    wait_until(there, f"{key} of {topic} does not become {value}")
+
+
 @scenario
 def incremental_alter_configs(s: Session) -> None:
-    """Changes of topic, broker and group configs."""
+    """Changes of a topic's configs, and of what it takes over from its broker."""
     s.create("ia", retention_ms="1000")
-
-    def alter(
-        label: str, kind: int, name: str, *changes: tuple[str, int, str | None], only: bool = False
-    ) -> None:
-        request = IncrementalAlterConfigsRequest(
-            resources=[
-                IncrementalResource(
-                    resource_type=kind,
-                    resource_name=name,
-                    configs=[
-                        IncrementalConfig(name=key, config_operation=operation, value=value)
-                        for key, operation, value in changes
-                    ],
-                )
-            ],
-            validate_only=only,
-        )
-        s.ask(label, request, 1)
-
     policy = "cleanup.policy"
-    alter("validate only", 2, "ia", ("retention.ms", 0, "7"), only=True)
-    alter("append", 2, "ia", (policy, 2, "compact"))
-    wait_until(
-        lambda: describe(s, 2, "ia", [policy]).configs[0].value == "delete,compact", "no append"
-    )
+    altering(s, "validate only", 2, "ia", ("retention.ms", 0, "7"), only=True)
+    altering(s, "append", 2, "ia", (policy, 2, "compact"))
+    wait_value(s, "ia", policy, "delete,compact")
     s.note("appended", entries(describe(s, 2, "ia", [policy, "retention.ms"])))
-    alter("append again", 2, "ia", (policy, 2, "compact"))
-    alter("subtract and delete", 2, "ia", (policy, 3, "delete"), ("retention.ms", 1, None))
-    wait_until(
-        lambda: describe(s, 2, "ia", [policy]).configs[0].value == "compact", "no subtraction"
+    altering(s, "append again", 2, "ia", (policy, 2, "compact"))
+    changes: tuple[tuple[str, int, str | None], ...] = (
+        (policy, 3, "delete"),
+        ("retention.ms", 1, None),
     )
+    altering(s, "subtract and delete", 2, "ia", *changes)
+    wait_value(s, "ia", policy, "compact")
     s.note("subtracted", entries(describe(s, 2, "ia", [policy, "retention.ms"])))
+    twice = (("retention.ms", 0, "1"), ("retention.ms", 0, "2"))
+    altering(s, "a key twice", 2, "ia", *twice)
+    altering(s, "all brokers", 4, "", ("log.retention.ms", 0, "99999"))
+    wait_value(s, "ia", "retention.ms", "99999")
+    s.note("all brokers' configs", entries(describe(s, 4, "", ["log.retention.ms"])))
+    altering(s, "broker", 4, "1", ("log.retention.ms", 0, "88888"))
+    wait_value(s, "ia", "retention.ms", "88888")
+    s.note("from the broker", entries(describe(s, 2, "ia", ["retention.ms"])))
+    altering(s, "back", 4, "1", ("log.retention.ms", 1, None))
+    altering(s, "back for all", 4, "", ("log.retention.ms", 1, None))
+    wait_value(s, "ia", "retention.ms", "604800000")
+    s.note("the default again", entries(describe(s, 2, "ia", ["retention.ms"])))
+
+
+@scenario
+def incremental_alter_refusals(s: Session) -> None:
+    """Changes that are refused, for every kind of resource."""
+    s.create("iar", retention_ms="1000")
     for label, kind, name, change in (
-        ("append to no list", 2, "ia", ("retention.ms", 2, "1")),
-        ("subtract from no list", 2, "ia", ("retention.ms", 3, "1")),
-        ("set to null", 2, "ia", ("retention.ms", 0, None)),
-        ("set to nothing", 2, "ia", ("retention.ms", 0, "")),
-        ("unknown name", 2, "ia", ("nope", 0, "1")),
-        ("delete an unknown name", 2, "ia", ("nope", 1, None)),
+        ("append to no list", 2, "iar", ("retention.ms", 2, "1")),
+        ("subtract from no list", 2, "iar", ("retention.ms", 3, "1")),
+        ("set to null", 2, "iar", ("retention.ms", 0, None)),
+        ("set to nothing", 2, "iar", ("retention.ms", 0, "")),
+        ("unknown name", 2, "iar", ("nope", 0, "1")),
+        ("delete an unknown name", 2, "iar", ("nope", 1, None)),
         ("unknown topic", 2, "no-such", ("retention.ms", 0, "1")),
         ("bad topic name", 2, "a b", ("retention.ms", 0, "1")),
         ("no topic name", 2, "", ("retention.ms", 0, "1")),
-        ("bad value", 2, "ia", ("retention.ms", 0, "abc")),
-        ("out of range", 2, "ia", ("segment.bytes", 0, "5")),
+        ("bad value", 2, "iar", ("retention.ms", 0, "abc")),
+        ("out of range", 2, "iar", ("segment.bytes", 0, "5")),
         ("broker, not dynamic", 4, "1", ("num.partitions", 0, "3")),
         ("broker, unknown name", 4, "1", ("foo.baz", 0, "3")),
         ("all brokers, one broker's config", 4, "", ("listeners", 0, "PLAINTEXT://:1")),
@@ -156,22 +181,7 @@ def incremental_alter_configs(s: Session) -> None:
         ("resource type 1", 1, "x", ("a", 0, "b")),
         ("resource type 77", 77, "x", ("a", 0, "b")),
     ):
-        alter(label, kind, name, change)
-    alter("a key twice", 2, "ia", ("retention.ms", 0, "1"), ("retention.ms", 0, "2"))
-    alter("all brokers", 4, "", ("log.retention.ms", 0, "99999"))
-    wait_until(lambda: len(describe(s, 4, "", ["log.retention.ms"]).configs) == 1, "not set")
-    s.note("all brokers' configs", entries(describe(s, 4, "", ["log.retention.ms"])))
-    alter("broker", 4, "1", ("log.retention.ms", 0, "88888"))
-    wait_until(
-        lambda: describe(s, 2, "ia", ["retention.ms"]).configs[0].value == "88888", "not set"
-    )
-    s.note("from the broker", entries(describe(s, 2, "ia", ["retention.ms"])))
-    alter("back", 4, "1", ("log.retention.ms", 1, None))
-    alter("back for all", 4, "", ("log.retention.ms", 1, None))
-    wait_until(
-        lambda: describe(s, 2, "ia", ["retention.ms"]).configs[0].value == "604800000", "not back"
-    )
-    s.note("the default again", entries(describe(s, 2, "ia", ["retention.ms"])))
+        altering(s, label, kind, name, change)
 
 
 @scenario

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.compat.parity.session import Session, observe, scenario, wait_until
 from tidelog.protocol.messages.find_coordinator import (
     FindCoordinatorRequest,
@@ -33,6 +35,7 @@ from tidelog.protocol.messages.offset_fetch import (
     OffsetFetchResponse,
 )
 from tidelog.protocol.messages.sync_group import SyncGroupRequest, SyncGroupRequestAssignment
+from tidelog.protocol.schema import Request
 
 
 def find(group: str, version: int, key_type: int = 0) -> FindCoordinatorRequest:
@@ -140,206 +143,186 @@ def join_group(s: Session) -> None:
         s.ask(name, request, 9)
 
 
-@scenario
-def one_member(s: Session) -> None:
-    """A member joins, syncs, beats, commits and leaves."""
-    group = "om"
-    coordinate(s, group)
-    s.create("om-topic", 2)
-    refused = s.call(joining(group), 9, JoinGroupResponse)
-    s.note("needs a member id", observe(refused, 9))
-    member = refused.member_id
-    joined = s.call(joining(group, member), 9, JoinGroupResponse)
-    s.note("joined", observe(joined, 9))
-    generation = joined.generation_id
+class Member:
+    """A member of a group that joins, and asks in its own name or with something changed."""
 
-    def sync(label: str, version: int = 5, **changes: object) -> None:
+    def __init__(self, s: Session, group: str) -> None:
+        self.s, self.group = s, group
+        coordinate(s, group)
+        self.refused = s.call(joining(group), 9, JoinGroupResponse)
+        self.id = self.refused.member_id
+        self.joined = s.call(joining(group, self.id), 9, JoinGroupResponse)
+        self.generation = self.joined.generation_id
+
+    def sync(self, label: str, version: int = 5, **changes: object) -> None:
         request = SyncGroupRequest(
-            group_id=group,
-            generation_id=generation,
-            member_id=member,
-            assignments=[SyncGroupRequestAssignment(member_id=member, assignment=b"mine")],
+            group_id=self.group,
+            generation_id=self.generation,
+            member_id=self.id,
+            assignments=[SyncGroupRequestAssignment(member_id=self.id, assignment=b"mine")],
         )
         if version >= 5:
             request.protocol_type, request.protocol_name = "consumer", "range"
-        for key, value in changes.items():
-            setattr(request, key, value)
-        s.ask(label, request, version)
+        self._ask(label, request, version, changes)
 
-    def beat(label: str, version: int = 4, **changes: object) -> None:
-        request = HeartbeatRequest(group_id=group, generation_id=generation, member_id=member)
-        for key, value in changes.items():
-            setattr(request, key, value)
-        s.ask(label, request, version)
-
-    beat("heartbeat before sync")
-    sync("sync of an unknown group", group_id="om-nothing")
-    sync("sync with a wrong generation", generation_id=99)
-    sync("sync of an unknown member", member_id="nobody")
-    sync("sync with another protocol", protocol_name="sticky")
-    sync("sync with another type", protocol_type="connect")
-    sync("sync")
-    sync("sync again", 4)
-    for version in range(5):
-        beat(f"heartbeat v{version}", version)
-    beat("heartbeat of an unknown group", group_id="om-nothing")
-    beat("heartbeat with an empty group", group_id="")
-    beat("heartbeat with a wrong generation", generation_id=99)
-    beat("heartbeat of an unknown member", member_id="nobody")
-
-    def commit(label: str, version: int = 8, topic: str = "om-topic", **changes: object) -> None:
-        request = OffsetCommitRequest(
-            group_id=group,
-            generation_id_or_member_epoch=generation,
-            member_id=member,
-            topics=[
-                OffsetCommitRequestTopic(
-                    name=topic,
-                    partitions=[
-                        OffsetCommitRequestPartition(
-                            partition_index=0, committed_offset=5, committed_metadata="note"
-                        )
-                    ],
-                )
-            ],
+    def beat(self, label: str, version: int = 4, **changes: object) -> None:
+        request = HeartbeatRequest(
+            group_id=self.group, generation_id=self.generation, member_id=self.id
         )
+        self._ask(label, request, version, changes)
+
+    def commit(self, label: str, version: int = 8, topic: str = "om", **changes: object) -> None:
+        partition = OffsetCommitRequestPartition(
+            partition_index=0, committed_offset=5, committed_metadata="note"
+        )
+        request = OffsetCommitRequest(
+            group_id=self.group,
+            generation_id_or_member_epoch=self.generation,
+            member_id=self.id,
+            topics=[OffsetCommitRequestTopic(name=topic, partitions=[partition])],
+        )
+        self._ask(label, request, version, changes)
+
+    def leave(self, label: str, who: str, version: int) -> None:
+        request = LeaveGroupRequest(group_id=self.group)
+        if version < 3:
+            request.member_id = who
+        else:
+            request.members = [MemberIdentity(member_id=who)]
+        self.s.ask(label, request, version)
+
+    def _ask(self, label: str, request: Request, version: int, changes: dict[str, object]) -> None:
         for key, value in changes.items():
             setattr(request, key, value)
-        s.ask(label, request, version)
+        self.s.ask(label, request, version)
 
+
+@scenario
+def one_member(s: Session) -> None:
+    """A member joins, syncs, beats and leaves."""
+    member = Member(s, "om")
+    s.note("needs a member id", observe(member.refused, 9))
+    s.note("joined", observe(member.joined, 9))
+    member.beat("heartbeat before sync")
+    member.sync("sync of an unknown group", group_id="om-nothing")
+    member.sync("sync with a wrong generation", generation_id=99)
+    member.sync("sync of an unknown member", member_id="nobody")
+    member.sync("sync with another protocol", protocol_name="sticky")
+    member.sync("sync with another type", protocol_type="connect")
+    member.sync("sync")
+    for version in range(5):
+        member.sync(f"sync again v{version}", version)
+        member.beat(f"heartbeat v{version}", version)
+    member.beat("heartbeat of an unknown group", group_id="om-nothing")
+    member.beat("heartbeat with an empty group", group_id="")
+    member.beat("heartbeat with a wrong generation", generation_id=99)
+    member.beat("heartbeat of an unknown member", member_id="nobody")
+    s.ask("join again", joining("om", member.id), 9)
+    member.leave("leave nobody v2", "nobody", 2)
+    for version in (3, 4, 5):
+        member.leave(f"leave nobody v{version}", "nobody", version)
+    member.leave("leave", member.id, 5)
+    member.leave("leave again", member.id, 5)
+    member.beat("heartbeat after leaving")
+
+
+@scenario
+def commits_of_a_member(s: Session) -> None:
+    """A member commits in its generation; others and strangers are refused."""
+    s.create("om", 2)
+    member = Member(s, "cm")
+    member.sync("sync")
     for version in range(2, 10):
-        commit(f"commit v{version}", version)
-    commit("commit with a wrong generation", generation_id_or_member_epoch=99)
-    commit("commit of an unknown member", member_id="nobody")
-    commit("commit to an unknown topic", topic="no-such")
-    commit("commit with an empty group", group_id="")
-    commit(
-        "commit of a group that is none",
-        group_id="om-simple",
-        generation_id_or_member_epoch=-1,
-        member_id="",
+        member.commit(f"v{version}", version)
+    member.commit("wrong generation", generation_id_or_member_epoch=99)
+    member.commit("unknown member", member_id="nobody")
+    member.commit("unknown topic", topic="no-such")
+    member.commit("empty group", group_id="")
+    alone: dict[str, Any] = {"generation_id_or_member_epoch": -1, "member_id": ""}
+    member.commit("a group that is none", group_id="cm-simple", **alone)
+    member.commit("a generation of an unknown group", group_id="cm-nothing")
+    member.commit("no member, in a group with one", **alone)
+
+
+def committing(
+    group: str, offset: int, note: str | None = "note", partition: int = 0
+) -> OffsetCommitRequest:
+    one = OffsetCommitRequestPartition(
+        partition_index=partition,
+        committed_offset=offset,
+        committed_leader_epoch=0,
+        committed_metadata=note,
     )
-    commit(
-        "commit of an unknown group with a generation",
-        group_id="om-nothing",
-        generation_id_or_member_epoch=3,
+    return OffsetCommitRequest(
+        group_id=group, topics=[OffsetCommitRequestTopic(name="ocf", partitions=[one])]
     )
-    commit(
-        "commit without a member to a group with one",
-        generation_id_or_member_epoch=-1,
-        member_id="",
-    )
-    s.ask("join again", joining(group, member), 9)
-    for version, leaver in ((2, "nobody"), (5, "nobody"), (5, member), (5, member)):
-        leaving = LeaveGroupRequest(group_id=group)
-        if version < 3:
-            leaving.member_id = leaver
-        else:
-            leaving.members = [MemberIdentity(member_id=leaver)]
-        which = "me" if leaver == member else leaver
-        label = f"leave {which} v{version}"
-        s.ask(label if label not in s.observed else f"{label} again", leaving, version)
-    beat("heartbeat after leaving")
+
+
+def fetching_offsets(
+    version: int, group: str, topic: str, topic_id: bytes, partitions: list[int]
+) -> OffsetFetchRequest:
+    if version < 8:
+        named = OffsetFetchRequestTopic(name=topic, partition_indexes=partitions)
+        return OffsetFetchRequest(group_id=group, topics=[named])
+    topics = OffsetFetchRequestTopics(name=topic, topic_id=topic_id, partition_indexes=partitions)
+    return OffsetFetchRequest(groups=[OffsetFetchRequestGroup(group_id=group, topics=[topics])])
 
 
 @scenario
 def offset_commit_and_fetch(s: Session) -> None:
     """Commits without a member, read back in every version."""
-    group = "ocf"
+    group = "ocf-group"
     coordinate(s, group)
-    topic_id = s.create("ocf-topic", 2)
-
-    def commit(label: str, offset: int, note: str | None = "note", partition: int = 0) -> None:
-        request = OffsetCommitRequest(
-            group_id=group,
-            topics=[
-                OffsetCommitRequestTopic(
-                    name="ocf-topic",
-                    partitions=[
-                        OffsetCommitRequestPartition(
-                            partition_index=partition,
-                            committed_offset=offset,
-                            committed_leader_epoch=0,
-                            committed_metadata=note,
-                        )
-                    ],
-                )
-            ],
-        )
+    topic_id = s.create("ocf", 2)
+    for label, request in (
+        ("commit", committing(group, 5)),
+        ("null note", committing(group, 6, None)),
+        ("largest note", committing(group, 7, "n" * 4096)),
+        ("note too large", committing(group, 8, "n" * 4097)),
+        ("negative offset", committing(group, -5)),
+        ("unknown partition", committing(group, 1, partition=9)),
+        ("back", committing(group, 5)),
+        ("other partition", committing(group, 3, "", 1)),
+    ):
         s.ask(label, request, 8)
-
-    commit("commit", 5)
-    commit("null note", 6, None)
-    commit("largest note", 7, "n" * 4096)
-    commit("note too large", 8, "n" * 4097)
-    commit("negative offset", -5)
-    commit("unknown partition", 1, partition=9)
-    commit("back", 5)
-    commit("other partition", 3, "", 1)
-
-    def fetch(version: int, topic: str, partitions: list[int], whose: str = group) -> object:
-        if version >= 8:
-            return OffsetFetchRequest(
-                groups=[
-                    OffsetFetchRequestGroup(
-                        group_id=whose,
-                        topics=[
-                            OffsetFetchRequestTopics(
-                                name=topic, topic_id=topic_id, partition_indexes=partitions
-                            )
-                        ],
-                    )
-                ]
-            )
-        return OffsetFetchRequest(
-            group_id=whose,
-            topics=[OffsetFetchRequestTopic(name=topic, partition_indexes=partitions)],
-        )
-
     for version in range(1, 11):
-        request = fetch(version, "ocf-topic", [0, 1, 7])
-        assert isinstance(request, OffsetFetchRequest)
-        s.ask(f"fetch v{version}", request, version)
+        s.ask(f"v{version}", fetching_offsets(version, group, "ocf", topic_id, [0, 1, 7]), version)
         if version >= 2:
-            everything = _fetch_all(group, version)
-            s.connection.send(everything, version)
-            answer = s.connection.answer(everything, version)
-            assert isinstance(answer, OffsetFetchResponse)
-            for topics in (answer.topics, *(g.topics for g in answer.groups)):
-                for one in topics:
-                    one.partitions.sort(key=lambda p: p.partition_index)
-            s.note(f"fetch all v{version}", observe(answer, version))
+            answer = s.call(_fetch_all(group, version), version, OffsetFetchResponse)
+            for topic in answer.topics:
+                topic.partitions.sort(key=lambda p: p.partition_index)
+            for one in answer.groups:
+                for topics in one.topics:
+                    topics.partitions.sort(key=lambda p: p.partition_index)
+            s.note(f"all v{version}", observe(answer, version))
     for version in (7, 9):
-        for label, topic, whose in (
+        for label, topic_name, whose in (
             ("unknown topic", "no-such", group),
-            ("unknown group", "ocf-topic", "no-such-group"),
-            ("empty group", "ocf-topic", ""),
+            ("unknown group", "ocf", "no-such-group"),
+            ("empty group", "ocf", ""),
         ):
-            request = fetch(version, topic, [0], whose)
-            assert isinstance(request, OffsetFetchRequest)
-            s.ask(f"{label} v{version}", request, version)
-    unknown = OffsetFetchRequest(
-        groups=[
-            OffsetFetchRequestGroup(
-                group_id=group,
-                topics=[OffsetFetchRequestTopics(topic_id=b"\3" * 16, partition_indexes=[0])],
-            )
-        ]
-    )
-    s.ask("unknown id", unknown, 10)
+            asked = fetching_offsets(version, whose, topic_name, topic_id, [0])
+            s.ask(f"{label} v{version}", asked, version)
+
+
+@scenario
+def offsets_by_topic_id(s: Session) -> None:
+    """Version 10: topics by their ids, known and unknown."""
+    group = "oti-group"
+    coordinate(s, group)
+    topic_id = s.create("oti", 1)
     by_id = OffsetCommitRequest(
         group_id=group,
         topics=[
             OffsetCommitRequestTopic(
-                topic_id=topic_id,
+                topic_id=each,
                 partitions=[OffsetCommitRequestPartition(partition_index=0, committed_offset=9)],
-            ),
-            OffsetCommitRequestTopic(
-                topic_id=b"\3" * 16,
-                partitions=[OffsetCommitRequestPartition(partition_index=0, committed_offset=9)],
-            ),
+            )
+            for each in (topic_id, b"\3" * 16)
         ],
     )
     committed = s.call(by_id, 10, OffsetCommitResponse)
     committed.topics.sort(key=lambda t: t.topic_id == topic_id)
-    s.note("commit by id", observe(committed, 10))
+    s.note("commit", observe(committed, 10))
+    s.ask("fetch", fetching_offsets(10, group, "", topic_id, [0]), 10)
+    s.ask("fetch unknown", fetching_offsets(10, group, "", b"\3" * 16, [0]), 10)

@@ -18,12 +18,13 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final
 
-from tidelog._native.connection import Connection, Reactor
+from tidelog._native.connection import Connection
 from tidelog._native.fetch_lane import FetchLane
 from tidelog._native.fetch_session import FetchSessionCache
 from tidelog._native.partition import PartitionTable
 from tidelog._native.produce_lane import ProduceLane
 from tidelog._native.request import Gates
+from tidelog._native.transport import Reactor
 from tidelog.clock import Clock
 from tidelog.config import BrokerConfig
 from tidelog.handlers.context import ConnectionInfo

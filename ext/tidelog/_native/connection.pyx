@@ -21,56 +21,21 @@ Loop thread only. The transport knows nothing of Kafka but the frame's size pref
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove, memset
 from posix.types cimport off_t
 
-from tidelog._native.fetch_lane cimport FetchLane
 from tidelog._native.partition cimport Waiter
-from tidelog._native.produce_lane cimport ProduceLane
-from tidelog._native.request cimport RequestHeader, parse_header
-from tidelog._native.response cimport (
-    OUTPUT_BYTES,
-    OUTPUT_NOTHING,
-    Output,
-    Peer,
-    ResponseQueue,
-    Slot,
+from tidelog._native.request cimport RequestHeader, monotonic_ms, parse_header
+from tidelog._native.response cimport OUTPUT_BYTES, OUTPUT_NOTHING, Output, ResponseQueue, Slot
+from tidelog._native.sockets cimport (
+    MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL, RWF_NOWAIT,
+    iovec, msghdr, preadv2, recv, recvmsg, send, sendfile,
 )
+from tidelog._native.transport cimport Reactor, Transport
 from tidelog._native.wire cimport wire_load16, wire_load32
 
 from tidelog.errors import InvariantError, PeerError
-
-cdef extern from "sys/uio.h" nogil:
-    cdef struct iovec:
-        void* iov_base
-        size_t iov_len
-    ssize_t preadv2(int fd, const iovec* iov, int iovcnt, off_t offset, int flags)
-    enum:
-        RWF_NOWAIT
-
-cdef extern from "sys/socket.h" nogil:
-    cdef struct msghdr:
-        iovec* msg_iov
-        size_t msg_iovlen
-    ssize_t recv(int fd, void* buffer, size_t n, int flags)
-    ssize_t recvmsg(int fd, msghdr* message, int flags)
-    ssize_t send(int fd, const void* buffer, size_t n, int flags)
-    enum:
-        MSG_NOSIGNAL
-        MSG_MORE
-        MSG_DONTWAIT
-
-cdef extern from "sys/sendfile.h" nogil:
-    ssize_t sendfile(int out_fd, int in_fd, off_t* offset, size_t count)
-
-cdef extern from "time.h" nogil:
-    cdef struct timespec:
-        long tv_sec
-        long tv_nsec
-    int clock_gettime(int clock, timespec* t)
-    enum:
-        CLOCK_MONOTONIC_COARSE
 
 cdef enum:
     API_PRODUCE = 0
@@ -100,102 +65,7 @@ cdef enum:
     NOGIL_FROM = 64 * 1024
 
 
-cdef int64_t monotonic_ms() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now)
-    return <int64_t>now.tv_sec * 1000 + now.tv_nsec // 1000000
-
-
-cdef class Reactor:
-    """What the connections of one worker share: the lanes, the scratch buffer, limits and
-    counters.
-    """
-
-    def __init__(
-        self,
-        loop,
-        ProduceLane produce not None,
-        FetchLane fetch not None,
-        *,
-        dispatch,
-        read_ahead,
-        on_close,
-        int32_t request_size_max,
-        int waiting_max,
-        int64_t queued_bytes_max,
-        int64_t total_bytes_max,
-        size_t send_slice=1 << 20,
-        size_t scratch_size=256 * 1024,
-    ):
-        self.loop = loop
-        self.add_reader = loop.add_reader
-        self.remove_reader = loop.remove_reader
-        self.add_writer = loop.add_writer
-        self.remove_writer = loop.remove_writer
-        self.call_soon = loop.call_soon
-        self.create_task = loop.create_task
-        self.produce = produce
-        self.fetch = fetch
-        self.progress = produce.table.progress
-        self.dispatch = dispatch
-        self.read_ahead = read_ahead
-        self.on_close = on_close
-        self.request_size_max = request_size_max
-        self.waiting_max = waiting_max
-        self.queued_bytes_max = queued_bytes_max
-        self.total_bytes_max = total_bytes_max
-        self.send_slice = send_slice
-        self.scratch_size = scratch_size
-        self.scratch = <uint8_t*>malloc(scratch_size)
-        if self.scratch == NULL:
-            raise MemoryError
-        self.dirty = []
-        self.starved = set()
-
-    def __dealloc__(self):
-        free(self.scratch)
-
-    cdef int schedule_flush(self, Connection connection) except -1:
-        if not connection.dirty:
-            connection.dirty = True
-            self.dirty.append(connection)
-            if not self.in_pass and not self.flush_scheduled:
-                self.flush_scheduled = True
-                self.call_soon(self.flush_dirty)
-        return 0
-
-    cpdef int flush_dirty(self) except -1:
-        cdef Connection connection
-        cdef list batch
-        self.flush_scheduled = False
-        while self.dirty:
-            batch = self.dirty
-            self.dirty = []
-            for connection in batch:
-                connection.dirty = False
-                if not connection.closed:
-                    connection.flush()
-                    connection.relieve()
-        return 0
-
-    cdef int account(self, Connection connection) except -1:
-        """Keep `total_bytes` true; let paused connections go on once there is room again."""
-        cdef int64_t now = 0
-        cdef Connection other
-        if not connection.closed:
-            now = <int64_t>connection.stash_capacity + connection.queue.memory
-        self.total_bytes += now - connection.accounted
-        connection.accounted = now
-        if self.starved and self.total_bytes < self.total_bytes_max - self.total_bytes_max // 4:
-            waiting = self.starved
-            self.starved = set()
-            for other in waiting:
-                if not other.closed:
-                    self.call_soon(other.go_on)
-        return 0
-
-
-cdef class Connection(Peer):
+cdef class Connection(Transport):
     """One client. `socket` must be non-blocking; `info` is what handlers see of the peer."""
 
     def __init__(self, Reactor reactor not None, socket, info):
@@ -447,8 +317,6 @@ cdef class Connection(Peer):
             )
         except PeerError as error:
             return self.abort(str(error))
-        if answer is None:
-            return self.abort("request refused")
         if isinstance(answer, bytes):
             return self.queue.push(
                 <const uint8_t*>PyBytes_AS_STRING(answer), PyBytes_GET_SIZE(answer)
@@ -471,9 +339,6 @@ cdef class Connection(Peer):
 
     def _deliver(self, answer, Slot slot):
         if self.closed:
-            return
-        if answer is None:
-            self.abort("request refused")
             return
         self.queue.fill(slot, <const uint8_t*>PyBytes_AS_STRING(answer), PyBytes_GET_SIZE(answer))
         self.wake_writer()
@@ -506,16 +371,16 @@ cdef class Connection(Peer):
         if not muted:
             self.go_on()
 
-    def go_on(self):
+    cpdef int go_on(self) except -1:
         """Handle what waits in the stash, then listen again."""
         if self.closed or not self.may_take():
-            return
+            return 0
         self.reactor.in_pass += 1
         try:
             self.process_stash()
         finally:
             self.reactor.in_pass -= 1
-        self.end_pass()
+        return self.end_pass()
 
     cdef bint may_take(self) noexcept:
         """May a frame that is here be handled? Sets `throttled`; what ends it is the sending of
@@ -647,6 +512,9 @@ cdef class Connection(Peer):
         if not self.closed:
             self.flush()
             self.relieve()
+
+    cdef int64_t held_bytes(self) noexcept:
+        return <int64_t>self.stash_capacity + self.queue.memory
 
     # -- the loop's callbacks -----------------------------------------------------------------
 

@@ -1,66 +1,48 @@
-"""Fetch (API key 1, versions 4-18), native from frame to file regions.
+"""Fetch (API key 1), native from frame to file regions.
 
 A request is parsed, joined with its session, and read: a read is only look-ups, its result a file
-region per partition. When there is
-less than `min_bytes` it waits in the partitions' `fetch_waiters` and reads again when one of them
-moved, until `max_wait_ms`. The answer
-is bytes with regions between them; the transport sends those with sendfile.
+region per partition. When there is less than `min_bytes` it waits in the partitions'
+`fetch_waiters` and reads again when one of them moved, until `max_wait_ms`. The answer is bytes
+with regions between them; the transport sends those with sendfile.
 
 Loop thread only.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint32_t
-from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcmp, memcpy, memset
+from cpython.ref cimport Py_INCREF
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 
+from tidelog._native.fetch_message cimport (
+    FETCH_FLEXIBLE_FROM,
+    FETCH_SESSIONS_FROM,
+    FETCH_TOPIC_IDS_FROM,
+    READ_COMMITTED,
+    FetchMessage,
+    FetchPart,
+)
 from tidelog._native.fetch_session cimport FetchSessionCache, SessionPartition
 from tidelog._native.log cimport LogCore, ReadResult
-from tidelog._native.partition cimport (
-    GATE_NOT_LEADER,
-    Partition,
-    PartitionTable,
-    TopicEntry,
-    Waiter,
-)
+from tidelog._native.partition cimport GATE_NOT_LEADER, Partition, PartitionTable, TopicEntry
 from tidelog._native.request cimport Gates, RequestHeader, wall_ms
-from tidelog._native.response cimport Peer, Slot
+from tidelog._native.response cimport Peer
 from tidelog._native.segment cimport Segment
 from tidelog._native.wire cimport (
-    WIRE_OK,
     wire_array_length,
     wire_cursor,
-    wire_int8,
     wire_int32,
-    wire_int64,
-    wire_put_data,
     wire_put_int8,
-    wire_put_int16,
     wire_put_int32,
-    wire_put_int64,
-    wire_put_uvarint,
     wire_reserve,
     wire_skip,
     wire_skip_tagged_fields,
     wire_string,
-    wire_tagged_field,
-    wire_uvarint,
 )
 
 cdef enum:
-    FLEXIBLE_FROM = 12
-    TOPIC_IDS_FROM = 13
-    SESSIONS_FROM = 7
-    REPLICA_STATE_FROM = 15
-    LEADER_HINT_FROM = 16
-
-cdef enum:
-    CONSUMER_REPLICA_ID = -1
-    DEBUGGING_REPLICA_ID = -2
     FINAL_EPOCH = -1
     INITIAL_EPOCH = 0
-    READ_COMMITTED = 1
 
 cdef enum:
     ERROR_NONE = 0
@@ -73,164 +55,14 @@ cdef enum:
     ERROR_UNKNOWN_TOPIC_ID = 100
 
 
-cdef class FetchTask(Waiter):
+cdef class FetchTask(FetchMessage):
     """One Fetch request, from its parsed form to its answer."""
-
-    def __dealloc__(self):
-        cdef int32_t i
-        for i in range(self.part_count):
-            if self.parts[i].segment != NULL:
-                Py_DECREF(<object>self.parts[i].segment)
-            if self.parts[i].session_partition != NULL:
-                Py_DECREF(<object>self.parts[i].session_partition)
-        free(self.parts)
-        free(self.frame)
-
-    # -- parsing ------------------------------------------------------------------------------
-
-    cdef int parse(self, const RequestHeader* header, const uint8_t* end) except -1:
-        """Fill the request's fields and parts. Returns 1 when the request is malformed."""
-        cdef wire_cursor c
-        c.pos = header.body
-        c.end = end
-        self.api_version = header.api_version
-        self.correlation_id = header.correlation_id
-        self.replica_id = CONSUMER_REPLICA_ID
-        self.replica_epoch = -1
-        self.request_session_id = 0
-        self.request_session_epoch = FINAL_EPOCH
-        self.forgotten = NULL
-        if self.api_version < REPLICA_STATE_FROM and wire_int32(&c, &self.replica_id) != WIRE_OK:
-            return 1
-        if (
-            wire_int32(&c, &self.max_wait_ms) != WIRE_OK
-            or wire_int32(&c, &self.min_bytes) != WIRE_OK
-            or wire_int32(&c, &self.max_bytes) != WIRE_OK
-            or wire_int8(&c, &self.isolation_level) != WIRE_OK
-        ):
-            return 1
-        if self.api_version >= SESSIONS_FROM:
-            if wire_int32(&c, &self.request_session_id) != WIRE_OK:
-                return 1
-            if wire_int32(&c, &self.request_session_epoch) != WIRE_OK:
-                return 1
-        if self.parse_topics(&c) != 0 or self.parse_tail(&c) != 0:
-            return 1
-        return 0 if c.pos == end else 1
-
-    cdef int parse_topics(self, wire_cursor* c) except -1:
-        cdef bint flexible = self.api_version >= FLEXIBLE_FROM
-        cdef int32_t topics, parts, _t, _p, key_size
-        cdef const uint8_t* key
-        cdef FetchPart* part
-        if wire_array_length(
-            c, flexible, 6 if not flexible else 3, &topics
-        ) != WIRE_OK or topics < 0:
-            return 1
-        for _t in range(topics):
-            if self.api_version >= TOPIC_IDS_FROM:
-                key = c.pos
-                key_size = 16
-                if wire_skip(c, 16) != WIRE_OK:
-                    return 1
-            elif wire_string(c, flexible, &key, &key_size) != WIRE_OK or key_size < 0:
-                return 1
-            if wire_array_length(c, flexible, 16, &parts) != WIRE_OK or parts < 0:
-                return 1
-            for _p in range(parts):
-                part = self.add_part()
-                part.key = key
-                part.key_size = key_size
-                if self.parse_partition(c, part) != 0:
-                    return 1
-            if flexible and wire_skip_tagged_fields(c) != WIRE_OK:
-                return 1
-        return 0
-
-    cdef int parse_partition(self, wire_cursor* c, FetchPart* part) except -1:
-        part.current_leader_epoch = -1
-        part.last_fetched_epoch = -1
-        part.follower_log_start_offset = -1
-        if wire_int32(c, &part.index) != WIRE_OK:
-            return 1
-        if self.api_version >= 9 and wire_int32(c, &part.current_leader_epoch) != WIRE_OK:
-            return 1
-        if wire_int64(c, &part.fetch_offset) != WIRE_OK:
-            return 1
-        if self.api_version >= 12 and wire_int32(c, &part.last_fetched_epoch) != WIRE_OK:
-            return 1
-        if self.api_version >= 5 and wire_int64(c, &part.follower_log_start_offset) != WIRE_OK:
-            return 1
-        if wire_int32(c, &part.max_bytes) != WIRE_OK:
-            return 1
-        if self.api_version >= FLEXIBLE_FROM and wire_skip_tagged_fields(c) != WIRE_OK:
-            return 1
-        return 0
-
-    cdef int parse_tail(self, wire_cursor* c) except -1:
-        """forgotten_topics_data (kept by its position), rack_id, tagged fields."""
-        cdef bint flexible = self.api_version >= FLEXIBLE_FROM
-        cdef int32_t topics, indexes, _t, n
-        cdef const uint8_t* text
-        if self.api_version >= SESSIONS_FROM:
-            self.forgotten = c.pos
-            if wire_array_length(c, flexible, 6 if not flexible else 3, &topics) != WIRE_OK:
-                return 1
-            for _t in range(topics):
-                if self.api_version >= TOPIC_IDS_FROM:
-                    if wire_skip(c, 16) != WIRE_OK:
-                        return 1
-                elif wire_string(c, flexible, &text, &n) != WIRE_OK or n < 0:
-                    return 1
-                if wire_array_length(c, flexible, 4, &indexes) != WIRE_OK or indexes < 0:
-                    return 1
-                if wire_skip(c, 4 * <size_t>indexes) != WIRE_OK:
-                    return 1
-                if flexible and wire_skip_tagged_fields(c) != WIRE_OK:
-                    return 1
-        if self.api_version >= 11 and wire_string(c, flexible, &text, &n) != WIRE_OK:
-            return 1
-        return self.parse_request_tags(c) if flexible else 0
-
-    cdef int parse_request_tags(self, wire_cursor* c) except -1:
-        cdef uint32_t count, tag, size, _i
-        cdef const uint8_t* data
-        cdef wire_cursor inner
-        if wire_uvarint(c, &count) != WIRE_OK:
-            return 1
-        for _i in range(count):
-            if wire_tagged_field(c, &tag, &data, &size) != WIRE_OK:
-                return 1
-            if tag == 1 and self.api_version >= REPLICA_STATE_FROM:
-                inner.pos = data
-                inner.end = data + size
-                if wire_int32(
-                    &inner, &self.replica_id
-                ) != WIRE_OK or wire_int64(&inner, &self.replica_epoch) != WIRE_OK:
-                    return 1
-        return 0
-
-    cdef FetchPart* add_part(self) except NULL:
-        cdef int32_t capacity
-        cdef FetchPart* grown
-        cdef FetchPart* part
-        if self.part_count == self.part_capacity:
-            capacity = 2 * self.part_capacity if self.part_capacity else 8
-            grown = <FetchPart*>realloc(self.parts, capacity * sizeof(FetchPart))
-            if grown == NULL:
-                raise MemoryError
-            self.parts = grown
-            self.part_capacity = capacity
-        part = &self.parts[self.part_count]
-        memset(part, 0, sizeof(FetchPart))
-        self.part_count += 1
-        return part
 
     # -- sessions (KIP-227) -------------------------------------------------------------------
 
     cdef int enter_session(self, const uint8_t* end, int64_t now_ms) except -1:
         cdef FetchSessionCache cache = self.lane.sessions
-        cdef bint by_id = self.api_version >= TOPIC_IDS_FROM
+        cdef bint by_id = self.api_version >= FETCH_TOPIC_IDS_FROM
         self.full = True
         self.session_id = 0
         if self.request_session_epoch == FINAL_EPOCH or self.request_session_epoch == INITIAL_EPOCH:
@@ -282,7 +114,7 @@ cdef class FetchTask(Waiter):
 
     cdef int forget_topics(self, const uint8_t* end) except -1:
         cdef wire_cursor c
-        cdef bint flexible = self.api_version >= FLEXIBLE_FROM
+        cdef bint flexible = self.api_version >= FETCH_FLEXIBLE_FROM
         cdef int32_t topics = 0, indexes = 0, _t, _i, index = 0, key_size = 0
         cdef const uint8_t* key = NULL
         # The same bytes were walked by parse_tail: no read here can fail.
@@ -290,7 +122,7 @@ cdef class FetchTask(Waiter):
         c.end = end
         wire_array_length(&c, flexible, 3, &topics)
         for _t in range(topics):
-            if self.api_version >= TOPIC_IDS_FROM:
+            if self.api_version >= FETCH_TOPIC_IDS_FROM:
                 key = c.pos
                 key_size = 16
                 wire_skip(&c, 16)
@@ -303,16 +135,6 @@ cdef class FetchTask(Waiter):
                 self.session.remove(name, index)
             if flexible:
                 wire_skip_tagged_fields(&c)
-        return 0
-
-    cdef int drop_parts(self, int32_t keep) except -1:
-        cdef int32_t i
-        for i in range(keep, self.part_count):
-            if self.parts[i].segment != NULL:
-                Py_DECREF(<object>self.parts[i].segment)
-            if self.parts[i].session_partition != NULL:
-                Py_DECREF(<object>self.parts[i].session_partition)
-        self.part_count = keep
         return 0
 
     cdef int take_session_parts(self) except -1:
@@ -353,7 +175,7 @@ cdef class FetchTask(Waiter):
         return 0
 
     cdef TopicEntry find_topic(self, FetchPart* part):
-        if self.api_version >= TOPIC_IDS_FROM:
+        if self.api_version >= FETCH_TOPIC_IDS_FROM:
             return self.lane.table.find_id(part.key)
         return self.lane.table.find_name(part.key, part.key_size)
 
@@ -364,7 +186,7 @@ cdef class FetchTask(Waiter):
         part.diverging_epoch = -1
         part.leader_id = -1
         part.size = 0
-        if entry is None and self.api_version >= TOPIC_IDS_FROM:
+        if entry is None and self.api_version >= FETCH_TOPIC_IDS_FROM:
             part.error_code = ERROR_UNKNOWN_TOPIC_ID
             return 0
         if self.lane.gates.authorizer is not None:
@@ -565,14 +387,6 @@ cdef class FetchTask(Waiter):
         self.peer.wake_writer()
         return 0
 
-    cdef size_t bound(self) noexcept:
-        """At least the size of the encoded answer without the records."""
-        cdef int32_t i
-        cdef size_t size = 64
-        for i in range(self.part_count):
-            size += 112 + self.parts[i].key_size
-        return size
-
     cdef int encode_direct(self, uint8_t* start) except -1:
         """An answer without records."""
         cdef uint8_t* p = self.encode_head(start)
@@ -587,9 +401,9 @@ cdef class FetchTask(Waiter):
                     p = self.encode_part(p, &self.parts[i])
                     p = self.encode_part_tags(p, &self.parts[i])
                 i += 1
-            if self.api_version >= FLEXIBLE_FROM:
+            if self.api_version >= FETCH_FLEXIBLE_FROM:
                 p = wire_put_int8(p, 0)
-        if self.api_version >= FLEXIBLE_FROM:
+        if self.api_version >= FETCH_FLEXIBLE_FROM:
             p = wire_put_int8(p, 0)
         wire_put_int32(start, <int32_t>(p - start - 4))
         self.peer.queue.commit_direct(p - start)
@@ -619,121 +433,12 @@ cdef class FetchTask(Waiter):
                     slot.bytes.length = p - start
                     slot.add_region(<Segment>part.segment, part.position, part.size)
                 p = self.encode_part_tags(p, part)
-            if self.api_version >= FLEXIBLE_FROM:
+            if self.api_version >= FETCH_FLEXIBLE_FROM:
                 p = wire_put_int8(p, 0)
-        if self.api_version >= FLEXIBLE_FROM:
+        if self.api_version >= FETCH_FLEXIBLE_FROM:
             p = wire_put_int8(p, 0)
         slot.bytes.length = p - start
         wire_put_int32(start, <int32_t>(slot.bytes.length - 4 + self.total_bytes))
-        return 0
-
-    cdef uint8_t* encode_head(self, uint8_t* p) noexcept:
-        cdef bint flexible = self.api_version >= FLEXIBLE_FROM
-        cdef int32_t i = 0, topics = 0
-        cdef int32_t last
-        p = wire_put_int32(p + 4, self.correlation_id)
-        if flexible:
-            p = wire_put_int8(p, 0)
-        p = wire_put_int32(p, self.throttle_time_ms)
-        if self.api_version >= SESSIONS_FROM:
-            p = wire_put_int16(p, self.error_code)
-            p = wire_put_int32(p, self.session_id)
-        while i < self.part_count:
-            if self.parts[i].included:
-                self.group_end(i, &last)
-                topics += 1
-                i = last
-            i += 1
-        if flexible:
-            return wire_put_uvarint(p, <uint32_t>topics + 1)
-        return wire_put_int32(p, topics)
-
-    cdef int32_t group_end(self, int32_t first, int32_t* last) noexcept:
-        """Included parts of one topic stand together from `first` on: returns their number, *last
-        is the last included one.
-        """
-        cdef int32_t i, count = 0
-        cdef FetchPart* a = &self.parts[first]
-        cdef FetchPart* b
-        for i in range(first, self.part_count):
-            b = &self.parts[i]
-            if b.key != a.key and (
-                b.key_size != a.key_size or memcmp(b.key, a.key, a.key_size) != 0
-            ):
-                break
-            if b.included:
-                count += 1
-                last[0] = i
-        return count
-
-    cdef uint8_t* encode_topic_start(self, uint8_t* p, int32_t first, int32_t* last) noexcept:
-        cdef FetchPart* part = &self.parts[first]
-        cdef int32_t count = self.group_end(first, last)
-        if self.api_version >= TOPIC_IDS_FROM:
-            p = wire_put_data(p, part.key, 16)
-            return wire_put_uvarint(p, <uint32_t>count + 1)
-        if self.api_version >= FLEXIBLE_FROM:
-            p = wire_put_uvarint(p, <uint32_t>part.key_size + 1)
-            p = wire_put_data(p, part.key, part.key_size)
-            return wire_put_uvarint(p, <uint32_t>count + 1)
-        p = wire_put_int16(p, part.key_size)
-        p = wire_put_data(p, part.key, part.key_size)
-        return wire_put_int32(p, count)
-
-    cdef uint8_t* encode_part(self, uint8_t* p, const FetchPart* part) noexcept:
-        """Everything up to and with the length of the records; the records themselves are a
-        region.
-        """
-        cdef bint flexible = self.api_version >= FLEXIBLE_FROM
-        p = wire_put_int32(p, part.index)
-        p = wire_put_int16(p, part.error_code)
-        p = wire_put_int64(p, part.high_watermark)
-        p = wire_put_int64(p, part.last_stable_offset)
-        if self.api_version >= 5:
-            p = wire_put_int64(p, part.log_start_offset)
-        # aborted_transactions: null unless read_committed. There are none before transactions
-        # exist.
-        if flexible:
-            p = wire_put_uvarint(
-                p, 1 if self.isolation_level == READ_COMMITTED and part.error_code == 0 else 0
-            )
-        else:
-            p = wire_put_int32(
-                p, 0 if self.isolation_level == READ_COMMITTED and part.error_code == 0 else -1
-            )
-        if self.api_version >= 11:
-            p = wire_put_int32(p, -1)
-        if flexible:
-            return wire_put_uvarint(p, <uint32_t>part.size + 1)
-        return wire_put_int32(p, <int32_t>part.size)
-
-    cdef uint8_t* encode_part_tags(self, uint8_t* p, const FetchPart* part) noexcept:
-        cdef bint leader
-        if self.api_version < FLEXIBLE_FROM:
-            return p
-        leader = part.leader_id >= 0 and self.api_version >= LEADER_HINT_FROM
-        p = wire_put_int8(p, <int8_t>((part.diverging_epoch >= 0) + leader))
-        if part.diverging_epoch >= 0:
-            p = wire_put_int8(p, 0)
-            p = wire_put_int8(p, 13)
-            p = wire_put_int32(p, part.diverging_epoch)
-            p = wire_put_int64(p, part.diverging_end_offset)
-            p = wire_put_int8(p, 0)
-        if leader:
-            p = wire_put_int8(p, 1)
-            p = wire_put_int8(p, 9)
-            p = wire_put_int32(p, part.leader_id)
-            p = wire_put_int32(p, part.leader_epoch)
-            p = wire_put_int8(p, 0)
-        return p
-
-    cdef int drop_segments(self) except -1:
-        cdef int32_t i
-        for i in range(self.part_count):
-            if self.parts[i].segment != NULL:
-                Py_DECREF(<object>self.parts[i].segment)
-                self.parts[i].segment = NULL
-            self.parts[i].size = 0
         return 0
 
     cdef int clear(self) except -1:
@@ -786,7 +491,7 @@ cdef class FetchLane:
             task.client_id = PyBytes_FromStringAndSize(
                 <const char*>header.client_id, header.client_id_size
             )
-        if task.api_version >= SESSIONS_FROM:
+        if task.api_version >= FETCH_SESSIONS_FROM:
             task.enter_session(frame + n, wall_ms())
         else:
             task.full = True

@@ -10,11 +10,11 @@ the answer keeps its place).
 Loop thread only. Never touches a file but through LogCore.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport int16_t, int32_t, uint8_t, uint32_t
-from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcmp, memcpy, memset
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.ref cimport Py_INCREF
+from libc.stdint cimport int16_t, int32_t, uint8_t
+from libc.stdlib cimport free
+from libc.string cimport memset
 
 from tidelog._native.batch cimport ATTR_TRANSACTIONAL, BATCH_OVERHEAD
 from tidelog._native.log cimport (
@@ -25,34 +25,21 @@ from tidelog._native.log cimport (
     AppendResult,
     AppendStatus,
 )
-from tidelog._native.partition cimport Partition, PartitionTable, TopicEntry, Waiter
+from tidelog._native.partition cimport GATE_NOT_LEADER, Partition, PartitionTable, TopicEntry
+from tidelog._native.produce_message cimport (
+    PRODUCE_TOPIC_IDS_FROM,
+    ProduceMessage,
+    ProducePart,
+    ProduceTopic,
+    ReasonTexts,
+)
 from tidelog._native.request cimport Gates, RequestHeader, wall_ms
 from tidelog._native.response cimport Peer
-from tidelog._native.wire cimport (
-    WIRE_OK,
-    wire_array_length,
-    wire_bytes,
-    wire_cursor,
-    wire_int16,
-    wire_int32,
-    wire_load16,
-    wire_put_data,
-    wire_put_int16,
-    wire_put_int32,
-    wire_put_int64,
-    wire_put_int8,
-    wire_put_uvarint,
-    wire_reserve,
-    wire_skip,
-    wire_skip_tagged_fields,
-    wire_string,
-)
+from tidelog._native.wire cimport wire_load16, wire_reserve
 
 from tidelog.errors import KafkaError, StorageError
 
 cdef enum:
-    FLEXIBLE_FROM = 9
-    TOPIC_IDS_FROM = 13
     # A batch is tried again after a roll; a log that asks for more rolls than this in a row is
     # broken.
     ROLLS_PER_BATCH_MAX = 3
@@ -81,121 +68,8 @@ cdef enum:
     RUN_BLOCKED_BY_RECOMPRESS = 2
 
 
-cdef bytes ADMIN_CLIENT_ID = b"__admin_client"
-
-
-cdef class ProduceTask(Waiter):
+cdef class ProduceTask(ProduceMessage):
     """One Produce request, from its parsed form to its answer."""
-
-    def __dealloc__(self):
-        cdef int32_t i
-        for i in range(self.part_count):
-            if self.parts[i].partition != NULL:
-                Py_DECREF(<object>self.parts[i].partition)
-        free(self.topics)
-        free(self.parts)
-        free(self.frame)
-
-    # -- parsing ------------------------------------------------------------------------------
-
-    cdef int parse(self, const RequestHeader* header, const uint8_t* end) except -1:
-        """Fill topics and parts. Returns 1 when the request is malformed."""
-        cdef const uint8_t* text
-        cdef int32_t n
-        cdef bint flexible = header.api_version >= FLEXIBLE_FROM
-        cdef wire_cursor c
-        self.api_version = header.api_version
-        self.correlation_id = header.correlation_id
-        self.admin_client = (
-            header.client_id_size == PyBytes_GET_SIZE(ADMIN_CLIENT_ID)
-            and memcmp(
-                header.client_id, PyBytes_AS_STRING(ADMIN_CLIENT_ID), header.client_id_size
-            ) == 0
-        )
-        c.pos = header.body
-        c.end = end
-        if wire_string(&c, flexible, &text, &n) != WIRE_OK:
-            return 1
-        self.transactional = n >= 0
-        if wire_int16(&c, &self.acks) != WIRE_OK or wire_int32(&c, &self.timeout_ms) != WIRE_OK:
-            return 1
-        return self.parse_topics(c.pos, end)
-
-    cdef int parse_topics(self, const uint8_t* body, const uint8_t* end) except -1:
-        cdef wire_cursor c
-        cdef ProduceTopic* topic
-        cdef ProducePart* part
-        cdef int32_t topics, parts, t, _p
-        cdef const uint8_t* data
-        cdef bint flexible = self.api_version >= FLEXIBLE_FROM
-        cdef bint by_id = self.api_version >= TOPIC_IDS_FROM
-        c.pos = body
-        c.end = end
-        if wire_array_length(&c, flexible, 6 if not flexible else 3, &topics) != WIRE_OK:
-            return 1
-        for t in range(topics):
-            topic = self.add_topic()
-            if by_id:
-                topic.key = c.pos
-                topic.key_size = 16
-                if wire_skip(&c, 16) != WIRE_OK:
-                    return 1
-            elif wire_string(
-                &c, flexible, &topic.key, &topic.key_size
-            ) != WIRE_OK or topic.key_size < 0:
-                return 1
-            if wire_array_length(
-                &c, flexible, 8 if not flexible else 6, &parts
-            ) != WIRE_OK or parts < 0:
-                return 1
-            topic.first_part = self.part_count
-            topic.part_count = parts
-            for _p in range(parts):
-                part = self.add_part()
-                part.topic = t
-                if wire_int32(&c, &part.index) != WIRE_OK:
-                    return 1
-                if wire_bytes(&c, flexible, &data, &part.records_size) != WIRE_OK:
-                    return 1
-                part.records = <uint8_t*>data
-                if flexible and wire_skip_tagged_fields(&c) != WIRE_OK:
-                    return 1
-            if flexible and wire_skip_tagged_fields(&c) != WIRE_OK:
-                return 1
-        if flexible and wire_skip_tagged_fields(&c) != WIRE_OK:
-            return 1
-        return 0 if c.pos == end else 1
-
-    cdef ProduceTopic* add_topic(self) except NULL:
-        cdef int32_t capacity
-        cdef ProduceTopic* grown
-        if self.topic_count == self.topic_capacity:
-            capacity = 2 * self.topic_capacity if self.topic_capacity else 4
-            grown = <ProduceTopic*>realloc(self.topics, capacity * sizeof(ProduceTopic))
-            if grown == NULL:
-                raise MemoryError
-            self.topics = grown
-            self.topic_capacity = capacity
-        self.topic_count += 1
-        return &self.topics[self.topic_count - 1]
-
-    cdef ProducePart* add_part(self) except NULL:
-        cdef int32_t capacity
-        cdef ProducePart* grown
-        cdef ProducePart* part
-        if self.part_count == self.part_capacity:
-            capacity = 2 * self.part_capacity if self.part_capacity else 8
-            grown = <ProducePart*>realloc(self.parts, capacity * sizeof(ProducePart))
-            if grown == NULL:
-                raise MemoryError
-            self.parts = grown
-            self.part_capacity = capacity
-        part = &self.parts[self.part_count]
-        memset(part, 0, sizeof(ProducePart))
-        part.base_offset = part.last_offset = part.log_append_time = part.log_start_offset = -1
-        part.failure.record_index = -1
-        self.part_count += 1
-        return part
 
     # -- appending ----------------------------------------------------------------------------
 
@@ -220,7 +94,7 @@ cdef class ProduceTask(Waiter):
         if self.acks < -1 or self.acks > 1:
             part.error_code = ERROR_INVALID_REQUIRED_ACKS
             return RUN_DONE
-        if self.api_version >= TOPIC_IDS_FROM:
+        if self.api_version >= PRODUCE_TOPIC_IDS_FROM:
             entry = self.lane.table.find_id(topic.key)
             if entry is None:
                 part.error_code = ERROR_UNKNOWN_TOPIC_ID
@@ -281,7 +155,9 @@ cdef class ProduceTask(Waiter):
         here.)
         """
         if partition.gates & 0xF:
-            part.log_start_offset = -1
+            if partition.gates & GATE_NOT_LEADER:
+                part.leader_id = partition.leader_id
+                part.leader_epoch = partition.leader_epoch
             return partition.gate_error()
         if self.acks == -1 and len(partition.isr) < partition.min_insync_replicas:
             return ERROR_NOT_ENOUGH_REPLICAS
@@ -297,38 +173,6 @@ cdef class ProduceTask(Waiter):
         return ERROR_NONE
 
     # -- leaving the fast path ----------------------------------------------------------------
-
-    cdef int detach_frame(self, const uint8_t* frame, size_t n) except -1:
-        """Copy the frame: the connection's buffer goes on to other requests."""
-        cdef int32_t i
-        cdef uint8_t* copy = <uint8_t*>malloc(n if n else 1)
-        if copy == NULL:
-            raise MemoryError
-        memcpy(copy, frame, n)
-        for i in range(self.topic_count):
-            self.topics[i].key = copy + (self.topics[i].key - frame)
-        for i in range(self.part_count):
-            if self.parts[i].records_size > 0:
-                self.parts[i].records = copy + (self.parts[i].records - frame)
-        self.frame = copy
-        return 0
-
-    cdef int detach_keys(self) except -1:
-        """Copy only the topic names: all that an answer needs of the frame."""
-        cdef int32_t i
-        cdef size_t total = 1
-        cdef uint8_t* p
-        for i in range(self.topic_count):
-            total += self.topics[i].key_size
-        self.frame = <uint8_t*>malloc(total)
-        if self.frame == NULL:
-            raise MemoryError
-        p = self.frame
-        for i in range(self.topic_count):
-            memcpy(p, self.topics[i].key, self.topics[i].key_size)
-            self.topics[i].key = p
-            p += self.topics[i].key_size
-        return 0
 
     async def run_slowly(self):
         """Goes on where run() was blocked; the peer takes no further frame until everything is
@@ -371,7 +215,7 @@ cdef class ProduceTask(Waiter):
     cdef Partition blocking_partition(self):
         cdef ProduceTopic* topic = &self.topics[self.parts[self.next_part].topic]
         cdef TopicEntry entry
-        if self.api_version >= TOPIC_IDS_FROM:
+        if self.api_version >= PRODUCE_TOPIC_IDS_FROM:
             entry = self.lane.table.find_id(topic.key)
         else:
             entry = self.lane.table.find_name(topic.key, topic.key_size)
@@ -499,13 +343,6 @@ cdef class ProduceTask(Waiter):
         self.peer.waiters.discard(self)
         return 0
 
-    cdef bint any_error(self) noexcept:
-        cdef int32_t i
-        for i in range(self.part_count):
-            if self.parts[i].error_code != ERROR_NONE:
-                return True
-        return False
-
     cdef int answer(self) except -1:
         cdef uint8_t* start
         cdef uint8_t* end
@@ -527,116 +364,9 @@ cdef class ProduceTask(Waiter):
         self.peer.wake_writer()
         return 0
 
-    cdef size_t bound(self) noexcept:
-        """At least the size of the encoded answer."""
-        cdef int32_t i
-        cdef size_t size = 32
-        for i in range(self.topic_count):
-            size += 16 + self.topics[i].key_size
-        for i in range(self.part_count):
-            size += 64
-            if self.parts[i].error_code != ERROR_NONE:
-                size += 32 + 2 * self.lane.reason_size_max
-        return size
-
-    cdef uint8_t* encode(self, uint8_t* p) noexcept:
-        cdef uint8_t* start = p
-        cdef ProduceTopic* topic
-        cdef int32_t t, i
-        cdef bint flexible = self.api_version >= FLEXIBLE_FROM
-        p = wire_put_int32(p + 4, self.correlation_id)
-        if flexible:
-            p = wire_put_int8(p, 0)
-            p = wire_put_uvarint(p, <uint32_t>self.topic_count + 1)
-        else:
-            p = wire_put_int32(p, self.topic_count)
-        for t in range(self.topic_count):
-            topic = &self.topics[t]
-            if self.api_version >= TOPIC_IDS_FROM:
-                p = wire_put_data(p, topic.key, 16)
-            elif flexible:
-                p = wire_put_uvarint(p, <uint32_t>topic.key_size + 1)
-                p = wire_put_data(p, topic.key, topic.key_size)
-            else:
-                p = wire_put_int16(p, topic.key_size)
-                p = wire_put_data(p, topic.key, topic.key_size)
-            if flexible:
-                p = wire_put_uvarint(p, <uint32_t>topic.part_count + 1)
-            else:
-                p = wire_put_int32(p, topic.part_count)
-            for i in range(topic.first_part, topic.first_part + topic.part_count):
-                p = self.encode_part(p, &self.parts[i])
-            if flexible:
-                p = wire_put_int8(p, 0)
-        p = wire_put_int32(p, self.throttle_time_ms)
-        if flexible:
-            p = wire_put_int8(p, 0)
-        wire_put_int32(start, <int32_t>(p - start - 4))
-        return p
-
-    cdef uint8_t* encode_part(self, uint8_t* p, const ProducePart* part) noexcept:
-        cdef bint flexible = self.api_version >= FLEXIBLE_FROM
-        cdef const uint8_t* text = NULL
-        cdef int32_t text_size = -1
-        p = wire_put_int32(p, part.index)
-        p = wire_put_int16(p, part.error_code)
-        p = wire_put_int64(p, part.base_offset)
-        p = wire_put_int64(p, part.log_append_time)
-        if self.api_version >= 5:
-            p = wire_put_int64(p, part.log_start_offset)
-        if self.api_version >= 8:
-            if part.error_code != ERROR_NONE and 0 <= part.failure.reason < self.lane.reason_count:
-                text = self.lane.reason_texts[part.failure.reason]
-                text_size = self.lane.reason_sizes[part.failure.reason]
-                if text_size == 0:
-                    text_size = -1
-            if part.error_code != ERROR_NONE and part.failure.record_index >= 0:
-                p = put_length(p, flexible, 1)
-                p = wire_put_int32(p, part.failure.record_index)
-                p = put_text(p, flexible, text, text_size)
-                if flexible:
-                    p = wire_put_int8(p, 0)
-            else:
-                p = put_length(p, flexible, 0)
-            p = put_text(p, flexible, text, text_size)
-        if flexible:
-            p = self.encode_leader(p, part)
-        return p
-
-    cdef uint8_t* encode_leader(self, uint8_t* p, const ProducePart* part) noexcept:
-        """Tagged fields: the current leader, when the client asked the wrong node (KIP-951,
-        version 10 on).
-        """
-        cdef Partition partition = None
-        if part.error_code == ERROR_NOT_LEADER_OR_FOLLOWER and self.api_version >= 10:
-            partition = self.blocking_partition_of(part)
-        if partition is None or partition.leader_id < 0:
-            return wire_put_int8(p, 0)
-        p = wire_put_int8(p, 1)
-        p = wire_put_int8(p, 0)
-        p = wire_put_int8(p, 9)
-        p = wire_put_int32(p, partition.leader_id)
-        p = wire_put_int32(p, partition.leader_epoch)
-        return wire_put_int8(p, 0)
-
-    cdef Partition blocking_partition_of(self, const ProducePart* part):
-        cdef ProduceTopic* topic = &self.topics[part.topic]
-        cdef TopicEntry entry
-        if self.api_version >= TOPIC_IDS_FROM:
-            entry = self.lane.table.find_id(topic.key)
-        else:
-            entry = self.lane.table.find_name(topic.key, topic.key_size)
-        return None if entry is None else entry.partition(part.index)
-
     cdef int clear(self) except -1:
         """Make it ready for the next request of the lane."""
-        cdef int32_t i
-        for i in range(self.part_count):
-            if self.parts[i].partition != NULL:
-                Py_DECREF(<object>self.parts[i].partition)
-                self.parts[i].partition = NULL
-        self.part_count = 0
-        self.topic_count = 0
+        self.drop_parts()
         self.next_part = 0
         self.rolls = 0
         self.throttle_time_ms = 0
@@ -646,23 +376,6 @@ cdef class ProduceTask(Waiter):
         free(self.frame)
         self.frame = NULL
         return 0
-
-
-cdef uint8_t* put_length(uint8_t* p, bint flexible, int32_t n) noexcept nogil:
-    if flexible:
-        return wire_put_uvarint(p, <uint32_t>(n + 1))
-    return wire_put_int32(p, n)
-
-
-cdef uint8_t* put_text(uint8_t* p, bint flexible, const uint8_t* text, int32_t n) noexcept nogil:
-    """A nullable string; n = -1 is null."""
-    if flexible:
-        p = wire_put_uvarint(p, <uint32_t>(n + 1))
-    else:
-        p = wire_put_int16(p, n)
-    if n > 0:
-        p = wire_put_data(p, text, n)
-    return p
 
 
 cdef class ProduceLane:
@@ -681,20 +394,7 @@ cdef class ProduceLane:
         self.call_later = call_later
         self.create_task = create_task
         self.slow_append = slow_append
-        self.reasons = [text.encode() for text in reasons]
-        self.reason_count = len(self.reasons)
-        self.reason_texts = <const uint8_t**>malloc((self.reason_count + 1) * sizeof(void*))
-        self.reason_sizes = <int32_t*>malloc((self.reason_count + 1) * sizeof(int32_t))
-        if self.reason_texts == NULL or self.reason_sizes == NULL:
-            raise MemoryError
-        for i, text in enumerate(self.reasons):
-            self.reason_texts[i] = <const uint8_t*>PyBytes_AS_STRING(text)
-            self.reason_sizes[i] = <int32_t>len(text)
-            self.reason_size_max = max(self.reason_size_max, <size_t>len(text))
-
-    def __dealloc__(self):
-        free(self.reason_texts)
-        free(self.reason_sizes)
+        self.texts = ReasonTexts(reasons)
 
     cdef int handle(
         self, Peer peer, const RequestHeader* header, uint8_t* frame, size_t n
@@ -704,6 +404,7 @@ cdef class ProduceLane:
         if task is None:
             task = ProduceTask.__new__(ProduceTask)
             task.lane = self
+            task.texts = self.texts
         else:
             self.spare = None
         task.peer = peer

@@ -16,6 +16,8 @@ cdef int parse_header(
 ) noexcept nogil
 
 cdef int64_t wall_ms() noexcept nogil
+# To about 4 ms: for idle connections.
+cdef int64_t monotonic_ms() noexcept nogil
 
 cdef class Gates:
     # Hooks of the native lanes; None = the gate is open and costs one pointer check.

@@ -3,6 +3,10 @@
 from libc.stdint cimport int16_t, int64_t, uint8_t
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
+cdef extern from "time.h" nogil:
+    enum:
+        CLOCK_MONOTONIC_COARSE
+
 from tidelog._native.wire cimport (
     WIRE_OK,
     wire_cursor,
@@ -35,6 +39,12 @@ cdef int parse_header(
 cdef int64_t wall_ms() noexcept nogil:
     cdef timespec now
     clock_gettime(CLOCK_REALTIME, &now)
+    return <int64_t>now.tv_sec * 1000 + now.tv_nsec // 1000000
+
+
+cdef int64_t monotonic_ms() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now)
     return <int64_t>now.tv_sec * 1000 + now.tv_nsec // 1000000
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from tidelog._native.connection import Connection, Reactor
+from tidelog._native.connection import Connection
 from tidelog._native.fetch_lane import FetchLane
 from tidelog._native.fetch_session import FetchSessionCache
 from tidelog._native.log import LogCore
@@ -25,6 +25,7 @@ from tidelog._native.partition import Partition, PartitionTable, Progress, Topic
 from tidelog._native.produce_lane import ProduceLane
 from tidelog._native.producer_state import ProducerStates
 from tidelog._native.request import Gates
+from tidelog._native.transport import Reactor
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.codec import decode_response, encode_request_frame
 from tidelog.record.reasons import REASONS

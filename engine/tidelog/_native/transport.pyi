@@ -1,0 +1,43 @@
+"""Stub of the reactor (ext/tidelog/_native/transport.pyx)."""
+
+from asyncio import AbstractEventLoop
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from tidelog._native.connection import Connection
+from tidelog._native.fetch_lane import FetchLane
+from tidelog._native.produce_lane import ProduceLane
+
+class Transport:
+    info: Any
+    closed: bool
+    def go_on(self) -> int: ...
+
+class Reactor:
+    loop: AbstractEventLoop
+    request_size_max: int
+    waiting_max: int
+    queued_bytes_max: int
+    total_bytes_max: int
+    total_bytes: int
+    requests: int
+    bytes_in: int
+    bytes_out: int
+    cold_reads: int
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        produce: ProduceLane,
+        fetch: FetchLane,
+        *,
+        dispatch: Callable[[bytes, Any], bytes | Awaitable[bytes | None] | None],
+        read_ahead: Callable[[int, int, int, Callable[[], None]], None],
+        on_close: Callable[[Connection, str | None], None],
+        request_size_max: int,
+        waiting_max: int,
+        queued_bytes_max: int,
+        total_bytes_max: int,
+        send_slice: int = ...,
+        scratch_size: int = ...,
+    ) -> None: ...
+    def flush_dirty(self) -> int: ...

@@ -1,0 +1,53 @@
+# Reactor: what all connections of a worker share. Transport: a connection as the reactor sees it.
+from libc.stdint cimport int32_t, int64_t, uint8_t
+
+from tidelog._native.fetch_lane cimport FetchLane
+from tidelog._native.partition cimport Progress
+from tidelog._native.produce_lane cimport ProduceLane
+from tidelog._native.response cimport Peer
+
+cdef class Transport(Peer):
+    cdef bint dirty                      # in Reactor.dirty
+    cdef int64_t accounted               # what Reactor.total_bytes holds for this connection
+    cdef int flush(self) except -1       # send what is ready
+    cdef int relieve(self) except -1     # after sending: take requests again, if that was stopped
+    cdef int64_t held_bytes(self) noexcept
+    cpdef int go_on(self) except -1      # handle what was received and waits
+
+cdef class Reactor:
+    cdef readonly object loop
+    cdef object add_reader, remove_reader, add_writer, remove_writer, call_soon, create_task
+    # (frame: bytes, info) -> bytes | Awaitable[bytes | None] | None: everything but Produce and
+    # Fetch
+    cdef readonly object dispatch
+    # (fd, position, size, callback): warm a cold range on a helper thread, then callback() on the
+    # loop
+    cdef readonly object read_ahead
+    cdef readonly object on_close        # (connection, reason: str | None)
+    cdef ProduceLane produce
+    cdef FetchLane fetch
+    cdef Progress progress
+    cdef uint8_t* scratch                # one receive buffer for all connections
+    cdef size_t scratch_size
+    cdef size_t send_slice               # tidelog.sendfile.slice.bytes
+    cdef list dirty                      # connections with answers that became ready
+    cdef bint flush_scheduled
+    # > 0 while a connection's read pass runs: it flushes at its end
+    cdef int in_pass
+    # limits
+    cdef readonly int32_t request_size_max       # socket.request.max.bytes
+    cdef readonly int waiting_max                # answers outstanding per connection
+    # memory per connection (received and not yet handled, answers not yet sent)
+    cdef readonly int64_t queued_bytes_max
+    cdef readonly int64_t total_bytes_max        # the same for the process
+    cdef readonly int64_t total_bytes
+    # connections whose large frame waits for room in the process
+    cdef set starved
+    # counters, for metrics and tests
+    cdef readonly int64_t requests
+    cdef readonly int64_t bytes_in
+    cdef readonly int64_t bytes_out
+    cdef readonly int64_t cold_reads
+    cdef int schedule_flush(self, Transport connection) except -1
+    cpdef int flush_dirty(self) except -1
+    cdef int account(self, Transport connection) except -1

@@ -9,13 +9,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from tidelog.controller.client import ControllerClient, ControllerTimeout
-from tidelog.controller.requests import (
-    AllocateProducerIds,
-    AllocateProducerIdsAnswer,
-    ControllerAnswer,
-    ControllerRequest,
-    RequestFailed,
-)
+from tidelog.controller.requests import ControllerAnswer, ControllerRequest, RequestFailed
 from tidelog.errors import InvariantError, KafkaError
 from tidelog.protocol.error_codes import ErrorCode
 
@@ -47,20 +41,3 @@ async def ask_controller(
     if not isinstance(answer, expected):
         raise InvariantError(f"{type(request).__name__} was answered with {type(answer).__name__}")
     return answer
-
-
-async def allocate_producer_ids(
-    controller: ControllerClient, node_id: int, node_epoch: int
-) -> range:
-    """A block of producer ids for this node in its present life. Raises KafkaError that lets a
-    client try again.
-    """
-    request = AllocateProducerIds(node_id, node_epoch)
-    try:
-        answer = await ask_controller(controller, request, AllocateProducerIdsAnswer)
-        if answer.error_code:
-            raise KafkaError(answer.error_code)
-    except KafkaError as error:
-        # What Kafka answers while it has no block: every client waits and asks again.
-        raise KafkaError(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, str(error)) from error
-    return range(answer.first_producer_id, answer.first_producer_id + answer.length)

@@ -3,8 +3,8 @@
 Behaviour:
 * Any node takes it and passes it to the controller; the answer comes when every live node has let
   go of the topics.
-* An item has a name or an id. Both, neither, and whatever is given twice (also once by name and once
-  by id) is refused with one answer, 42.
+* An item has a name or an id. Both, neither, and whatever is given twice (also once by name and
+  once by id) is refused with one answer, 42.
 * With delete.topic.enable off: 73, before version 3 (which has no such error) 42.
 
 Version notes: 5 error messages, 6 topic ids.

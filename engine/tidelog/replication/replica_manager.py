@@ -35,7 +35,6 @@ from tidelog.metadata.image import MetadataImage, PartitionImage, TopicImage
 from tidelog.metadata.records import CLUSTER_DEFAULT
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.replication.node_config import NodeConfig
-from tidelog.storage.manager import KnownLog
 
 if TYPE_CHECKING:
     from tidelog.storage.log import PartitionLog
@@ -121,23 +120,6 @@ class ReplicaManager:
         return found
 
     # -- metadata -----------------------------------------------------------------------------
-
-    async def start(self, image: MetadataImage) -> None:
-        """Open the logs that the first image gives to this node, then follow it.
-
-        Raises StorageError, OSError: the log directory cannot be used.
-        """
-        expected = [
-            KnownLog(
-                topic.name,
-                topic.topic_id,
-                partition.index,
-                self._node_config.topic(image, topic.name),
-            )
-            for topic, partition in image.partitions_held_by(self.node_id)
-        ]
-        await self.logs.start(expected)
-        await self.apply(MetadataImage(), image)
 
     async def apply(self, old: MetadataImage, new: MetadataImage) -> None:
         """Follow the metadata from one image to the next. Returns when the leaders of this node
@@ -227,7 +209,7 @@ class ReplicaManager:
 
     def _start_leading(self, partition: Partition, held: PartitionLog) -> None:
         held.assign_epoch(partition.leader_epoch)
-        partition.set_min_insync_replicas(held.config.min_insync_replicas)
+        self._set_min_insync_replicas(partition, held)
         if not partition.is_leader:
             held.on_progress = partition.update_progress
             held.high_watermark = lambda: partition.high_watermark
@@ -297,7 +279,13 @@ class ReplicaManager:
             held.set_config(config)
             partition = self.partition(held.topic, held.index)
             if partition is not None and partition.is_leader:
-                partition.set_min_insync_replicas(config.min_insync_replicas)
+                self._set_min_insync_replicas(partition, held)
+
+    @staticmethod
+    def _set_min_insync_replicas(partition: Partition, held: PartitionLog) -> None:
+        """Never more than there are replicas, as in Kafka: a topic with one stays writable."""
+        wanted = held.config.min_insync_replicas
+        partition.set_min_insync_replicas(min(wanted, max(len(partition.replicas), 1)))
 
     # -- internal writers ---------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Asking the controller: silence, refusals, wrong answers, blocks of producer ids."""
+"""Asking the controller: silence, refusals, wrong answers."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ import pytest
 
 from tidelog.controller.client import ControllerTimeout
 from tidelog.controller.requests import (
-    AllocateProducerIds,
-    AllocateProducerIdsAnswer,
     CreateTopics,
     CreateTopicsAnswer,
     Done,
     RequestFailed,
 )
 from tidelog.errors import InvariantError, KafkaError
-from tidelog.handlers.controller_calls import allocate_producer_ids, ask_controller
+from tidelog.handlers.controller_calls import ask_controller
 
 
 class Controller:
@@ -51,16 +49,3 @@ async def test_no_answer(answer: Any, code: int) -> None:
 async def test_an_answer_to_something_else_is_our_mistake() -> None:
     with pytest.raises(InvariantError):
         await ask_controller(Controller(Done()), CreateTopics(()), CreateTopicsAnswer)
-
-
-async def test_producer_ids() -> None:
-    controller = Controller(AllocateProducerIdsAnswer(0, 3000, 1000))
-    assert await allocate_producer_ids(controller, 2, 7) == range(3000, 4000)
-    assert controller.asked[0][0] == AllocateProducerIds(2, 7)
-
-
-@pytest.mark.parametrize("answer", [AllocateProducerIdsAnswer(77), ControllerTimeout("late")])
-async def test_no_producer_ids(answer: Any) -> None:
-    with pytest.raises(KafkaError) as caught:
-        await allocate_producer_ids(Controller(answer), 2, 7)
-    assert caught.value.error_code == 14

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +20,26 @@ from tidelog._native.producer_state import ProducerStates
 from tidelog.clock import ManualClock
 from tidelog.config import TopicConfig
 from tidelog.controller.client import ControllerTimeout
-from tidelog.controller.requests import ControllerAnswer, ControllerRequest, NewTopic
+from tidelog.controller.requests import (
+    AllocateProducerIds,
+    AllocateProducerIdsAnswer,
+    ControllerAnswer,
+    ControllerRequest,
+    NewTopic,
+)
 from tidelog.coordinator.producer_ids import ProducerIdManager
 from tidelog.errors import KafkaError
 from tidelog.handlers.context import ConnectionInfo, Services
-from tidelog.handlers.controller_calls import allocate_producer_ids
 from tidelog.handlers.dispatch import Dispatcher
 from tidelog.handlers.metadata_cache import MetadataCache
 from tidelog.handlers.registry import APIS, HANDLERS
 from tidelog.handlers.topic_creation import TopicCreation
 from tidelog.metadata.image import MetadataImage
 from tidelog.protocol.codec import decode_response, encode_request_frame
+from tidelog.protocol.error_codes import ErrorCode
 from tidelog.protocol.schema import Request
 from tidelog.replication.node_config import NodeConfig
 from tidelog.replication.replica_manager import ReplicaManager
-from tidelog.storage.manager import KnownLog
 from tidelog.storage.timestamps import TimestampOffset
 
 NODE_ID = 1
@@ -96,7 +101,6 @@ class FakeLogs:
         self.directory = directory
         self.broken: set[str] = set()
         self.on_offline: Any = None
-        self.started: list[KnownLog] = []
         self._logs: dict[tuple[str, int], FakeLog] = {}
 
     def get(self, topic: str, index: int) -> FakeLog | None:
@@ -104,9 +108,6 @@ class FakeLogs:
 
     def logs(self) -> list[FakeLog]:
         return list(self._logs.values())
-
-    async def start(self, expected: Iterable[KnownLog]) -> None:
-        self.started = list(expected)
 
     async def create(self, topic: str, topic_id: bytes, index: int, config: TopicConfig) -> FakeLog:
         await asyncio.sleep(0)
@@ -182,9 +183,7 @@ class Node:
             controller=self,
             replicas=self.replicas,
             groups=self.groups,
-            producer_ids=ProducerIdManager(
-                lambda: allocate_producer_ids(self, NODE_ID, self.image.nodes[NODE_ID].epoch)
-            ),
+            producer_ids=ProducerIdManager(self._allocate_producer_ids),
             topic_creation=TopicCreation(self),
             metadata_cache=MetadataCache(),
             apis=APIS,
@@ -192,6 +191,15 @@ class Node:
         self.dispatcher = Dispatcher(self.services, HANDLERS)
         self.connection = ConnectionInfo(7, "127.0.0.9", "PLAINTEXT", "127.0.0.1", 9092)
         self._correlation_ids = itertools.count(100)
+
+    async def _allocate_producer_ids(self) -> range:
+        try:
+            answer = await self.request(AllocateProducerIds(NODE_ID, 0), 1000)
+        except ControllerTimeout:
+            raise KafkaError(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS) from None
+        assert isinstance(answer, AllocateProducerIdsAnswer)
+        first = answer.first_producer_id
+        return range(first, first + answer.length)
 
     async def request(self, request: ControllerRequest, timeout_ms: int) -> ControllerAnswer:
         """The controller, as ControllerClient."""

@@ -170,22 +170,6 @@ async def test_logs_that_are_there_already_are_used() -> None:
     assert not other.deleted
 
 
-async def test_a_start() -> None:
-    node = Node(nodes=2)
-    configured = NewTopic(
-        "t",
-        assignments=(ReplicaAssignment(0, (1,)), ReplicaAssignment(1, (2,))),
-        configs=(("segment.ms", "9000"),),
-    )
-    assert node.controller.create(configured, manual("u", 2)) == [0, 0]
-    image = node.controller.image
-    await node.replicas.start(image)
-    (known,) = node.logs.started
-    assert (known.topic, known.topic_id, known.index) == ("t", image.topics["t"].topic_id, 0)
-    assert known.config.segment_ms == 9000
-    assert [code_of(node, *each) for each in (("t", 0), ("t", 1), ("u", 0))] == [0, 6, 6]
-
-
 async def test_a_disk_that_fails_takes_its_partition_offline(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -214,11 +198,11 @@ async def test_config_changes() -> None:
         await node.follow()
 
     await change(2, "t", "segment.ms", "9000")
-    await change(2, "t", "min.insync.replicas", "2")
+    for value, effective in (("2", 1), ("1", 1)):
+        await change(2, "t", "min.insync.replicas", value)
+        partition = node.replicas.leader("t", 0)
+        assert partition.min_insync_replicas == effective
     assert (node.log("t").config.segment_ms, node.log("u").config.segment_ms) == (9000, 604800000)
-    partition = node.replicas.partition("t", 0)
-    assert partition is not None
-    assert partition.min_insync_replicas == 2
     await change(4, "", "log.roll.ms", "7000")
     assert (node.log("t").config.segment_ms, node.log("u").config.segment_ms) == (9000, 7000)
     await change(4, "2", "log.roll.ms", "1")

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from tidelog.clock import Clock
 from tidelog.config import BrokerConfig
-from tidelog.coordinator.group.classic import Caller, GroupConfig, member_id_of
+from tidelog.coordinator.group.classic import Caller, member_id_of
+from tidelog.coordinator.group.rebalance import GroupConfig
 from tidelog.coordinator.group.shard import GroupShard
 from tidelog.coordinator.partitioning import coordinator_partition
 from tidelog.coordinator.runtime import CoordinatorRuntime

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from tidelog.coordinator.group.classic_group import ClassicGroup
 from tidelog.coordinator.group.member import Member, Protocols
+from tidelog.coordinator.group.rebalance import GroupConfig, Rebalance, join_error
 from tidelog.coordinator.group.records import group_record
 from tidelog.coordinator.group.states import GroupState
 from tidelog.coordinator.promise import Promise
@@ -23,19 +24,6 @@ from tidelog.protocol.error_codes import ErrorCode
 from tidelog.protocol.messages.join_group import JoinGroupRequest, JoinGroupResponse
 from tidelog.protocol.messages.leave_group import MemberIdentity
 from tidelog.protocol.messages.sync_group import SyncGroupRequest, SyncGroupResponse
-
-
-@dataclass(frozen=True, slots=True)
-class GroupConfig:
-    """The broker's configs that groups need (group.*.ms, group.max.size,
-    offset.metadata.max.bytes).
-    """
-
-    min_session_timeout_ms: int
-    max_session_timeout_ms: int
-    max_size: int
-    initial_rebalance_delay_ms: int
-    offset_metadata_max_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +40,7 @@ JoinAnswer = JoinGroupResponse | Promise[JoinGroupResponse]
 SyncAnswer = SyncGroupResponse | Promise[SyncGroupResponse]
 
 
-class ClassicProtocol:
+class ClassicProtocol(Rebalance):
     """The rules over groups that the shard holds. `find(group_id)`: the group or None."""
 
     def __init__(
@@ -63,13 +51,10 @@ class ClassicProtocol:
         find: Callable[[str], ClassicGroup | None],
         create: Callable[[str, int], ClassicGroup],
     ) -> None:
-        self._config = config
-        self._timers = timers
+        super().__init__(config, timers)
         self._rng = rng
         self._find = find
         self._create = create
-        #: Groups in their initial delay: joins do not complete them before it is over.
-        self._initial_delays: set[str] = set()
 
     # -- JoinGroup ------------------------------------------------------------------------------
 
@@ -188,7 +173,7 @@ class ClassicProtocol:
         member.joining = member.syncing = None
         member.client_id, member.client_host = caller.client_id, caller.client_host
         if before[0] is not None:
-            before[0].fulfil(_join_error(ErrorCode.FENCED_INSTANCE_ID, old_id))
+            before[0].fulfil(join_error(ErrorCode.FENCED_INSTANCE_ID, old_id))
         if before[1] is not None:
             before[1].fulfil(SyncGroupResponse(error_code=ErrorCode.FENCED_INSTANCE_ID))
         self._update(member, request, protocols)
@@ -209,7 +194,7 @@ class ClassicProtocol:
         def written(error_code: int) -> None:
             if error_code:
                 self._replace_back(group, member, old_id)
-                answer.fulfil(_join_error(ErrorCode(error_code), ""))
+                answer.fulfil(join_error(ErrorCode(error_code), ""))
                 return
             leads = member.member_id == group.leader_id
             # A leader that restarts is told that nothing is to be assigned (KIP-814); older
@@ -280,142 +265,6 @@ class ClassicProtocol:
         member.protocols = protocols
         member.rebalance_timeout_ms = _rebalance_timeout_ms(request)
         member.session_timeout_ms = request.session_timeout_ms
-
-    def _start_join(
-        self, group: ClassicGroup, member: Member, now_ms: int
-    ) -> Result[JoinGroupResponse]:
-        if member.joining is not None:
-            # A repeated JoinGroup: the older request is answered so that its connection goes on.
-            member.joining.fulfil(_join_error(ErrorCode.REBALANCE_IN_PROGRESS, member.member_id))
-        answer: Promise[JoinGroupResponse] = Promise()
-        member.joining = answer
-        # While its JoinGroup waits a member is alive; the session starts with the answer.
-        self._keep_session(group, member)
-        if not group.is_in(GroupState.PREPARING_REBALANCE):
-            done = self._prepare(group, now_ms)
-        else:
-            done = self._complete_if_joined(group, now_ms)
-        return Result(answer, done.records, done.on_written)
-
-    # -- rebalance ------------------------------------------------------------------------------
-
-    def _prepare(self, group: ClassicGroup, now_ms: int) -> Result[None]:
-        """Ask everybody to join again."""
-        if group.is_in(GroupState.COMPLETING_REBALANCE):
-            self._fail_syncs(group, ErrorCode.REBALANCE_IN_PROGRESS)
-        self._timers.cancel((group.group_id, "sync"))
-        was_empty = group.is_in(GroupState.EMPTY)
-        group.transition(GroupState.PREPARING_REBALANCE, now_ms)
-        group.pending_syncs.clear()
-        delay_ms = self._config().initial_rebalance_delay_ms
-        if was_empty and delay_ms > 0:
-            group.new_member_added = False
-            left_ms = group.rebalance_timeout_ms
-            self._schedule_initial(group, min(delay_ms, left_ms), left_ms)
-            return Result(None)
-        self._timers.schedule(
-            (group.group_id, "join"),
-            group.rebalance_timeout_ms,
-            lambda now: self._complete(group, now),
-        )
-        return self._complete_if_joined(group, now_ms)
-
-    def _schedule_initial(self, group: ClassicGroup, delay_ms: int, left_ms: int) -> None:
-        """An empty group waits a little for its first members, and longer while they keep coming
-        (group.initial.rebalance.delay.ms).
-        """
-
-        def due(now_ms: int) -> Result[None]:
-            rest_ms = left_ms - delay_ms
-            if group.new_member_added and rest_ms > 0:
-                group.new_member_added = False
-                again_ms = min(self._config().initial_rebalance_delay_ms, rest_ms)
-                self._schedule_initial(group, again_ms, rest_ms)
-                return Result(None)
-            return self._complete(group, now_ms)
-
-        self._timers.schedule((group.group_id, "join"), delay_ms, due)
-        self._initial_delays.add(group.group_id)
-
-    def _complete_if_joined(self, group: ClassicGroup, now_ms: int) -> Result[None]:
-        if group.group_id in self._initial_delays or not group.has_all_joined:
-            return Result(None)
-        return self._complete(group, now_ms)
-
-    def _complete(self, group: ClassicGroup, now_ms: int) -> Result[None]:
-        """The round is over: who did not join is out (static members stay until their session
-        ends).
-        """
-        self._initial_delays.discard(group.group_id)
-        self._timers.cancel((group.group_id, "join"))
-        if not group.is_in(GroupState.PREPARING_REBALANCE):
-            return Result(None)
-        for member in list(group.members.values()):
-            if member.joining is None and not member.is_static:
-                group.remove(member.member_id)
-                self._timers.cancel((group.group_id, member.member_id, "session"))
-        if group.members and not group.elect_joined_leader():
-            # Only static members that are away: wait another round for them.
-            self._timers.schedule(
-                (group.group_id, "join"),
-                group.rebalance_timeout_ms,
-                lambda now: self._complete(group, now),
-            )
-            return Result(None)
-        group.generation_id += 1
-        if not group.members:
-            group.protocol_name = None
-            group.leader_id = None
-            group.transition(GroupState.EMPTY, now_ms)
-            return Result(None, (group_record(group.group_id, group.to_value({})),))
-        group.protocol_name = group.choose_protocol()
-        group.transition(GroupState.COMPLETING_REBALANCE, now_ms)
-        group.pending_syncs = set(group.members)
-        for member in group.members.values():
-            member.assignment = b""
-            if member.joining is not None:
-                joining, member.joining = member.joining, None
-                self._keep_session(group, member)
-                joining.fulfil(self._join_answer(group, member))
-        self._timers.schedule(
-            (group.group_id, "sync"),
-            group.rebalance_timeout_ms,
-            lambda now: self._expire_syncs(group, now),
-        )
-        return Result(None)
-
-    @staticmethod
-    def _join_answer(group: ClassicGroup, member: Member) -> JoinGroupResponse:
-        leads = group.leader_id == member.member_id
-        return JoinGroupResponse(
-            error_code=0,
-            generation_id=group.generation_id,
-            protocol_type=group.protocol_type,
-            protocol_name=group.protocol_name,
-            leader=group.leader_id or "",
-            member_id=member.member_id,
-            members=group.join_members() if leads else [],
-        )
-
-    def _expire_syncs(self, group: ClassicGroup, now_ms: int) -> Result[None]:
-        """Members that joined but never synced are out."""
-        if not group.is_in(GroupState.COMPLETING_REBALANCE, GroupState.STABLE):
-            return Result(None)
-        late = [m for m in group.pending_syncs if m in group.members]
-        if not late:
-            return Result(None)
-        for member_id in late:
-            group.remove(member_id)
-            self._timers.cancel((group.group_id, member_id, "session"))
-        return self._prepare(group, now_ms)
-
-    def _fail_syncs(self, group: ClassicGroup, code: ErrorCode) -> None:
-        for member in group.members.values():
-            member.assignment = b""
-            if member.syncing is not None:
-                syncing, member.syncing = member.syncing, None
-                self._keep_session(group, member)
-                syncing.fulfil(SyncGroupResponse(error_code=code))
 
     # -- SyncGroup ------------------------------------------------------------------------------
 
@@ -508,47 +357,6 @@ class ClassicProtocol:
         for member in group.members.values():
             self._keep_session(group, member)
 
-    def _keep_session(self, group: ClassicGroup, member: Member) -> None:
-        self._timers.schedule(
-            (group.group_id, member.member_id, "session"),
-            member.session_timeout_ms,
-            lambda now: self._expire_session(group, member, now),
-        )
-
-    def _expire_session(self, group: ClassicGroup, member: Member, now_ms: int) -> Result[None]:
-        if group.members.get(member.member_id) is not member:
-            return Result(None)
-        if member.joining is not None or member.syncing is not None:
-            # It waits for us, not we for it.
-            self._keep_session(group, member)
-            return Result(None)
-        return self._remove_and_rebalance(group, member, now_ms)
-
-    def _expire_pending(self, group: ClassicGroup, member_id: str, now_ms: int) -> Result[None]:
-        if member_id not in group.pending_members:
-            return Result(None)
-        group.pending_members.discard(member_id)
-        if group.is_in(GroupState.PREPARING_REBALANCE):
-            return self._complete_if_joined(group, now_ms)
-        return Result(None)
-
-    def _remove_and_rebalance(
-        self, group: ClassicGroup, member: Member, now_ms: int
-    ) -> Result[None]:
-        group.remove(member.member_id)
-        self._timers.cancel((group.group_id, member.member_id, "session"))
-        if member.joining is not None:
-            member.joining.fulfil(_join_error(ErrorCode.UNKNOWN_MEMBER_ID, member.member_id))
-        if member.syncing is not None:
-            member.syncing.fulfil(SyncGroupResponse(error_code=ErrorCode.UNKNOWN_MEMBER_ID))
-        match group.state:
-            case GroupState.STABLE | GroupState.COMPLETING_REBALANCE:
-                return self._prepare(group, now_ms)
-            case GroupState.PREPARING_REBALANCE:
-                return self._complete_if_joined(group, now_ms)
-            case _:
-                return Result(None)
-
     # -- LeaveGroup -----------------------------------------------------------------------------
 
     def leave(
@@ -573,19 +381,6 @@ class ClassicProtocol:
         if member is None:
             return ErrorCode.UNKNOWN_MEMBER_ID, Result(None)
         return ErrorCode.NONE, self._remove_and_rebalance(group, member, now_ms)
-
-    # -- unloading ------------------------------------------------------------------------------
-
-    @staticmethod
-    def fail_all(group: ClassicGroup, code: ErrorCode) -> None:
-        """Answer everybody who waits."""
-        for member in group.members.values():
-            if member.joining is not None:
-                member.joining.fulfil(_join_error(code, member.member_id))
-                member.joining = None
-            if member.syncing is not None:
-                member.syncing.fulfil(SyncGroupResponse(error_code=code))
-                member.syncing = None
 
     # -- checks ---------------------------------------------------------------------------------
 
@@ -634,10 +429,6 @@ def _rebalance_timeout_ms(request: JoinGroupRequest) -> int:
     if request.rebalance_timeout_ms < 0:
         return request.session_timeout_ms
     return request.rebalance_timeout_ms
-
-
-def _join_error(code: ErrorCode, member_id: str) -> JoinGroupResponse:
-    return JoinGroupResponse(error_code=code, protocol_name=None, member_id=member_id)
 
 
 def _sync_answer(group: ClassicGroup, member: Member) -> SyncGroupResponse:

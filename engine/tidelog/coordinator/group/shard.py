@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tidelog.coordinator.group.classic import Caller, ClassicProtocol, GroupConfig
+from tidelog.coordinator.group.classic import Caller, ClassicProtocol
 from tidelog.coordinator.group.classic_group import ClassicGroup
 from tidelog.coordinator.group.offsets import CommittedOffsets
+from tidelog.coordinator.group.rebalance import GroupConfig
 from tidelog.coordinator.group.records import (
     GROUP_METADATA_KEY,
     OFFSET_COMMIT_KEY,

@@ -7,7 +7,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from tidelog.coordinator.group.classic import Caller, GroupConfig, member_id_of
+from tidelog.coordinator.group.classic import Caller, member_id_of
+from tidelog.coordinator.group.rebalance import GroupConfig
 from tidelog.coordinator.group.shard import GroupShard
 from tidelog.coordinator.promise import Promise
 from tidelog.coordinator.shard import CoordinatorRecord, Result, TimerOperation

@@ -15,6 +15,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from tidelog._native.segment import Segment
+from tidelog.errors import StorageError
 from tidelog.storage.files import Files
 from tidelog.storage.leader_epochs import LEADER_EPOCH_CHECKPOINT
 from tidelog.storage.producer_snapshot import snapshot_name, write_snapshot
@@ -96,6 +97,13 @@ class Flusher:
             await waiter
         if self._error is not None:
             raise self._error
+
+    async def close(self) -> None:
+        """No flush is begun any more; returns when the one under way has ended."""
+        self._wanted = False
+        self._error = self._error or StorageError("the log is closed")
+        if self._task is not None:
+            await asyncio.wait([self._task])
 
     async def _run(self) -> None:
         try:

@@ -318,8 +318,8 @@ class _Loader:
         for epoch, start_offset in self.scanned_epochs:
             if epoch > cache.latest_epoch:
                 cache.assign(epoch, start_offset)
-        cache.truncate_from_end(log_end)
         cache.truncate_from_start(log_start)
+        cache.truncate_from_end(log_end)  # an epoch without a record left is not kept
         if cache.encode() != before and (before is not None or cache.entries):
             write_leader_epochs(path, cache, self.files)
         return cache

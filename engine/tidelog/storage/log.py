@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from tidelog._native.batch import parse
@@ -373,6 +373,8 @@ class PartitionLog:
 
     def _retention_plan(self, now_ms: int) -> retention.RetentionPlan:
         segments = self.core.segment_list
+        if not segments:
+            return retention.NOTHING
         ends = [segment.base_offset for segment in segments[1:]] + [self.core.log_end_offset]
         views = [
             retention.SegmentView(
@@ -516,6 +518,7 @@ class PartitionLog:
             raise StorageError(f"{self.directory}: close failed: {error}") from error
         finally:
             self._closed = True
+            await self._flusher.close()
             await self._removal.close(unlink=clean)
             while self._tasks:
                 await asyncio.wait(self._tasks)
@@ -559,8 +562,8 @@ class PartitionLog:
         if self.on_progress is not None:
             self.on_progress()
 
-    def _spawn(self, work: Awaitable[T]) -> asyncio.Task[T]:
-        task = asyncio.ensure_future(work)
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

@@ -1,0 +1,71 @@
+"""The commands of `tidelog` beside `serve`: a typer application on confluent-kafka. Runs in the
+user's shell.
+
+A failure is one clear line on standard error and a status that is not 0: 1 when the cluster
+refused or could not be reached, 2 for a wrong command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from tidelog.cli import topics
+from tidelog.cli.cluster import CommandError
+
+#: typer carries a click of its own, or uses the installed one, depending on its version; only
+#: these are sure to be its.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+_ClickError: type[Exception] = typer.BadParameter.__mro__[2]
+
+app = typer.Typer(
+    name="tidelog",
+    help="A commit-log engine that speaks Kafka's wire protocol.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(topics.app, name="topics")
+
+
+@app.command(
+    "serve",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def serve(arguments: Annotated[list[str] | None, typer.Argument(hidden=True)] = None) -> None:
+    """Start a broker (tidelog serve --help)."""
+    from tidelog.process.serve import main
+
+    raise typer.Exit(main(arguments or []))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs a command; returns its exit status."""
+    command = typer.main.get_command(app)
+    try:
+        status = command.main(list(arguments), prog_name="tidelog", standalone_mode=False)
+    except CommandError as error:
+        return _complain(str(error), 1)
+    except _ClickError as error:
+        return _complain(*_explained(error))
+    except typer.Abort:
+        return _complain("stopped", 130)
+    return status if isinstance(status, int) else 0
+
+
+def _explained(error: Any) -> tuple[str, int]:
+    """A wrong command line in words, with its exit status."""
+    text = str(error.format_message())
+    if isinstance(error, _UsageError):
+        context = getattr(error, "ctx", None)
+        text += f" ({context.command_path if context else 'tidelog'} --help)"
+    return text, int(error.exit_code)
+
+
+def _complain(problem: str, status: int) -> int:
+    typer.echo(f"tidelog: {' '.join(problem.split())}", err=True)
+    return status

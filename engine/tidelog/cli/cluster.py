@@ -1,0 +1,126 @@
+"""What all commands share: the options, a client, and errors as a user reads them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import sys
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from typing import Annotated, Any, Final, TypeVar
+
+import typer
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from rich.console import Console
+from rich.table import Table
+
+T = TypeVar("T")
+
+#: How long a command waits for the cluster. Seconds, as confluent-kafka takes them.
+TIMEOUT_S: Final = 15.0
+
+#: How long one address is tried.
+CONNECT_TIMEOUT_S: Final = 5.0
+
+Bootstrap = Annotated[
+    str,
+    typer.Option(
+        "--bootstrap",
+        envvar="TIDELOG_BOOTSTRAP",
+        metavar="HOST:PORT[,HOST:PORT...]",
+        help="Where the cluster is reached.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Configs = Annotated[
+    list[str] | None,
+    typer.Option("--config", metavar="KEY=VALUE", help="A topic config; may be given many times."),
+]
+
+DEFAULT_BOOTSTRAP: Final = "127.0.0.1:9092"
+
+
+class CommandError(Exception):
+    """What the user asked for was not done; the message is one line."""
+
+
+def connect(bootstrap: str) -> AdminClient:
+    """A client, to be kept until its last answer. Raises CommandError when nobody listens at any
+    address: the client itself would go on trying until its time is up.
+    """
+    problems = []
+    for address in bootstrap.split(","):
+        host, _, port = address.strip().rpartition(":")
+        if not host or not (port.isascii() and port.isdigit()):
+            raise CommandError(f"--bootstrap {address.strip()}: HOST:PORT is expected")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S).close()
+            break
+        except (OSError, OverflowError) as error:
+            problems.append(f"{address.strip()}: {getattr(error, 'strerror', None) or error}")
+    else:
+        raise CommandError(f"the cluster cannot be reached: {', '.join(problems)}")
+    # The client reports each failed attempt by itself; a command says once what went wrong.
+    silent = logging.Logger("librdkafka")
+    silent.addHandler(logging.NullHandler())
+    settings: dict[str, Any] = {
+        "bootstrap.servers": bootstrap,
+        "client.id": "tidelog",
+        "socket.connection.setup.timeout.ms": 5000,
+    }
+    return AdminClient(settings, logger=silent)
+
+
+def result_of(future: Future[T], what: str) -> T:
+    """The result of a request. Raises CommandError."""
+    try:
+        return future.result(TIMEOUT_S + 5)
+    except KafkaException as error:
+        raise CommandError(f"{what}: {reason(error)}") from error
+    except TimeoutError as error:
+        raise CommandError(f"{what}: no answer in {TIMEOUT_S:.0f} s") from error
+
+
+def reason(error: KafkaException) -> str:
+    """Why a request failed: the broker's sentence, else the client's."""
+    detail = error.args[0]
+    text = detail.str() if hasattr(detail, "str") else str(detail)
+    name = detail.name() if hasattr(detail, "name") else ""
+    if name in ("_TRANSPORT", "_ALL_BROKERS_DOWN", "_TIMED_OUT"):
+        return "the cluster cannot be reached"
+    return f"{text} ({name})" if name and name not in text else text
+
+
+def parse_configs(given: Iterable[str] | None) -> dict[str, str]:
+    """`key=value` texts by key. Raises typer.BadParameter."""
+    configs: dict[str, str] = {}
+    for text in given or ():
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise typer.BadParameter(f"--config {text}: it is not KEY=VALUE")
+        if key.strip() in configs:
+            raise typer.BadParameter(f"--config {key.strip()} is given twice")
+        configs[key.strip()] = value.strip()
+    return configs
+
+
+def print_json(value: object) -> None:
+    """For programs: one JSON document."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(columns: Mapping[str, str], rows: Iterable[Iterable[object]]) -> None:
+    """For people. columns: title to "left" or "right". Without a terminal nothing is cut to a
+    width.
+    """
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title, side in columns.items():
+        table.add_column(title, justify="right" if side == "right" else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    console = Console(file=sys.stdout, highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 10_000
+    console.print(table)

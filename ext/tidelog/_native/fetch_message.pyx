@@ -37,6 +37,10 @@ cdef enum:
     CONSUMER_REPLICA_ID = -1
     FINAL_EPOCH = -1
 
+cdef enum:
+    ERROR_UNKNOWN_TOPIC_OR_PARTITION = 3
+    ERROR_UNKNOWN_TOPIC_ID = 100
+
 
 cdef class FetchMessage(Waiter):
     """One Fetch request, and what its answer will say."""
@@ -278,22 +282,25 @@ cdef class FetchMessage(Waiter):
         region.
         """
         cdef bint flexible = self.api_version >= FETCH_FLEXIBLE_FROM
+        cdef bint no_transactions
         p = wire_put_int32(p, part.index)
         p = wire_put_int16(p, part.error_code)
         p = wire_put_int64(p, part.high_watermark)
         p = wire_put_int64(p, part.last_stable_offset)
         if self.api_version >= 5:
             p = wire_put_int64(p, part.log_start_offset)
-        # aborted_transactions: null unless read_committed. There are none before transactions
-        # exist.
-        if flexible:
-            p = wire_put_uvarint(
-                p, 1 if self.isolation_level == READ_COMMITTED and part.error_code == 0 else 0
-            )
+        # aborted_transactions: null unless read_committed, as in Kafka, which has an empty list
+        # also for what it does not know. There are none before transactions exist.
+        if part.error_code == 0:
+            no_transactions = self.isolation_level == READ_COMMITTED
         else:
-            p = wire_put_int32(
-                p, 0 if self.isolation_level == READ_COMMITTED and part.error_code == 0 else -1
+            no_transactions = part.error_code in (
+                ERROR_UNKNOWN_TOPIC_OR_PARTITION, ERROR_UNKNOWN_TOPIC_ID
             )
+        if flexible:
+            p = wire_put_uvarint(p, 1 if no_transactions else 0)
+        else:
+            p = wire_put_int32(p, 0 if no_transactions else -1)
         if self.api_version >= 11:
             p = wire_put_int32(p, -1)
         if flexible:

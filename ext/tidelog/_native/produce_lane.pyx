@@ -57,6 +57,7 @@ cdef enum:
     ERROR_TOPIC_AUTHORIZATION_FAILED = 29
     ERROR_CORRUPT_MESSAGE = 2
     ERROR_INVALID_TXN_STATE = 48
+    ERROR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED = 53
     ERROR_KAFKA_STORAGE_ERROR = 56
     ERROR_INVALID_RECORD = 87
     ERROR_UNKNOWN_TOPIC_ID = 100
@@ -159,17 +160,22 @@ cdef class ProduceTask(ProduceMessage):
                 part.leader_id = partition.leader_id
                 part.leader_epoch = partition.leader_epoch
             return partition.gate_error()
-        if self.acks == -1 and len(partition.isr) < partition.min_insync_replicas:
+        # More replicas than there are cannot be asked for: Kafka takes the smaller number.
+        if self.acks == -1 and len(partition.isr) < min(
+            <Py_ssize_t>partition.min_insync_replicas, len(partition.replicas)
+        ):
             return ERROR_NOT_ENOUGH_REPLICAS
         if part.records_size <= 0:
             return ERROR_INVALID_RECORD
         if self.lane.gates.transactions is None:
             # Kafka answers so for a transactional batch of a transaction that its coordinator
-            # does not know.
+            # does not know, and for one in a request that names no transaction.
             if part.records_size >= BATCH_OVERHEAD and wire_load16(
                 part.records + 21
             ) & ATTR_TRANSACTIONAL:
-                return ERROR_INVALID_TXN_STATE
+                if self.transactional:
+                    return ERROR_INVALID_TXN_STATE
+                return ERROR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED
         return ERROR_NONE
 
     # -- leaving the fast path ----------------------------------------------------------------

@@ -7,9 +7,14 @@ longer differs is reported, so that this list stays true.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from tests.compat.parity.session import differences
+
+#: Places of one answer that a report shows.
+SHOWN = 4
 
 _STRICTER = "the reference takes it by accident; refusing it is safer"
 _ANSWERED = "the reference fails here (unknown server error, or no answer); this is a real answer"
@@ -59,11 +64,26 @@ def reason(scenario: str, label: str) -> str | None:
     return None
 
 
+def places(ours: Any, theirs: Any, path: str = "answer") -> Iterator[str]:
+    """Where two observations differ, one text for each place."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for key in {**theirs, **ours}:
+            if key in ours and key in theirs:
+                yield from places(ours[key], theirs[key], f"{path}.{key}")
+            else:
+                yield f"{path}.{key} is only {'ours' if key in ours else 'theirs'}"
+    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        for index, pair in enumerate(zip(ours, theirs, strict=True)):
+            yield from places(*pair, f"{path}[{index}]")
+    elif ours != theirs:
+        yield f"{path} is {json.dumps(ours)}, not {json.dumps(theirs)}"
+
+
 def unexplained(scenario: str, ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     """One text for every difference without a reason, and for every reason without a difference."""
     different = differences(ours, theirs)
     problems = [
-        f"{scenario} / {label}:\n  ours   {json.dumps(mine)}\n  theirs {json.dumps(other)}"
+        f"{scenario} / {label}: {'; '.join(islice(places(mine, other), SHOWN))}"
         for label, (mine, other) in different.items()
         if reason(scenario, label) is None
     ]

@@ -149,7 +149,10 @@ async def test_transactional_batches_are_refused_without_a_coordinator(
     node.topic("t")
     records = bytearray(batch([b"a"], producer=(1, 0, 0)))
     records[22] |= 0x10
-    assert only(await client.ask(produce(bytes(records)), 9)).error_code == 48
+    assert only(await client.ask(produce(bytes(records)), 9)).error_code == 53
+    request = produce(bytes(records))
+    request.transactional_id = "mine"
+    assert only(await client.ask(request, 9)).error_code == 48
 
 
 async def test_pipelined_requests_are_answered_in_order_by_one_read(
@@ -212,7 +215,11 @@ async def test_acks_0_has_no_answer_and_an_error_closes(node: Node, client: Clie
 
 async def test_not_enough_replicas_with_acks_all_only(node: Node, client: Client) -> None:
     entry = node.topic("t")
-    entry.partitions[0].set_min_insync_replicas(2)
+    partition = entry.partitions[0]
+    partition.set_min_insync_replicas(2)
+    # Kafka asks for no more replicas than there are.
+    assert only(await client.ask(produce(batch([b"a"]), acks=-1), 9)).error_code == 0
+    partition.set_leadership(1, 0, 1, (1, 2), (1,))
     assert only(await client.ask(produce(batch([b"a"]), acks=-1), 9)).error_code == 19
     assert only(await client.ask(produce(batch([b"a"]), acks=1), 9)).error_code == 0
 

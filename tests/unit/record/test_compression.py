@@ -264,3 +264,11 @@ def test_names() -> None:
         "lz4": 3,
         "zstd": 4,
     }
+
+
+@pytest.mark.parametrize(
+    ("codec", "level"),
+    [(1, -1), (1, 1), (1, 9), (3, 1), (3, 9), (3, 17), (4, -131_072), (4, 1), (4, 22)],
+)
+def test_every_level_that_a_topic_may_ask_for(codec: int, level: int) -> None:
+    assert decompress(codec, compress(codec, TEXT, level), MIB) == TEXT

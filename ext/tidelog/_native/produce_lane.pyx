@@ -160,10 +160,7 @@ cdef class ProduceTask(ProduceMessage):
                 part.leader_id = partition.leader_id
                 part.leader_epoch = partition.leader_epoch
             return partition.gate_error()
-        # More replicas than there are cannot be asked for: Kafka takes the smaller number.
-        if self.acks == -1 and len(partition.isr) < min(
-            <Py_ssize_t>partition.min_insync_replicas, len(partition.replicas)
-        ):
+        if self.acks == -1 and len(partition.isr) < partition.min_insync_replicas:
             return ERROR_NOT_ENOUGH_REPLICAS
         if part.records_size <= 0:
             return ERROR_INVALID_RECORD

@@ -80,3 +80,15 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     """One broker under test for all tests of a module."""
     with running_target(tmp_path_factory.mktemp("target")) as running:
         yield running
+
+
+@pytest.fixture(scope="module", params=[1, 3], ids=["one worker", "three workers"])
+def cluster(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Target]:
+    """The broker under test, once as one node and once as a cluster of three."""
+    if request.param > 1 and TARGET_IS_REFERENCE:
+        pytest.skip("the reference is run as one node")
+    folder = tmp_path_factory.mktemp("cluster")
+    with running_target(folder, "--workers", str(request.param)) as running:
+        yield running

@@ -80,7 +80,7 @@ def franz_go() -> list[str]:
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = target.with_name(f"client.{os.getpid()}")
-        _run("franz-go", ["go", "build", "-o", str(scratch), "."], source)
+        _run("franz-go", ["go", "build", "-buildvcs=false", "-o", str(scratch), "."], source)
         scratch.rename(target)
     return [str(target)]
 
@@ -90,15 +90,15 @@ def kafkajs() -> list[str]:
     """The client of tests/compat/node with its packages."""
     _need("kafkajs", "node")
     _need("kafkajs", "npm")
-    sources = [HERE / "node" / name for name in ("client.mjs", "package.json")]
+    sources = sorted(path for path in (HERE / "node").iterdir() if path.is_file())
     folder = _folder("node", sources)
     if not folder.exists():
         scratch = folder.with_name(f"{folder.name}.{os.getpid()}")
         scratch.mkdir(parents=True)
         for path in sources:
             shutil.copy(path, scratch)
-        quiet = ["--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"]
-        _run("kafkajs", ["npm", "install", *quiet], scratch)
+        quiet = ["--no-audit", "--no-fund", "--ignore-scripts"]
+        _run("kafkajs", ["npm", "ci", *quiet], scratch)
         scratch.rename(folder)
     return ["node", str(folder / "client.mjs")]
 
@@ -129,6 +129,11 @@ class Client:
         if done.returncode:
             raise ClientFailed(f"{self.name} {arguments}: {done.stderr or done.stdout}")
         return done.stdout.splitlines()
+
+    def run(self, command: str, **options: object) -> dict[str, Any]:
+        """One of the longer commands; returns the object that it prints."""
+        found: dict[str, Any] = json.loads(self._call([command, *_options(**options)])[-1])
+        return found
 
     def produce(
         self,

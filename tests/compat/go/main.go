@@ -3,6 +3,8 @@
 //	client produce   -bootstrap B -topic T -codec C -count N -placement given|key|roundrobin -partitions P
 //	client consume   -bootstrap B -topic T -count N [-group G]
 //	client admin     -bootstrap B -action create|list|delete -topic T -partitions P
+//	client work      -bootstrap B -topic T -codec C -count N -partitions P   (work.go)
+//	client apis      -bootstrap B -topic T -partitions P                     (apis.go)
 //
 // Record i has the key k<i> and the value v<i>. Every result is a line of JSON on standard output;
 // an error is one line on standard error and the exit status 1.
@@ -15,6 +17,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -24,6 +27,10 @@ import (
 type options struct {
 	bootstrap, topic, codec, placement, group, action string
 	count, partitions                                 int
+}
+
+func (o options) seeds() kgo.Opt {
+	return kgo.SeedBrokers(strings.Split(o.bootstrap, ",")...)
 }
 
 type line struct {
@@ -54,7 +61,7 @@ func produce(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	settings := []kgo.Opt{kgo.SeedBrokers(o.bootstrap), kgo.ProducerBatchCompression(codec)}
+	settings := []kgo.Opt{o.seeds(), kgo.ProducerBatchCompression(codec)}
 	switch o.placement {
 	case "given":
 		settings = append(settings, kgo.RecordPartitioner(kgo.ManualPartitioner()))
@@ -86,7 +93,7 @@ func produce(ctx context.Context, o options) error {
 
 func consume(ctx context.Context, o options) error {
 	settings := []kgo.Opt{
-		kgo.SeedBrokers(o.bootstrap),
+		o.seeds(),
 		kgo.ConsumeTopics(o.topic),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 	}
@@ -115,7 +122,7 @@ func consume(ctx context.Context, o options) error {
 }
 
 func admin(ctx context.Context, o options) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(o.bootstrap))
+	client, err := kgo.NewClient(o.seeds())
 	if err != nil {
 		return err
 	}
@@ -149,10 +156,10 @@ func emit(value any) {
 
 func main() {
 	commands := map[string]func(context.Context, options) error{
-		"produce": produce, "consume": consume, "admin": admin,
+		"produce": produce, "consume": consume, "admin": admin, "work": work, "apis": apis,
 	}
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: client produce|consume|admin ...")
+		fmt.Fprintln(os.Stderr, "usage: client produce|consume|admin|work|apis ...")
 		os.Exit(2)
 	}
 	var o options

@@ -30,7 +30,7 @@ class Reactor:
         produce: ProduceLane,
         fetch: FetchLane,
         *,
-        dispatch: Callable[[bytes, Any], bytes | Awaitable[bytes | None] | None],
+        dispatch: Callable[[bytes, Any], bytes | Awaitable[bytes]],
         read_ahead: Callable[[int, int, int, Callable[[], None]], None],
         on_close: Callable[[Connection, str | None], None],
         request_size_max: int,

@@ -17,7 +17,7 @@ cdef class Transport(Peer):
 cdef class Reactor:
     cdef readonly object loop
     cdef object add_reader, remove_reader, add_writer, remove_writer, call_soon, create_task
-    # (frame: bytes, info) -> bytes | Awaitable[bytes | None] | None: everything but Produce and
+    # (frame: bytes, info) -> bytes | Awaitable[bytes]: everything but Produce and
     # Fetch
     cdef readonly object dispatch
     # (fd, position, size, callback): warm a cold range on a helper thread, then callback() on the

@@ -221,10 +221,13 @@ class ClassicProtocol(Rebalance):
         record = group_record(group.group_id, group.to_value(assignments))
         return Result(answer, (record,), written)
 
-    @staticmethod
-    def _replace_back(group: ClassicGroup, member: Member, old_id: str) -> None:
-        if member.member_id in group.members:
-            group.replace_static(member.member_id, old_id)
+    def _replace_back(self, group: ClassicGroup, member: Member, old_id: str) -> None:
+        """The new id could not be written: the member goes on under its old one."""
+        if group.members.get(member.member_id) is not member:
+            return
+        self._timers.cancel((group.group_id, member.member_id, "session"))
+        group.replace_static(member.member_id, old_id)
+        self._keep_session(group, member)
 
     def _add_and_rebalance(
         self,

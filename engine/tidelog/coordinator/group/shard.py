@@ -94,8 +94,9 @@ class GroupShard(Shard):
         """LeaveGroup of one member (before version 3) or several."""
         if not request.group_id:
             raise KafkaError(ErrorCode.INVALID_GROUP_ID)
+        # The handler gives the only member of an old request as a list, too.
         identities = request.members
-        if version < 3:
+        if version < 3 and not identities:
             identities = [MemberIdentity(member_id=request.member_id)]
         records: list[CoordinatorRecord] = []
         answers: list[MemberResponse] = []

@@ -10,14 +10,12 @@ VENV := .venv/bin
 ARGS ?=
 SUITE ?=
 SANITIZE ?=
-# Where `make run` keeps its data when ARGS name no --data-dir (ignored by git).
-DATA ?= data
 
 build: ## .venv with everything installed and compiled
 	@$(PYTHON) ext/tools/build.py
 
-run: build ## start a broker: 127.0.0.1:9092, data in ./data; make run ARGS="--workers 3 --data-dir DIR"
-	@exec $(VENV)/tidelog serve $(if $(findstring --listen,$(ARGS)),,--listen 127.0.0.1:9092) $(if $(findstring --data-dir,$(ARGS)),,--data-dir $(DATA)) $(ARGS)
+run: build ## start a broker on 127.0.0.1:9092, data in ./tidelog-data; make run ARGS="--workers 3"
+	@exec $(VENV)/tidelog serve $(ARGS)
 
 test: build ## all suites within their time budgets; make test SUITE="unit oracle"
 	@$(VENV)/python tests/house/suites.py test $(SUITE)

@@ -1,0 +1,189 @@
+"""The group coordinator of a node: a real log behind it, requests as handlers make them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.unit.coordinator.test_runtime import Replicas
+from tests.unit.native.lane_harness import topic_id_of
+from tidelog._native.partition import Partition
+from tidelog.clock import ManualClock
+from tidelog.config import BrokerConfig
+from tidelog.coordinator.group_service import GroupService
+from tidelog.errors import KafkaError
+from tidelog.metadata.image import MetadataImage
+from tidelog.metadata.records import PartitionRecord, TopicRecord
+from tidelog.protocol.codec import encode
+from tidelog.protocol.messages.heartbeat import HeartbeatRequest
+from tidelog.protocol.messages.join_group import JoinGroupRequest, JoinGroupRequestProtocol
+from tidelog.protocol.messages.leave_group import LeaveGroupRequest
+from tidelog.protocol.messages.offset_commit import (
+    OffsetCommitRequest,
+    OffsetCommitRequestPartition,
+    OffsetCommitRequestTopic,
+)
+from tidelog.protocol.messages.offset_fetch import (
+    OffsetFetchRequestGroup,
+    OffsetFetchRequestTopics,
+)
+from tidelog.protocol.messages.sync_group import SyncGroupRequest, SyncGroupRequestAssignment
+
+
+@dataclass
+class Context:
+    api_version: int
+    client_id: str | None = "me"
+
+    @property
+    def connection(self) -> Any:
+        return SimpleNamespace(client_host="127.0.0.1")
+
+
+def image_with(*topics: str) -> MetadataImage:
+    records: list[Any] = []
+    for name in topics:
+        records.append(TopicRecord(topic_id=topic_id_of(name), name=name))
+        records.append(
+            PartitionRecord(
+                topic_id=topic_id_of(name),
+                partition=0,
+                replicas=(1,),
+                isr=(1,),
+                leader=1,
+                leader_epoch=0,
+                partition_epoch=0,
+            )
+        )
+    return MetadataImage().apply(records, 1)
+
+
+class GroupReplicas(Replicas):
+    """Leads __consumer_offsets-0."""
+
+    async def lead_offsets(self) -> None:
+        await self.owner.roll()
+        partition = Partition(
+            b"__consumer_offsets", topic_id_of("__consumer_offsets"), 0, self.progress
+        )
+        partition.open_as_leader(self.owner.core)
+        for listener in self.leadership_listeners:
+            listener(partition, 0)
+
+
+Started = Callable[..., Any]
+
+
+@pytest.fixture
+async def started(tmp_path: Path) -> Any:
+    replicas = GroupReplicas(tmp_path)
+    image = image_with("__consumer_offsets", "t")
+    service = GroupService(
+        replicas,  # type: ignore[arg-type]
+        ManualClock(),
+        random.Random(1),
+        image=lambda: image,
+        config=BrokerConfig.resolve,
+    )
+    await replicas.lead_offsets()
+    yield service
+    await service.close()
+
+
+def join(member_id: str = "", group: str = "g") -> JoinGroupRequest:
+    return JoinGroupRequest(
+        group_id=group,
+        session_timeout_ms=10_000,
+        rebalance_timeout_ms=10_000,
+        member_id=member_id,
+        protocol_type="consumer",
+        protocols=[JoinGroupRequestProtocol(name="range", metadata=b"m")],
+    )
+
+
+@pytest.mark.parametrize("version", range(10))
+async def test_one_consumer_through_its_life_in_every_version(
+    started: GroupService, version: int
+) -> None:
+    context = Context(version)
+    answer = await started.join_group(join(), context)
+    encode(answer, version)
+    if version >= 4:
+        assert answer.error_code == 79
+        answer = await started.join_group(join(answer.member_id), context)
+        encode(answer, version)
+    assert answer.error_code == 0
+    member = answer.member_id
+    assert member.startswith("me-")
+    synced = await started.sync_group(
+        SyncGroupRequest(
+            group_id="g",
+            generation_id=answer.generation_id,
+            member_id=member,
+            assignments=[SyncGroupRequestAssignment(member_id=member, assignment=b"all")],
+        ),
+        context,
+    )
+    assert synced.assignment == b"all"
+    beat = await started.heartbeat(
+        HeartbeatRequest(group_id="g", generation_id=answer.generation_id, member_id=member),
+        context,
+    )
+    assert beat.error_code == 0
+    committed = await started.commit_offsets(
+        OffsetCommitRequest(
+            group_id="g",
+            generation_id_or_member_epoch=answer.generation_id,
+            member_id=member,
+            topics=[
+                OffsetCommitRequestTopic(
+                    name="t",
+                    partitions=[
+                        OffsetCommitRequestPartition(
+                            partition_index=0, committed_offset=9, committed_metadata=None
+                        )
+                    ],
+                )
+            ],
+        ),
+        context,
+    )
+    assert committed.topics[0].partitions[0].error_code == 0
+    fetched = await started.fetch_offsets(
+        OffsetFetchRequestGroup(
+            group_id="g", topics=[OffsetFetchRequestTopics(name="t", partition_indexes=[0])]
+        ),
+        False,
+        context,
+    )
+    assert fetched.topics[0].partitions[0].committed_offset == 9
+    left = await started.leave_group(LeaveGroupRequest(group_id="g", member_id=member), Context(1))
+    assert left.error_code == 0
+
+
+@pytest.mark.parametrize("version", [0, 6, 7, 9])
+async def test_refusals_can_be_written_in_every_version(
+    started: GroupService, version: int
+) -> None:
+    answer = await started.join_group(join(group=""), Context(version))
+    assert answer.error_code == 24
+    assert encode(answer, version)
+
+
+async def test_without_the_topic_there_is_no_coordinator(tmp_path: Path) -> None:
+    service = GroupService(
+        GroupReplicas(tmp_path),  # type: ignore[arg-type]
+        ManualClock(),
+        random.Random(1),
+        image=lambda: image_with("t"),
+        config=BrokerConfig.resolve,
+    )
+    assert (await service.join_group(join(), Context(9))).error_code == 16
+    with pytest.raises(KafkaError):
+        await service.heartbeat(HeartbeatRequest(group_id="g"), Context(4))

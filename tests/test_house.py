@@ -251,7 +251,8 @@ def test_tests_do_not_sleep() -> None:
     problems = [
         f"{name(path)} {problem}"
         for path in files(("tests",), ".py")
-        if path != Path(__file__)
+        # A stub that stands for a hung process may sleep; a test may not.
+        if path != Path(__file__) and not path.name.startswith("stub_")
         for problem in rules.fixed_sleeps(path.read_text())
     ]
     assert not problems, listed(problems)

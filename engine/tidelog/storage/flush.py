@@ -18,7 +18,7 @@ from tidelog._native.segment import Segment
 from tidelog.errors import StorageError
 from tidelog.storage.files import Files
 from tidelog.storage.leader_epochs import LEADER_EPOCH_CHECKPOINT
-from tidelog.storage.producer_snapshot import snapshot_name, write_snapshot
+from tidelog.storage.producer_snapshot import encode_snapshot, snapshot_name
 from tidelog.storage.segment_files import trim_segment
 
 
@@ -35,17 +35,19 @@ class FlushWork:
     names_changed: bool = False
 
 
-def run_flush(files: Files, work: FlushWork) -> None:
-    """On a helper thread. Raises OSError."""
+def run_flush(files: Files, work: FlushWork, durable: bool = True) -> None:
+    """On a helper thread. Not `durable`: the caller syncs the file system. Raises OSError."""
     for segment in work.sealed:
-        trim_segment(files, segment)
-    if work.active is not None:
+        trim_segment(files, segment, durable=durable)
+    if work.active is not None and durable:
         files.sync_data(work.active.fd)
     if work.epochs is not None:
-        files.write(os.path.join(work.directory, LEADER_EPOCH_CHECKPOINT), work.epochs)
+        path = os.path.join(work.directory, LEADER_EPOCH_CHECKPOINT)
+        files.write(path, work.epochs, durable=durable)
     for offset, entries in work.snapshots:
-        write_snapshot(os.path.join(work.directory, snapshot_name(offset)), entries, files)
-    if work.names_changed:
+        path = os.path.join(work.directory, snapshot_name(offset))
+        files.write(path, encode_snapshot(entries), durable=durable)
+    if work.names_changed and durable:
         files.sync_directory(work.directory)
 
 

@@ -219,7 +219,8 @@ class _Loader:
         except (CorruptIndexError, ValueError) as error:
             # The last segment must get a definite end; in all others nothing is taken away.
             walk_failed = isinstance(error, ValueError)
-            rebuilt = self._rebuild(base, verify=walk_failed, cut=following is None, next=following)
+            last = following is None
+            rebuilt = self._rebuild(base, verify=walk_failed, cut=last, next=following, last=last)
             self.report.rebuilt_indexes.append(str(error))
             if rebuilt.reason and following is not None:
                 self.report.damaged.append(f"segment {base}: {rebuilt.reason}")
@@ -230,7 +231,7 @@ class _Loader:
 
     def _verify(self, base: int, following: int | None) -> bool:
         """Reads a segment that may not have been synced. False: the log ends in it."""
-        rebuilt = self._rebuild(base, verify=True, cut=True, next=None)
+        rebuilt = self._rebuild(base, verify=True, cut=True, next=None, last=following is None)
         segment = rebuilt.segment
         self.segments.append(segment)
         self.report.verified_bytes += segment.size
@@ -253,7 +254,9 @@ class _Loader:
         self.report.lost_synced_bytes = segment.next_offset < self.request.recovery_point
         return False
 
-    def _rebuild(self, base: int, *, verify: bool, cut: bool, next: int | None) -> Rebuilt:
+    def _rebuild(
+        self, base: int, *, verify: bool, cut: bool, next: int | None, last: bool
+    ) -> Rebuilt:
         rebuilt = rebuild_segment(
             self.files,
             self.directory,
@@ -265,6 +268,7 @@ class _Loader:
             keep_below=self.request.recovery_point,
             next_offset=next,
             epochs=self.scanned_epochs,
+            last=last,
         )
         self.report.damaged.extend(
             f"segment {base}: wrong checksum of the batch at {offset} (position {position})"

@@ -502,17 +502,20 @@ class PartitionLog:
             self.on_offline(self, error)
         self._progress()
 
-    async def close(self, clean: bool = True, *, release: bool = True) -> None:
+    async def close(
+        self, clean: bool = True, *, release: bool = True, durable: bool = True
+    ) -> None:
         """Ends the use of the log. `clean`: leaves the files as a clean stop does.
 
-        `release`: lets go of the files, too. Raises StorageError when the clean end failed; the log
-        is closed all the same.
+        `release`: lets go of the files, too. Not `durable`: the caller syncs the file system and
+        calls mark_durable(). Raises StorageError when the clean end failed; the log is closed all
+        the same.
         """
         if self._closed:
             return
         try:
             if clean and not self.offline:
-                await self._exclusively(self._close_files, flushing=True)
+                await self._exclusively(lambda: self._close_files(durable), flushing=True)
         except OSError as error:
             self.fence(error)
             raise StorageError(f"{self.directory}: close failed: {error}") from error
@@ -531,7 +534,11 @@ class PartitionLog:
         self.core.retire()
         self.core.owner = None
 
-    async def _close_files(self) -> None:
+    def mark_durable(self) -> None:
+        """The file system was synced after the log was closed."""
+        self.core.on_flushed(self.core.log_end_offset)
+
+    async def _close_files(self, durable: bool) -> None:
         core = self.core
         active = core.active_segment
         if active is not None and not active.sealed:
@@ -541,8 +548,9 @@ class PartitionLog:
         work.sealed = [segment for segment in core.segment_list if not segment.trimmed]
         work.snapshots += self._take_snapshot(core.log_end_offset)
         work.names_changed = True
-        await self._run(run_flush, self._services.files, work)
-        core.on_flushed(core.log_end_offset)
+        await self._run(run_flush, self._services.files, work, durable)
+        if durable:
+            self.mark_durable()
 
     async def moved_to(self, rename: Callable[[], str]) -> None:
         """Runs `rename` on a helper (it returns the folder's new path) while nothing else works on

@@ -57,6 +57,8 @@ T = TypeVar("T")
 TopicPartition = tuple[str, int]
 #: Kafka's log.initial.task.delay.ms: nothing periodic runs while a node still starts.
 INITIAL_DELAY_MS: Final = 30_000
+#: From that many logs on, the end of all of them is one sync of the file system.
+SYNC_TOGETHER: Final = 16
 FLUSH_TICK_MIN_MS: Final = 10
 FLUSH_TICK_MAX_MS: Final = 1_000
 
@@ -421,15 +423,8 @@ class LogManager:
         for timer in self._removals:
             timer.cancel()
         self._removals.clear()
-        healthy = clean and not any(log.offline for log in self._logs.values())
-        results = await asyncio.gather(
-            *(log.close(clean, release=False) for log in self.logs()), return_exceptions=True
-        )
-        for log, result in zip(self.logs(), results, strict=True):
-            if isinstance(result, BaseException):
-                healthy = False
-                logger.error("log not closed in order log=%r error=%s", log, result)
         try:
+            healthy = await self._close_logs(clean)
             if clean:
                 await self._close_directory(healthy, broker_epoch)
         finally:
@@ -439,6 +434,30 @@ class LogManager:
             if self._state is not None:
                 os.close(self._state.lock_fd)
                 self._state = None
+
+    async def _close_logs(self, clean: bool) -> bool:
+        """Returns whether all of them ended in order."""
+        logs = self.logs()
+        together = clean and len(logs) >= SYNC_TOGETHER
+        results = await asyncio.gather(
+            *(log.close(clean, release=False, durable=not together) for log in logs),
+            return_exceptions=True,
+        )
+        healthy = not any(log.failure for log in logs)
+        for log, result in zip(logs, results, strict=True):
+            if isinstance(result, BaseException):
+                healthy = False
+                logger.error("log not closed in order log=%r error=%s", log, result)
+        if together:
+            try:
+                await self._run(self._files.sync_file_system, self.directory)
+            except OSError as error:
+                logger.error("file system not synced path=%s error=%s", self.directory, error)
+                return False
+            for log, result in zip(logs, results, strict=True):
+                if log.failure is None and result is None:
+                    log.mark_durable()
+        return healthy
 
     async def _close_directory(self, healthy: bool, broker_epoch: int) -> None:
         try:

@@ -37,6 +37,7 @@ MAX_SEGMENT_BYTES = 2**31 - 1
 
 _OFFSET_ENTRY_BYTES = 8
 _TIME_ENTRY_BYTES = 12
+_PAGE_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +235,7 @@ def rebuild_segment(
     keep_below: int = 0,
     next_offset: int | None = None,
     epochs: list[tuple[int, int]] | None = None,
+    last: bool = False,
 ) -> Rebuilt:
     """Reads the whole log and writes its indexes anew, as Kafka's recovery does.
 
@@ -247,8 +249,10 @@ def rebuild_segment(
         size = files.size(fd)
         offset_index = OffsetIndex(path_of(directory, base_offset, INDEX_SUFFIX), base_offset)
         time_index = TimeIndex(path_of(directory, base_offset, TIME_INDEX_SUFFIX), base_offset)
-        _make_index(files, offset_index, settings.offset_index_bytes)
-        _make_index(files, time_index, settings.time_index_bytes)
+        old_sizes = (
+            _empty_index(files, offset_index, settings.offset_index_bytes),
+            _empty_index(files, time_index, settings.time_index_bytes),
+        )
         end = min(size, MAX_SEGMENT_BYTES)
         scanner = SegmentScanner(
             fd,
@@ -286,7 +290,10 @@ def rebuild_segment(
         offset_of_max_timestamp=scanner.offset_of_max_timestamp,
         last_modified_ms=modified_ms,
     )
-    segment.seal()
+    if not last:
+        segment.seal()
+    _cut_stale(files, offset_index, old_sizes[0], settings.offset_index_bytes)
+    _cut_stale(files, time_index, old_sizes[1], settings.time_index_bytes)
     reason = scanner.reason_text if scanner.reason else ""
     return Rebuilt(segment, size - kept, reason, tuple(scanner.damaged))
 
@@ -311,12 +318,13 @@ def activate(files: Files, segment: Segment, settings: SegmentSettings) -> None:
         preallocate(files, segment)
 
 
-def trim_segment(files: Files, segment: Segment) -> None:
+def trim_segment(files: Files, segment: Segment, *, durable: bool = True) -> None:
     """Cuts the indexes of a sealed segment to their entries and makes all three files durable.
 
-    May run while the loop looks up in the segment.
+    May run while the loop looks up in the segment. Not `durable`: the caller syncs afterwards.
     """
-    files.sync_data(segment.fd)
+    if durable:
+        files.sync_data(segment.fd)
     if segment.trimmed:
         return
     if segment.allocated_bytes:
@@ -326,17 +334,11 @@ def trim_segment(files: Files, segment: Segment) -> None:
         fd = files.open(index.path)
         try:
             files.truncate(fd, index.size_bytes)
-            files.sync(fd)
+            if durable:
+                files.sync(fd)
         finally:
             files.close(fd)
     segment.trimmed = True
-
-
-def close_indexes(files: Files, segment: Segment) -> None:
-    """The clean end of an active segment: final time entry, indexes cut to their entries."""
-    if not segment.sealed:
-        segment.seal()
-    trim_segment(files, segment)
 
 
 def mark_deleted(files: Files, directory: str, base_offsets: list[int]) -> list[str]:
@@ -358,6 +360,38 @@ def _make_index(files: Files, index: OffsetIndex | TimeIndex, size: int) -> None
     try:
         files.truncate(fd, size)
         index.attach(fd, size, 0)
+    finally:
+        files.close(fd)
+
+
+def _empty_index(files: Files, index: OffsetIndex | TimeIndex, size: int) -> int:
+    """An index without entries over the file that may be there; returns how large that was.
+
+    Its blocks are used again, which is much faster than giving them back and taking new ones:
+    _cut_stale() must follow, when the new entries stand.
+    """
+    fd = files.open_or_create(index.path)
+    try:
+        old_size = files.size(fd)
+        files.truncate(fd, size)
+        index.attach(fd, size, 0)
+    finally:
+        files.close(fd)
+    return old_size
+
+
+def _cut_stale(files: Files, index: OffsetIndex | TimeIndex, old_size: int, size: int) -> None:
+    """Puts zeros behind the entries, where older ones may stand."""
+    valid = index.size_bytes
+    if old_size <= valid:
+        return
+    kept = max(-(-valid // _PAGE_BYTES), 1) * _PAGE_BYTES
+    fd = files.open(index.path)
+    try:
+        if kept < size:
+            files.truncate(fd, kept)
+            files.truncate(fd, size)
+        files.write_at(fd, valid, bytes(min(kept, size) - valid))
     finally:
         files.close(fd)
 

@@ -54,6 +54,14 @@ def machine_cpu_s() -> float:
     return (user + nice + system + irq + softirq + steal) / TICKS_PER_S
 
 
+def available_memory() -> int:
+    """Bytes that new allocations can take without swapping (MemAvailable)."""
+    for line in (PROC / "meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("/proc/meminfo names no MemAvailable")
+
+
 def memory(pids: Iterable[int]) -> Memory:
     rss = pss = 0
     for root in pids:

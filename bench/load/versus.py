@@ -79,6 +79,7 @@ class Measurement:
     broker_cpu_s: float
     other_cpu_share: float  # of the machine, neither broker nor client: noise from others
     memory: process_stats.Memory
+    warm_memory_s: float = 0.0
 
     def metric(self, name: str) -> float:
         if name == "cpu_s_per_gb":
@@ -105,14 +106,17 @@ def ratio(of: float, to: float) -> float:
     return of / to if to else math.nan
 
 
-def warm_memory(size: int) -> None:
-    """Touches so many bytes of free memory once and gives them back.
+def warm_memory(size: int) -> float:
+    """Touches so many bytes of free memory once, at most half of what is available, and gives them
+    back. Returns the seconds that it took.
 
-    A virtual machine may have returned free pages to its host; the first touch afterwards costs far
-    more than the write it belongs to (here 2.4 CPU seconds per GB against 0.5), and whoever runs
-    first would pay for all.
+    A virtual machine returns free pages to its host within seconds; the first touch afterwards
+    costs far more than the write it belongs to (here 2.4 CPU seconds per GB against 0.5), and
+    whoever runs first would pay for all. Much more is touched than a run writes, since nothing
+    says which free pages the kernel takes next.
     """
-    left = size
+    began = time.monotonic()
+    left = min(size, process_stats.available_memory() // 2)
     kept = []
     while left > 0:
         step = min(left, 1 << 28)
@@ -120,6 +124,7 @@ def warm_memory(size: int) -> None:
         left -= step
     for part in kept:
         part.close()
+    return time.monotonic() - began
 
 
 class Bench:
@@ -161,11 +166,10 @@ class Bench:
 
     def _run(self, workload: Workload, seconds: float) -> Measurement:
         layout = self._topic(workload)
-        requests = max(1, self.args.max_run_bytes // workload.batch_bytes)
-        if workload.kind == "fetch":
-            requests = 0
-        else:
-            warm_memory(self.args.warm_bytes)
+        requests, warm_s = 0, 0.0
+        if workload.kind == "produce":
+            requests = max(1, self.args.max_run_bytes // workload.batch_bytes)
+            warm_s = warm_memory(self.args.warm_bytes)
         with Load(self.cluster, workload, layout) as load:
             load.run(seconds=RAMP_S, max_requests=requests // 4)
             broker, machine = self.target.cpu_s(), process_stats.machine_cpu_s()
@@ -174,7 +178,7 @@ class Bench:
             machine = process_stats.machine_cpu_s() - machine
         others = max(0.0, machine - broker - report.client_cpu_s)
         others_share = others / (report.elapsed_s * (os.cpu_count() or 1))
-        measurement = Measurement(report, broker, others_share, self.target.memory())
+        measurement = Measurement(report, broker, others_share, self.target.memory(), warm_s)
         if workload.kind == "produce":
             self.cluster.delete_topic(layout.name)
             self.target.settle(self.args.settle_bytes)
@@ -202,7 +206,8 @@ def progress(workload: Workload, number: int, name: str, m: Measurement) -> None
     print(
         f"  {workload.name} round {number + 1} {name}: {m.report.requests_per_s:,.0f}/s, "
         f"{m.report.mb_per_s:,.1f} MB/s, {m.metric('cpu_s_per_gb'):,.2f} CPU s/GB, "
-        f"client {m.report.client_cpu_share:.0%}, others {m.other_cpu_share:.0%}",
+        f"client {m.report.client_cpu_share:.0%}, others {m.other_cpu_share:.0%}, "
+        f"memory warmed in {m.warm_memory_s:.1f} s",
         file=sys.stderr,
         flush=True,
     )
@@ -276,6 +281,7 @@ def to_json(
                         "broker_cpu_s": round(m.broker_cpu_s, 3),
                         "cpu_s_per_gb": round(m.metric("cpu_s_per_gb"), 4),
                         "other_cpu_share": round(m.other_cpu_share, 3),
+                        "warm_memory_s": round(m.warm_memory_s, 3),
                         "rss_bytes": m.memory.rss,
                         "pss_bytes": m.memory.pss,
                     }
@@ -323,7 +329,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--floor-option", action="append", help="for the floor, e.g. --preallocate")
     add("--data-parent", type=Path, help="where all brokers keep their data while they run")
     add("--max-run-bytes", type=int, default=2_000_000_000)
-    add("--warm-bytes", type=int, default=2_500_000_000, help="see warm_memory")
+    add("--warm-bytes", type=int, default=8_000_000_000, help="see warm_memory")
     add("--settle-bytes", type=int, default=200_000_000, help="disk use to wait for after a run")
     add("--cpu-client", type=int, action="append", help="pin the client (repeatable)")
     add("--cpu-broker", type=int, action="append", help="pin every broker (repeatable)")

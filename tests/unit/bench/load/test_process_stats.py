@@ -6,6 +6,7 @@ import sys
 
 from bench.load.process_stats import (
     TICKS_PER_S,
+    available_memory,
     cpu_s,
     machine_cpu_s,
     memory,
@@ -40,6 +41,10 @@ def test_descendants_are_found_and_measured() -> None:
         child.stdin.close()
     assert process_tree(child.pid) == [child.pid]
     assert cpu_s([child.pid]) == 0
+
+
+def test_available_memory_is_some() -> None:
+    assert 1 << 20 < available_memory() < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_work_shows_in_the_process_and_in_the_machine() -> None:

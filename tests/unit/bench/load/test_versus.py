@@ -20,6 +20,7 @@ from bench.load.versus import (
     summarise,
     table,
     to_json,
+    warm_memory,
 )
 from bench.load.workload import WORKLOADS, Report
 
@@ -67,6 +68,10 @@ def test_thresholds() -> None:
     assert str(THRESHOLDS["fetch-1m"][1]) == "<= 0.667"
     assert spread([3, 1, 2]).median == 2
     assert set(THRESHOLDS) <= set(WORKLOADS)
+
+
+def test_warm_memory_tells_how_long_it_took() -> None:
+    assert warm_memory(3_000_000) > 0
 
 
 def test_table_and_json() -> None:

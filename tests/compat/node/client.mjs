@@ -3,82 +3,21 @@
 //   client produce  --bootstrap B --topic T --codec C --count N --placement given|key --partitions P
 //   client consume  --bootstrap B --topic T --count N --group G
 //   client admin    --bootstrap B --action create|list|delete --topic T --partitions P
-//
-// kafkajs has gzip built in. The other codecs are JavaScript or WASM packages, registered below in the
-// framing that Kafka uses: snappy in blocks behind xerial's header, lz4 as frames, zstd as frames.
+//   client work     --bootstrap B --topic T --codec C --count N --partitions P   (work.mjs)
+//   client apis     --bootstrap B --topic T --partitions P                       (apis.mjs)
 
 import { parseArgs } from "node:util";
 
-import zstd from "@bokuweb/zstd-wasm";
 import kafkajs from "kafkajs";
-import lz4 from "lz4js";
-import snappy from "snappyjs";
 
-const { CompressionCodecs, CompressionTypes, Kafka, Partitioners, logLevel } = kafkajs;
+import { apis } from "./apis.mjs";
+import { CODECS } from "./codecs.mjs";
+import { work } from "./work.mjs";
 
-const XERIAL_HEADER = Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0, 0, 0, 0, 1, 0, 0, 0, 1]);
-
-function fromXerial(data) {
-  if (!data.subarray(0, 8).equals(XERIAL_HEADER.subarray(0, 8))) return Buffer.from(snappy.uncompress(data));
-  const blocks = [];
-  for (let at = 16; at < data.length; ) {
-    const size = data.readInt32BE(at);
-    blocks.push(Buffer.from(snappy.uncompress(data.subarray(at + 4, at + 4 + size))));
-    at += 4 + size;
-  }
-  return Buffer.concat(blocks);
-}
-
-function toXerial(data) {
-  const block = Buffer.from(snappy.compress(data));
-  const size = Buffer.alloc(4);
-  size.writeInt32BE(block.length);
-  return Buffer.concat([XERIAL_HEADER, size, block]);
-}
-
-// lz4js marks the blocks of its frames as dependent on each other, which Kafka refuses; so the frame is
-// laid here: version 1, independent blocks of at most 64 KiB, no checksums but the header's.
-const LZ4_HEADER = Buffer.from([0x04, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82]);
-const LZ4_BLOCK = 64 << 10;
-const LZ4_STORED = 0x80000000;
-
-function toLz4(data) {
-  const parts = [LZ4_HEADER];
-  for (let at = 0; at < data.length; at += LZ4_BLOCK) {
-    const block = data.subarray(at, at + LZ4_BLOCK);
-    const packed = new Uint8Array(lz4.compressBound(block.length));
-    const length = lz4.compressBlock(block, packed, 0, block.length, new Uint32Array(1 << 16));
-    const size = Buffer.alloc(4);
-    const smaller = length > 0 && length < block.length;
-    size.writeUInt32LE(smaller ? length : LZ4_STORED + block.length);
-    parts.push(size, smaller ? Buffer.from(packed.subarray(0, length)) : block);
-  }
-  return Buffer.concat([...parts, Buffer.alloc(4)]);
-}
-
-await zstd.init();
-CompressionCodecs[CompressionTypes.Snappy] = () => ({
-  compress: async (encoder) => toXerial(encoder.buffer),
-  decompress: async (data) => fromXerial(data),
-});
-CompressionCodecs[CompressionTypes.LZ4] = () => ({
-  compress: async (encoder) => toLz4(encoder.buffer),
-  decompress: async (data) => Buffer.from(lz4.decompress(data)),
-});
-CompressionCodecs[CompressionTypes.ZSTD] = () => ({
-  compress: async (encoder) => Buffer.from(zstd.compress(encoder.buffer)),
-  decompress: async (data) => Buffer.from(zstd.decompress(data)),
-});
-
-const CODECS = {
-  none: CompressionTypes.None,
-  gzip: CompressionTypes.GZIP,
-  snappy: CompressionTypes.Snappy,
-  lz4: CompressionTypes.LZ4,
-  zstd: CompressionTypes.ZSTD,
-};
+const { Kafka, Partitioners, logLevel } = kafkajs;
 
 const emit = (value) => console.log(JSON.stringify(value));
+const printed = (command) => async (kafka, o) => emit(await command(kafka, o));
 
 async function produce(kafka, o) {
   const producer = kafka.producer({ createPartitioner: Partitioners.DefaultPartitioner });
@@ -156,8 +95,9 @@ setTimeout(() => {
   process.exit(1);
 }, TIMEOUT_MS);
 try {
-  await { produce, consume, admin }[positionals[0]](kafka, options);
-  process.exit(0);
+  await { produce, consume, admin, work: printed(work), apis: printed(apis) }[positionals[0]](kafka, options);
+  // What is still on its way into the pipe comes first.
+  process.stdout.write("", () => process.exit(0));
 } catch (error) {
   console.error(error.message);
   process.exit(1);

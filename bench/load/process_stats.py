@@ -1,6 +1,7 @@
 """CPU time and memory of a process with its descendants, and of the machine, from /proc."""
 
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,22 @@ def machine_cpu_s() -> float:
     fields = (PROC / "stat").read_text().splitlines()[0].split()[1:]
     user, nice, system, _idle, _iowait, irq, softirq, steal = (int(f) for f in fields[:8])
     return (user + nice + system + irq + softirq + steal) / TICKS_PER_S
+
+
+def busy_share(window_s: float = 0.25) -> float:
+    """Part of the machine's CPUs that worked during a window from now on (0..1)."""
+    began, before = time.monotonic(), machine_cpu_s()
+    time.sleep(window_s)
+    return (machine_cpu_s() - before) / (time.monotonic() - began) / (os.cpu_count() or 1)
+
+
+def wait_quiet(deadline_s: float, share: float = 0.15) -> bool:
+    """Waits until the machine does little else; False when it never did."""
+    until = time.monotonic() + deadline_s
+    while time.monotonic() < until:
+        if busy_share() < share:
+            return True
+    return False
 
 
 def available_memory() -> int:

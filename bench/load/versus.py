@@ -68,7 +68,17 @@ THRESHOLDS: Mapping[str, Sequence[Threshold]] = {
         Threshold("cpu_s_per_gb", at_most=2 / 3),
     ),
 }
-METRICS = ("requests_per_s", "mb_per_s", "cpu_s_per_gb", "p50_us", "p99_us", "client_cpu_share")
+METRICS = (
+    "requests_per_s",
+    "mb_per_s",
+    "cpu_s_per_gb",
+    "p50_us",
+    "p99_us",
+    "client_cpu_share",
+    "other_cpu_share",
+)
+
+RATIOS = METRICS[:5]  # the rest tells how far to trust a run
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,8 @@ class Measurement:
             return self.broker_cpu_s * 1e9 / self.report.record_bytes
         if name in ("p50_us", "p99_us"):
             return self.report.latency_us[name.removesuffix("_us")]
+        if name == "other_cpu_share":
+            return self.other_cpu_share
         return float(getattr(self.report, name))
 
 
@@ -170,6 +182,8 @@ class Bench:
         if workload.kind == "produce":
             requests = max(1, self.args.max_run_bytes // workload.batch_bytes)
             warm_s = warm_memory(self.args.warm_bytes)
+        if self.args.wait_quiet > 0:
+            process_stats.wait_quiet(self.args.wait_quiet)
         with Load(self.cluster, workload, layout) as load:
             load.run(seconds=RAMP_S, max_requests=requests // 4)
             broker, machine = self.target.cpu_s(), process_stats.machine_cpu_s()
@@ -236,16 +250,15 @@ def judge(
 def table(
     workload: str, summary: Mapping[str, Mapping[str, Spread]], args: argparse.Namespace
 ) -> str:
-    head = f"{workload:<16}" + "".join(f"{metric:>28}" for metric in METRICS)
+    head = f"{workload:<16}" + "".join(f"{metric:>25}" for metric in METRICS)
     lines = [head]
     for name, metrics in summary.items():
-        cells = "".join(f"{show(metrics[metric]):>28}" for metric in METRICS)
+        cells = "".join(f"{show(metrics[metric]):>25}" for metric in METRICS)
         lines.append(f"  {name:<14}{cells}")
     names = list(summary)
     for other in names[1:]:
         cells = "".join(
-            f"{ratio(summary[names[0]][m].median, summary[other][m].median):>28.2f}"
-            for m in METRICS[:-1]
+            f"{ratio(summary[names[0]][m].median, summary[other][m].median):>25.2f}" for m in RATIOS
         )
         lines.append(f"  {'ratio to ' + other:<14}{cells}")
     for threshold, found, holds in judge(workload, summary, args.subject, args.peer):
@@ -331,6 +344,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--max-run-bytes", type=int, default=2_000_000_000)
     add("--warm-bytes", type=int, default=8_000_000_000, help="see warm_memory")
     add("--settle-bytes", type=int, default=200_000_000, help="disk use to wait for after a run")
+    add("--wait-quiet", type=float, default=0.0, metavar="SECONDS", help="for others to pause")
     add("--cpu-client", type=int, action="append", help="pin the client (repeatable)")
     add("--cpu-broker", type=int, action="append", help="pin every broker (repeatable)")
     add("--subject", default="tidelog", help="whose ratio to --peer the thresholds are for")

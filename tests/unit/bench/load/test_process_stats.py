@@ -7,12 +7,14 @@ import sys
 from bench.load.process_stats import (
     TICKS_PER_S,
     available_memory,
+    busy_share,
     cpu_s,
     machine_cpu_s,
     memory,
     parse_stat_cpu_s,
     pin,
     process_tree,
+    wait_quiet,
 )
 
 CHILD = "import subprocess, sys; p = subprocess.Popen(['cat']); print(p.pid, flush=True); p.wait()"
@@ -41,6 +43,12 @@ def test_descendants_are_found_and_measured() -> None:
         child.stdin.close()
     assert process_tree(child.pid) == [child.pid]
     assert cpu_s([child.pid]) == 0
+
+
+def test_quiet_is_what_is_asked_for() -> None:
+    assert 0 <= busy_share(0.02) <= 1.5
+    assert wait_quiet(5, share=2.0)
+    assert not wait_quiet(0.0)
 
 
 def test_available_memory_is_some() -> None:

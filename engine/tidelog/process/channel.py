@@ -141,4 +141,8 @@ class ControlChannel(asyncio.Protocol, Generic[Incoming]):
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if isinstance(exc, ConnectionError):
+            # The other end has gone with something unread: an end like any other. What it had sent
+            # was delivered before.
+            exc = None
         self._on_closed(self._failure or exc)

@@ -56,13 +56,13 @@ class Spawner:
 
         Raises SpawnError. The sockets stay the caller's; the worker has copies.
         """
+        fds = [control.fileno(), *(sock.fileno() for sock in rest)]
+        if len(fds) > ZYGOTE_FDS_MAX:
+            raise SpawnError(f"a worker gets at most {ZYGOTE_FDS_MAX - 1} listening sockets")
         token = self._next_token
         self._next_token += 1
         spawned: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
         self._pending[token] = spawned
-        fds = [control.fileno(), *(sock.fileno() for sock in rest)]
-        if len(fds) > ZYGOTE_FDS_MAX:
-            raise SpawnError(f"a worker gets at most {ZYGOTE_FDS_MAX - 1} listening sockets")
         try:
             socket.send_fds(self._socket, [encode(Spawn(token, title))], fds)
             return await spawned

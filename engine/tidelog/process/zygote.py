@@ -36,6 +36,9 @@ from tidelog.limits import ZYGOTE_FDS_MAX, ZYGOTE_MESSAGE_BYTES_MAX
 #: Exit status of a worker that ends by an exception that it should not have let through.
 EXIT_INTERNAL_ERROR: Final = 70
 
+#: Only the supervisor decides: a signal to the whole group must not take the workers' parent away.
+_IGNORED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 #: Runs a worker in a fresh process: control socket, listening sockets; returns the exit status.
 WorkerMain = Callable[[socket.socket, list[socket.socket]], int]
 
@@ -104,7 +107,15 @@ def fork_zygote(load: Callable[[], WorkerMain]) -> ZygoteHandle:
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     sys.stdout.flush()
     sys.stderr.flush()
-    pid = os.fork()
+    # Held back over the fork: a Ctrl-C right now must find the zygote ignoring it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            for number in _IGNORED:
+                signal.signal(number, signal.SIG_IGN)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if pid:
         its.close()
         return ZygoteHandle(pid, ours)
@@ -127,10 +138,6 @@ class _Zygote:
 
     def run(self, load: Callable[[], WorkerMain]) -> int:
         setproctitle("tidelog zygote")
-        # Only the supervisor decides; a signal to the whole group (Ctrl-C) must not take the
-        # workers' parent away.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
         _silence_standard_streams()
         # SIGCHLD only wakes the poll below.
         wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)

@@ -1,0 +1,140 @@
+"""The data directory: made once, locked, recorded atomically, refused when it is damaged."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tidelog.errors import StorageError
+from tidelog.process.data_directory import (
+    DataDirectory,
+    DataDirectoryError,
+    FileLock,
+    LockedError,
+    new_cluster_id,
+)
+
+
+def test_cluster_ids_are_uuids_in_22_characters() -> None:
+    ids = {new_cluster_id() for _ in range(200)}
+    assert len(ids) == 200
+    for text in ids:
+        assert len(text) == 22 and not text.startswith("-")
+        assert len(base64.urlsafe_b64decode(text + "==")) == 16
+
+
+def test_a_new_directory_is_remembered(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b"
+    made = DataDirectory.open(path)
+    made.add_node(1)
+    made.add_node(2)
+    made.save()
+    assert (path / "node-2").is_dir()
+    made.close()
+    again = DataDirectory.open(path, make_cluster_id=lambda: "never")
+    assert again.cluster_id == made.cluster_id
+    assert again.nodes == {1: "node-1", 2: "node-2"}
+    assert again.node_path(2) == path / "node-2"
+    again.remove_node(2)
+    again.save()
+    again.close()
+    assert json.loads((path / "cluster.json").read_text())["nodes"] == {"1": "node-1"}
+    assert not list(path.glob("*.tmp"))
+
+
+def test_a_folder_that_a_node_has_stays_its_own(tmp_path: Path) -> None:
+    directory = DataDirectory.open(tmp_path)
+    directory.nodes[7] = "elsewhere"
+    directory.add_node(7)
+    assert directory.nodes == {7: "elsewhere"}
+    assert (tmp_path / "elsewhere").is_dir()
+    directory.close()
+
+
+def test_only_one_at_a_time(tmp_path: Path) -> None:
+    first = DataDirectory.open(tmp_path)
+    with pytest.raises(LockedError, match=f"in use by process {os.getpid()}"):
+        DataDirectory.open(tmp_path)
+    first.close()
+    DataDirectory.open(tmp_path).close()
+
+
+def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
+    code = (
+        "import sys, os; from pathlib import Path\n"
+        "from tidelog.process.data_directory import FileLock\n"
+        "FileLock.take(Path(sys.argv[1])); print('taken', flush=True); sys.stdin.read()\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / ".lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout is not None and other.stdin is not None
+        assert other.stdout.readline() == b"taken\n"
+        with pytest.raises(LockedError, match=f"process {other.pid}"):
+            FileLock.take(tmp_path / ".lock")
+        other.stdin.close()
+        other.wait()
+        FileLock.take(tmp_path / ".lock").release()
+
+
+def test_a_path_that_is_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(DataDirectoryError, match="cannot be used"):
+            DataDirectory.open(path)
+    assert issubclass(DataDirectoryError, StorageError)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[]",
+        b'{"format": 1}',
+        b'{"format": 2, "cluster_id": "aaaaaaaaaaaaaaaaaaaaaa", "nodes": {}}',
+        b'{"format": 1, "cluster_id": "short", "nodes": {}}',
+        b'{"format": 1, "cluster_id": 5, "nodes": {}}',
+        b'{"format": 1, "cluster_id": "aaaaaaaaaaaaaaaaaaaaaa", "nodes": []}',
+        b'{"format": 1, "cluster_id": "aaaaaaaaaaaaaaaaaaaaaa", "nodes": {"x": "n"}}',
+        b'{"format": 1, "cluster_id": "aaaaaaaaaaaaaaaaaaaaaa", "nodes": {"1": "../n"}}',
+        b'{"format": 1, "cluster_id": "aaaaaaaaaaaaaaaaaaaaaa", "nodes": {"1": ".."}}',
+        b'{"format": 1, "cluster_id": "aaaaaaaaaaaaaaaaaaaaaa", "nodes": {"1": ""}}',
+    ],
+)
+def test_a_damaged_record_is_refused_and_not_replaced(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "cluster.json"
+    file.write_bytes(content)
+    with pytest.raises(DataDirectoryError, match=r"cluster\.json"):
+        DataDirectory.open(tmp_path)
+    assert file.read_bytes() == content
+    # The lock is not kept by the failure.
+    FileLock.take(tmp_path / ".lock").release()
+
+
+def test_a_stop_in_the_middle_of_saving_leaves_the_old_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = DataDirectory.open(tmp_path)
+    before = (tmp_path / "cluster.json").read_bytes()
+    directory.nodes[1] = "node-1"
+
+    def no_space(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", no_space)
+        with pytest.raises(DataDirectoryError, match="No space"):
+            directory.save()
+    assert (tmp_path / "cluster.json").read_bytes() == before
+    directory.save()
+    directory.close()

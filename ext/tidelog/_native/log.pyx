@@ -249,13 +249,16 @@ cdef class LogCore:
             if info.base_offset < next_offset:
                 return self.refuse(result, ERROR_OFFSET_OUT_OF_RANGE)
             end = info.base_offset + info.last_offset_delta
-            if self.must_roll(consumed + info.size, info.max_timestamp, end, now_ms):
-                if batches == 0:
+            if batches == 0:
+                if self.must_roll(info.size, info.max_timestamp, end, now_ms):
                     self.roll_wanted = True
                     return NEEDS_ROLL
-                break
-            if batches == 0:
                 first_offset = info.base_offset
+            elif (
+                self.active.size + consumed + info.size > self.segment_bytes
+                or end - self.active.base_offset > INT32_MAX
+            ):
+                break
             consumed += info.size
             batches += 1
             next_offset = end + 1

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from tests.oracle.storage.log_twin import TwinBatch
+from tidelog._native.batch import parse
 from tidelog._native.log import STATUS_NEEDS_ROLL
 from tidelog.clock import ManualClock
 from tidelog.config import TopicConfig
@@ -16,8 +18,6 @@ from tidelog.storage.files import SYSTEM_FILES, Files
 from tidelog.storage.loader import LoadReport, LoadRequest, load_log
 from tidelog.storage.log import PartitionLog
 from tidelog.storage.log_config import LogServices, segment_settings
-from tidelog._native.batch import parse
-from tests.oracle.storage.log_twin import TwinBatch
 
 T = TypeVar("T")
 NO_PRODUCER = Producer()

@@ -119,8 +119,10 @@ class LogAgainstTwin(RuleBasedStateMachine):
         """Full indexes roll too, which the twin does not model: it follows."""
         active = self.log.core.active_segment
         now = self.driver.clock.wall_ms()
-        if active is not None and active.size and (
-            active.offset_index.full() or active.time_index.full()
+        if (
+            active is not None
+            and active.size
+            and (active.offset_index.full() or active.time_index.full())
         ):
             self.twin.roll(now)
 

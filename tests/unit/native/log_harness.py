@@ -1,4 +1,4 @@
-"""Small makers for the tests of segments and logs: batches, segments, a core with a first segment."""
+"""Small makers for the tests of segments and logs: batches, segments, a core."""
 
 from __future__ import annotations
 

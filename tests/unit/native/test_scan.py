@@ -1,4 +1,4 @@
-"""Tests of the native walk over a .log: valid prefix, rebuilt indexes, producer state, time search."""
+"""Tests of the native walk over a .log: valid prefix, indexes, producer state, time search."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of the native segment: appends, index interval, look-ups with and without recent batches."""
+"""Tests of the native segment: appends, index interval, look-ups with and without I/O."""
 
 from __future__ import annotations
 

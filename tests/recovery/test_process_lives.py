@@ -170,7 +170,7 @@ def test_a_supervisor_that_stood_still_kills_nobody(tmp_path: Path) -> None:
         before = broker.worker()
         broker.process.send_signal(signal.SIGSTOP)
         with pytest.raises(subprocess.TimeoutExpired):
-            broker.process.wait(2)
+            broker.process.wait(1.5)
         broker.process.send_signal(signal.SIGCONT)
         assert broker.ask("create t") == "0"
         assert broker.worker() == before

@@ -164,7 +164,7 @@ class Server:
                 self._loop.remove_reader(listener.socket.fileno())
                 self._loop.call_later(ACCEPT_RETRY_MS / 1000, self._listen_again, listener)
                 return
-            self._admit(accepted, str(address[0]), listener)
+            self._admit(accepted, _plain(address[0]), listener)
 
     def _listen_again(self, listener: BoundListener) -> None:
         if self._drained is None and listener.socket.fileno() >= 0:
@@ -185,7 +185,7 @@ class Server:
             connection_id=self._next_connection_id,
             client_host=client_host,
             listener=listener.name,
-            local_host=str(local[0]),
+            local_host=_plain(local[0]),
             local_port=int(local[1]),
         )
         self._connections.add(Connection(self.reactor, accepted, info))
@@ -246,3 +246,10 @@ class Server:
                 if now_ms - connection.last_active_ms > limit_ms and connection.idle:
                     connection.close()
         self._schedule_idle_check()
+
+
+def _plain(host: object) -> str:
+    """The address as a client writes it: a socket of both families shows an IPv4 one as mapped,
+    which many clients cannot connect to.
+    """
+    return str(host).removeprefix("::ffff:")

@@ -204,8 +204,17 @@ def _options(**values: object) -> list[str]:
 
 CLIENTS: Mapping[str, Any] = {"kcat": kcat, "franz-go": franz_go, "kafkajs": kafkajs}
 
+#: What could not be installed; it is not tried again for every test.
+_missing: dict[str, ProgramMissing] = {}
+
 
 def client(name: str) -> Client:
     """A client by name, installed if need be. Raises ProgramMissing."""
-    command = CLIENTS[name]()
+    if name in _missing:
+        raise _missing[name]
+    try:
+        command = CLIENTS[name]()
+    except ProgramMissing as missing:
+        _missing[name] = missing
+        raise
     return Kcat(name, command) if name == "kcat" else Client(name, command)

@@ -15,7 +15,7 @@ COUNT = 400
 PARTITIONS = 3
 # What franz-go compresses with when nothing is said.
 DEFAULT_CODEC = "snappy"
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(120, func_only=True)
 
 
 @pytest.fixture(scope="module")

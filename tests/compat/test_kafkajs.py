@@ -13,7 +13,7 @@ from tests.compat.programs import Client, ProgramMissing, client
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 COUNT = 400
 PARTITIONS = 3
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(120, func_only=True)
 
 
 @pytest.fixture(scope="module")

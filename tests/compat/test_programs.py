@@ -15,6 +15,8 @@ from tests.compat.programs import CLIENTS, Client, ProgramMissing, client
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 COUNT = 60
 PARTITIONS = 3
+# The first test that needs a program installs it; what a program does is bounded by itself.
+pytestmark = pytest.mark.timeout(700)
 WANTED = {(f"k{i}", f"v{i}") for i in range(COUNT)}
 
 

@@ -12,7 +12,7 @@ import kafkajs from "kafkajs";
 
 import { apis } from "./apis.mjs";
 import { CODECS } from "./codecs.mjs";
-import { work } from "./work.mjs";
+import { QUICK, work } from "./work.mjs";
 
 const { Kafka, Partitioners, logLevel } = kafkajs;
 
@@ -33,7 +33,7 @@ async function produce(kafka, o) {
 }
 
 async function consume(kafka, o) {
-  const consumer = kafka.consumer({ groupId: o.group });
+  const consumer = kafka.consumer({ groupId: o.group, ...QUICK });
   await consumer.connect();
   await consumer.subscribe({ topics: [o.topic], fromBeginning: true });
   let seen = 0;

@@ -1,4 +1,4 @@
-"""Listening sockets."""
+"""Listening sockets: reached before anybody accepts, all or none, and refused in one line."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,18 @@ def test_the_zygote_loads_the_worker() -> None:
     from tidelog.process.worker import worker_main
 
     assert load_worker() is worker_main
+
+
+def test_the_zygote_loads_nothing_that_a_fork_must_not_inherit() -> None:
+    """No thread, no open file, no database, no running loop."""
+    code = (
+        "import os, sys\n"
+        "before = os.listdir('/proc/self/fd')\n"
+        "from tidelog.process.serve import load_worker; load_worker()\n"
+        "print(len(os.listdir('/proc/self/task')), os.listdir('/proc/self/fd') == before,"
+        " 'sqlite3' in sys.modules, 'tidelog.metastore' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == ["1", "True", "False", "False"]

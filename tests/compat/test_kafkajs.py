@@ -40,10 +40,12 @@ def test_records_written_and_read_in_a_group(cluster: Target, program: Client, c
     written = done["written"]
     answers = [answer for answers in (written["first"], *written["rest"]) for answer in answers]
     assert {answer["error"] for answer in answers} == {0}
-    # Each batch has its own place: the first of every partition begins at 0.
     places = {(answer["partition"], answer["offset"]) for answer in answers}
     assert len(places) == len(answers)
-    assert {(partition, 0) for partition in range(PARTITIONS)} <= places
+    # Apache's broker may refuse what comes right after a topic was created; then kafkajs tells
+    # only of its second try.
+    if not TARGET_IS_REFERENCE:
+        assert {(partition, 0) for partition in range(PARTITIONS)} <= places
 
     read = done["first"] + done["second"]
     assert len(done["first"]) == COUNT // 2

@@ -191,9 +191,7 @@ class Server:
         self._connections.add(Connection(self.reactor, accepted, info))
 
     def _set_buffers(self, accepted: socket.socket) -> None:
-        """Kafka's configs, -1 = the kernel's own sizing. Kafka's default of 100 KiB would switch
-        off the kernel's tuning: see ADR 0011.
-        """
+        """Kafka's configs; -1 = the kernel's own sizing. Why these defaults: ADR 0011."""
         for option, size in (
             (socket.SO_SNDBUF, self._config.socket_send_buffer_bytes),
             (socket.SO_RCVBUF, self._config.socket_receive_buffer_bytes),

@@ -3,7 +3,7 @@
 Environment:
     TIDELOG_ONLY      comma-separated names of native modules: build only those
     TIDELOG_NATIVE    "0": build none (the package is then installed by its Python files alone)
-    TIDELOG_DEBUG     "1": -O0, Cython's bounds, None and initialisation checks, assertions,
+    TIDELOG_DEBUG     "1": -O0, Cython's bounds and initialisation checks, assertions,
                       macro TIDELOG_DEBUG
     TIDELOG_SANITIZE  "address": the checks of TIDELOG_DEBUG under AddressSanitizer
     TIDELOG_CACHE     "0": do not use the user's cache of compiled modules (the checkout's own is

@@ -51,7 +51,7 @@ def _directives(checked: bool) -> tuple[tuple[str, bool | int], ...]:
         ("boundscheck", checked),
         ("wraparound", False),
         ("initializedcheck", checked),
-        ("nonecheck", checked),
+        # Not nonecheck: Cython then refuses `self.field += n` in a method without the GIL.
         ("cdivision", True),
         ("embedsignature", True),
     )

@@ -1,4 +1,4 @@
-"""LogCore: the hot part of one partition's log: ordered segments, offsets, producer state (contract).
+"""LogCore: the hot part of one partition's log: segments, offsets, producer state (contract).
 
 Loop thread only. storage.log.PartitionLog owns it and does what touches directories: opening,
 recovery, rolling, flushing, retention, truncation.
@@ -9,7 +9,8 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 
 from tidelog._native.batch cimport BatchInfo, CheckFailure, CheckLimits
 from tidelog._native.producer_state cimport ProducerStates
-from tidelog._native.segment cimport BatchLocation, Segment
+from tidelog._native.segment cimport Segment
+from tidelog._native.segments cimport ReadResult
 
 cdef enum AppendStatus:
     APPENDED = 0
@@ -26,12 +27,6 @@ cdef struct AppendResult:
     int64_t log_start_offset
     int64_t consumed_bytes  # appended of what was given (append_as_follower may stop at a roll)
     CheckFailure failure
-
-cdef struct ReadResult:
-    int16_t error_code  # 0, OFFSET_OUT_OF_RANGE 1, CORRUPT_MESSAGE 2, KAFKA_STORAGE_ERROR 56
-    int64_t position  # in the segment's file
-    int64_t size  # 0: nothing to read
-    int64_t start_offset  # base offset of the first batch in the region
 
 @cython.final
 cdef class LogCore:
@@ -89,5 +84,7 @@ cdef class LogCore:
     # Segment with the largest base_offset <= offset, None when there is none.
     cdef Segment segment_of(self, int64_t offset)
     cdef Py_ssize_t slot_of(self, int64_t offset) noexcept
+    cdef void answer(self, AppendResult *result, int64_t base_offset, int64_t last_offset,
+                     int64_t log_append_time, int64_t consumed_bytes) noexcept
     cdef AppendStatus refuse(self, AppendResult *result, int error_code) noexcept
     cdef int fence_for(self, object error) except -1

@@ -20,16 +20,10 @@ from tidelog._native.batch cimport (
     crc_ok,
     parse_header,
     stamp_checked,
-    stamp_log_append_time,
 )
 from tidelog._native.producer_state cimport SEQUENCE_DUPLICATE, BatchMetadata, ProducerStates
-from tidelog._native.segment cimport (
-    LOCATE_BEYOND,
-    LOCATE_CORRUPT,
-    LOCATE_FOUND,
-    BatchLocation,
-    Segment,
-)
+from tidelog._native.segment cimport Segment
+from tidelog._native.segments cimport ReadResult, bytes_between, find_region, last_slot
 
 from tidelog.errors import InvariantError
 
@@ -37,6 +31,8 @@ cdef enum:
     ERROR_OFFSET_OUT_OF_RANGE = 1
     ERROR_RECORD_LIST_TOO_LARGE = 18
     ERROR_KAFKA_STORAGE_ERROR = 56
+
+cdef CheckFailure NO_FAILURE = CheckFailure(0, 0, -1)
 
 STATUS_APPENDED = APPENDED
 STATUS_REFUSED = REFUSED
@@ -90,12 +86,22 @@ cdef class LogCore:
 
     cdef AppendStatus refuse(self, AppendResult *result, int error_code) noexcept:
         result.error_code = error_code
-        result.base_offset = -1
-        result.last_offset = -1
-        result.log_append_time = -1
-        result.log_start_offset = self.log_start_offset
-        result.consumed_bytes = 0
+        self.answer(result, -1, -1, -1, 0)
         return REFUSED
+
+    cdef void answer(
+        self,
+        AppendResult *result,
+        int64_t base_offset,
+        int64_t last_offset,
+        int64_t log_append_time,
+        int64_t consumed_bytes,
+    ) noexcept:
+        result.base_offset = base_offset
+        result.last_offset = last_offset
+        result.log_append_time = log_append_time
+        result.log_start_offset = self.log_start_offset
+        result.consumed_bytes = consumed_bytes
 
     cdef AppendStatus append_produce(
         self,
@@ -108,9 +114,7 @@ cdef class LogCore:
     ) except *:
         cdef BatchInfo info
         cdef int code
-        result.failure.error_code = 0
-        result.failure.reason = 0
-        result.failure.record_index = -1
+        result.failure = NO_FAILURE
         if self.offline_error:
             return self.refuse(result, self.offline_error)
         code = check_produce_batch(
@@ -132,9 +136,7 @@ cdef class LogCore:
     ) except *:
         cdef BatchInfo info
         cdef bint control
-        result.failure.error_code = 0
-        result.failure.reason = 0
-        result.failure.record_index = -1
+        result.failure = NO_FAILURE
         if self.offline_error:
             return self.refuse(result, self.offline_error)
         if parse_header(data, <size_t>n, &info) != 0 or info.size != n or info.records_count < 1:
@@ -173,11 +175,10 @@ cdef class LogCore:
                 code = self.producers.check_epoch(info)
             if code == SEQUENCE_DUPLICATE:
                 result.error_code = 0
-                result.base_offset = duplicate.last_offset - duplicate.offset_delta
-                result.last_offset = duplicate.last_offset
-                result.log_append_time = duplicate.timestamp
-                result.log_start_offset = self.log_start_offset
-                result.consumed_bytes = info.size
+                self.answer(
+                    result, duplicate.last_offset - duplicate.offset_delta, duplicate.last_offset,
+                    duplicate.timestamp, info.size,
+                )
                 return DUPLICATE
             if code < 0:
                 return self.refuse(result, -code)
@@ -202,11 +203,10 @@ cdef class LogCore:
             if self.owner is not None:
                 self.owner.on_epoch(leader_epoch, base_offset)
         result.error_code = 0
-        result.base_offset = base_offset
-        result.last_offset = last_offset
-        result.log_append_time = info.max_timestamp if self.limits.log_append_time else -1
-        result.log_start_offset = self.log_start_offset
-        result.consumed_bytes = info.size
+        self.answer(
+            result, base_offset, last_offset,
+            info.max_timestamp if self.limits.log_append_time else -1, info.size,
+        )
         return APPENDED
 
     cdef int update_producers(
@@ -262,13 +262,9 @@ cdef class LogCore:
             consumed += info.size
             batches += 1
             next_offset = end + 1
+        result.error_code = 0
         if batches == 0:
-            result.error_code = 0
-            result.base_offset = -1
-            result.last_offset = -1
-            result.log_append_time = -1
-            result.log_start_offset = self.log_start_offset
-            result.consumed_bytes = 0
+            self.answer(result, -1, -1, -1, 0)
             return APPENDED
         try:
             self.active.reserve_index(batches)
@@ -289,12 +285,7 @@ cdef class LogCore:
                 if self.owner is not None:
                     self.owner.on_epoch(info.partition_leader_epoch, info.base_offset)
             size += info.size
-        result.error_code = 0
-        result.base_offset = first_offset
-        result.last_offset = self.log_end_offset - 1
-        result.log_append_time = -1
-        result.log_start_offset = self.log_start_offset
-        result.consumed_bytes = consumed
+        self.answer(result, first_offset, self.log_end_offset - 1, -1, consumed)
         return APPENDED
 
     cdef bint must_roll(
@@ -330,23 +321,10 @@ cdef class LogCore:
     # ---- reads
 
     cdef Py_ssize_t slot_of(self, int64_t offset) noexcept:
-        cdef Py_ssize_t low = 0
-        cdef Py_ssize_t high = len(self.segments) - 1
-        cdef Py_ssize_t middle
-        if high < 0 or (<Segment>self.segments[0]).base_offset > offset:
-            return -1
-        if self.active.base_offset <= offset:
-            return high
-        while low < high:
-            middle = (low + high + 1) >> 1
-            if (<Segment>self.segments[middle]).base_offset <= offset:
-                low = middle
-            else:
-                high = middle - 1
-        return low
+        return last_slot(self.segments, offset)
 
     cdef Segment segment_of(self, int64_t offset):
-        cdef Py_ssize_t slot = self.slot_of(offset)
+        cdef Py_ssize_t slot = last_slot(self.segments, offset)
         return None if slot < 0 else <Segment>self.segments[slot]
 
     cdef Segment read(
@@ -357,99 +335,29 @@ cdef class LogCore:
         bint min_one_batch,
         ReadResult *result,
     ):
-        cdef Py_ssize_t slot
-        cdef Segment segment
-        cdef BatchLocation first
-        cdef BatchLocation bound
-        cdef int status
-        cdef int64_t end
-        cdef int64_t size
-        result.error_code = 0
+        result.error_code = self.offline_error
         result.position = 0
         result.size = 0
         result.start_offset = -1
         if self.offline_error:
-            result.error_code = self.offline_error
             return None
         if offset < self.log_start_offset or offset > self.log_end_offset:
             result.error_code = ERROR_OFFSET_OUT_OF_RANGE
             return None
         if upper_offset > self.log_end_offset:
             upper_offset = self.log_end_offset
-        if offset >= upper_offset or self.active is None:
+        if offset >= upper_offset:
             return None
-        slot = self.slot_of(offset)
-        if slot < 0:
-            slot = 0  # the log start lies in a gap before the first segment
-        while True:
-            segment = <Segment>self.segments[slot]
-            status = segment.locate(offset, &first)
-            if status != LOCATE_BEYOND:
-                break
-            slot += 1  # a gap at the end of this segment
-            if slot >= len(self.segments):
-                return None
-        if status != LOCATE_FOUND:
-            result.error_code = (
-                ERROR_CORRUPT_MESSAGE if status == LOCATE_CORRUPT else ERROR_KAFKA_STORAGE_ERROR
-            )
-            return None
-        end = segment.size
-        if upper_offset < segment.next_offset:
-            status = segment.locate(upper_offset, &bound)
-            if status == LOCATE_FOUND:
-                end = bound.position
-            elif status != LOCATE_BEYOND:
-                result.error_code = (
-                    ERROR_CORRUPT_MESSAGE if status == LOCATE_CORRUPT else ERROR_KAFKA_STORAGE_ERROR
-                )
-                return None
-        size = end - first.position
-        if size > max_bytes:
-            size = max_bytes
-            if first.size > max_bytes:
-                size = first.size if min_one_batch else 0
-        if size <= 0:
-            return None
-        result.position = first.position
-        result.size = size
-        result.start_offset = first.base_offset
-        return segment
+        return find_region(self.segments, offset, max_bytes, upper_offset, min_one_batch, result)
 
     cdef int64_t available_bytes(self, int64_t offset, int64_t upper_offset) noexcept:
-        cdef Py_ssize_t slot
-        cdef Py_ssize_t count
-        cdef Segment segment
-        cdef BatchLocation location
-        cdef int64_t total = 0
-        cdef int64_t start
         if offset < self.log_start_offset:
             offset = self.log_start_offset
         if upper_offset > self.log_end_offset:
             upper_offset = self.log_end_offset
-        if offset >= upper_offset or self.active is None:
+        if offset >= upper_offset:
             return 0
-        slot = self.slot_of(offset)
-        if slot < 0:
-            slot = 0
-        count = len(self.segments)
-        while slot < count:
-            segment = <Segment>self.segments[slot]
-            if segment.base_offset >= upper_offset:
-                break
-            start = 0
-            if offset > segment.base_offset:
-                start = segment.size
-                if segment.locate(offset, &location) == LOCATE_FOUND:
-                    start = location.position
-            if upper_offset >= segment.next_offset:
-                total += segment.size - start
-            else:
-                if segment.locate(upper_offset, &location) == LOCATE_FOUND:
-                    total += location.position - start
-                break
-            slot += 1
-        return total if total > 0 else 0
+        return bytes_between(self.segments, offset, upper_offset)
 
     # ---- for storage.log (loop thread)
 
@@ -464,7 +372,7 @@ cdef class LogCore:
         int64_t roll_jitter_ms=0,
         ProducerStates producers=None,
     ):
-        """Takes over what a loader or a truncation found; the last segment becomes the active one."""
+        """Takes over what a loader or a truncation found; the last segment becomes active."""
         cdef Segment segment
         cdef int64_t least = -1
         for segment in segments:
@@ -613,7 +521,10 @@ cdef class LogCore:
         )
 
     def append_batch(self, data, int32_t leader_epoch, int64_t now_ms):
-        """append_built() of a writable buffer. Returns (status, error_code, base_offset, last_offset)."""
+        """append_built() of a writable buffer.
+
+        Returns (status, error_code, base_offset, last_offset).
+        """
         cdef uint8_t[::1] view = data
         cdef AppendResult result
         cdef AppendStatus status
@@ -624,7 +535,10 @@ cdef class LogCore:
         return <int>status, result.error_code, result.base_offset, result.last_offset
 
     def append_fetched(self, data, int64_t now_ms):
-        """append_as_follower(). Returns (status, error_code, base_offset, last_offset, consumed)."""
+        """append_as_follower().
+
+        Returns (status, error_code, base_offset, last_offset, consumed_bytes).
+        """
         cdef const uint8_t[::1] view = data
         cdef AppendResult result
         cdef AppendStatus status

@@ -306,8 +306,8 @@ cdef class Segment:
     def moved_to(self, str directory not None):
         """The folder was renamed."""
         self.directory = directory
-        self.offset_index.moved_to(os.path.join(directory, os.path.basename(self.offset_index.path)))
-        self.time_index.moved_to(os.path.join(directory, os.path.basename(self.time_index.path)))
+        for index in (self.offset_index, self.time_index):
+            index.moved_to(os.path.join(directory, os.path.basename(index.path)))
 
     def append_batch(
         self, const uint8_t[::1] data not None, int64_t last_offset, int64_t max_timestamp,

@@ -41,13 +41,13 @@ ZYGOTE_FDS_MAX: Final = 64
 #: How long a forked worker may take to say Hello before it is killed and started anew.
 WORKER_HELLO_TIMEOUT_MS: Final = 30_000
 
-#: Waits before a worker that died is started again; the last one repeats. The first is 0: one
-#: death costs no wait.
-RESTART_BACKOFF_MS: Final = (0, 100, 500, 1_000, 2_000, 5_000, 10_000)
+#: Waits before a worker that died is started again; the last one repeats. The first ones are
+#: 0: a death or two cost no wait.
+RESTART_BACKOFF_MS: Final = (0, 0, 100, 500, 1_000, 2_000, 5_000, 10_000)
 
 #: A worker that served this long has proven itself: the next death starts at the first back-off
-#: again.
-RESTART_PROVEN_MS: Final = 10_000
+#: again. Short, because a restart costs little, and every wait is one of its clients.
+RESTART_PROVEN_MS: Final = 250
 
 #: A worker that waits longer than this to be started again is fenced, and its listener closed:
 #: clients shall go elsewhere instead of waiting in its backlog.

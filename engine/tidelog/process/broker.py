@@ -54,7 +54,9 @@ class StartFailure(TidelogError):
 
 
 class BrokerOptions(msgspec.Struct, frozen=True):
-    """What the user gave. `properties` is the text of the file named `properties_name`."""
+    """What the user gave. `properties` is the text of the file named `properties_name`;
+    `parent_fd` ends with the process that this broker is a part of.
+    """
 
     listen: str | None = None
     data_dir: str | None = None
@@ -64,6 +66,7 @@ class BrokerOptions(msgspec.Struct, frozen=True):
     properties_name: str = "server.properties"
     settings: tuple[str, ...] = ()
     log_level: str = "warning"
+    parent_fd: int | None = None
 
 
 def run_broker(options: BrokerOptions, zygote: ZygoteHandle, say: Callable[[str], None]) -> int:
@@ -197,4 +200,5 @@ def _settings(
         heartbeat_interval_ms=_number(static.layers, "broker.heartbeat.interval.ms"),
         session_timeout_ms=_number(static.layers, "broker.session.timeout.ms"),
         log_level=options.log_level,
+        parent_fd=options.parent_fd,
     )

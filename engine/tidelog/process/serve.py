@@ -11,8 +11,10 @@ command line or file. Each of them is explained in one line on standard error.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -77,6 +79,10 @@ def parser() -> argparse.ArgumentParser:
         default="warning",
         help="which log lines go to standard error (default: warning)",
     )
+    # For whoever starts a broker as a part of itself (`embed`): a pipe or socket whose end, or a
+    # byte in it, is the order to stop. Unlike a signal it comes whatever the starter ignored or
+    # blocked, and also when the starter was killed.
+    made.add_argument("--parent-fd", metavar="FD", type=int, help=argparse.SUPPRESS)
     return made
 
 
@@ -88,7 +94,7 @@ def main(argv: Sequence[str]) -> int:
         text = read_properties(options.config)
     except UsageError as error:
         return _complain(str(error), EXIT_USAGE)
-    zygote = fork_zygote(load_worker)
+    zygote = fork_zygote(partial(_load_apart, options.parent_fd))
     return run(options, workers, text, zygote)
 
 
@@ -107,6 +113,7 @@ def run(options: argparse.Namespace, workers: int | None, text: str, zygote: Zyg
         properties_name=options.config or "server.properties",
         settings=tuple(options.settings),
         log_level=options.log_level,
+        parent_fd=options.parent_fd,
     )
     try:
         return run_broker(broker, zygote, _say)
@@ -144,6 +151,13 @@ def load_worker() -> WorkerMain:
     from tidelog.process.worker import worker_main
 
     return worker_main
+
+
+def _load_apart(parent_fd: int | None) -> WorkerMain:
+    """The same, without the descriptor that only the supervisor reads."""
+    if parent_fd is not None:
+        os.close(parent_fd)
+    return load_worker()
 
 
 def _say(line: str) -> None:

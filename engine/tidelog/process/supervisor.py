@@ -77,6 +77,7 @@ class SupervisorSettings(msgspec.Struct, frozen=True):
     heartbeat_interval_ms: int
     session_timeout_ms: int
     log_level: str
+    parent_fd: int | None = None
 
 
 class Supervisor:
@@ -119,6 +120,8 @@ class Supervisor:
             # A signal that whoever started us had ignored (nohup) stays so.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, self._ask_to_stop)
+        if self._settings.parent_fd is not None:
+            loop.add_reader(self._settings.parent_fd, self._parent_ended)
         self._spawner.start()
         try:
             self._runtime = self._open_controller()
@@ -322,6 +325,12 @@ class Supervisor:
             self._forced = True
             for slot in self._slots.values():
                 slot.kill()
+        self._stop()
+
+    def _parent_ended(self) -> None:
+        assert self._settings.parent_fd is not None
+        asyncio.get_running_loop().remove_reader(self._settings.parent_fd)
+        log.info("parent asks to stop or ended")
         self._stop()
 
     def _stop(self, failure: str | None = None) -> None:

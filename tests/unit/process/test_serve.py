@@ -35,6 +35,16 @@ def test_all_options() -> None:
     assert (options.config, options.settings) == ("f", ["a=b", "c=d"])
 
 
+def test_the_descriptor_of_a_parent_is_no_option_for_people(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert parser().parse_args([]).parent_fd is None
+    assert parser().parse_args(["--parent-fd", "7"]).parent_fd == 7
+    with pytest.raises(SystemExit):
+        parser().parse_args(["--help"])
+    assert "parent" not in capsys.readouterr().out
+
+
 def test_workers() -> None:
     assert parse_workers("auto") is None
     assert parse_workers("12") == 12

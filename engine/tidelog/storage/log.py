@@ -231,13 +231,13 @@ class PartitionLog:
 
     # ---- rolling
 
-    async def roll(self) -> None:
+    async def roll(self, *, force: bool = False) -> None:
         """Makes the next segment for an append that was told NEEDS_ROLL.
 
-        Returns when the append may be tried again; does nothing when another roll came first.
-        Raises StorageError: the log is offline.
+        Returns when the append may be tried again; does nothing when another roll came first,
+        unless `force` asks for one. Raises StorageError: the log is offline.
         """
-        await self._exclusively(self._roll_if_wanted)
+        await self._exclusively(self._roll if force else self._roll_if_wanted)
 
     async def _roll_if_wanted(self) -> None:
         if self.core.roll_wanted:

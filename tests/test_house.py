@@ -286,7 +286,8 @@ def test_python_modules_import_native_ones_of_their_layer() -> None:
     height = {layer: n for n, layer in enumerate(table["layers"])}
     problems = []
     for path in files(("engine/tidelog",), ".py"):
-        folder = (path.relative_to(PACKAGE).parts[:-1] or ("",))[0]
+        first, *below = path.relative_to(PACKAGE).with_suffix("").parts
+        folder = first if below or first in table["python"] else ""
         if folder not in table["python"]:
             problems.append(f"{name(path)}: its folder has no row in native_layers.toml")
             continue

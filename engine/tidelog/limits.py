@@ -113,6 +113,9 @@ ACCEPT_RETRY_MS: Final = 1_000
 #: Idle connections are looked for this often at most (and four times per connections.max.idle.ms).
 IDLE_CHECK_MS_MAX: Final = 10_000
 
+#: How often a server that stops looks for connections that owe no answer any more.
+STOP_CHECK_MS: Final = 5
+
 #: A fetch session that was not used for this long makes room for a new one (Kafka: 2 minutes).
 FETCH_SESSION_EVICTION_MS: Final = 120_000
 

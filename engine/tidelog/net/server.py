@@ -35,6 +35,7 @@ from tidelog.limits import (
     CONNECTION_LOG_LINES_PER_SECOND,
     FETCH_SESSION_EVICTION_MS,
     IDLE_CHECK_MS_MAX,
+    STOP_CHECK_MS,
 )
 from tidelog.net.admission import Admission
 from tidelog.net.read_ahead import ReadAhead
@@ -130,21 +131,31 @@ class Server:
         self._schedule_idle_check()
 
     async def stop(self, grace_ms: int) -> None:
-        """Accept no more; give requests in work `grace_ms` to be answered; close everything."""
+        """Accept and take no more; give requests in work `grace_ms` to be answered; close each
+        connection when it owes nothing.
+        """
         for listener in self._listeners:
             self._loop.remove_reader(listener.socket.fileno())
         if self._idle_timer is not None:
             self._idle_timer.cancel()
         for connection in list(self._connections):
-            if connection.idle:
-                connection.close()
+            # A consumer asks again as soon as it is answered: it would never be idle.
+            connection.mute(True)
+        self._close_answered()
         if self._connections and grace_ms > 0:
             self._drained = self._loop.create_future()
             timer = self._loop.call_later(grace_ms / 1000, self._stop_waiting)
-            await self._drained
+            while not self._drained.done():
+                await asyncio.wait({self._drained}, timeout=STOP_CHECK_MS / 1000)
+                self._close_answered()
             timer.cancel()
         for connection in list(self._connections):
             connection.close()
+
+    def _close_answered(self) -> None:
+        for connection in list(self._connections):
+            if connection.idle:
+                connection.close()
 
     def _stop_waiting(self) -> None:
         if self._drained is not None and not self._drained.done():

@@ -119,13 +119,23 @@ class KafkaNode:
 
     async def stop(self, grace_ms: int) -> None:
         """Answers what is in work, then closes in the reverse order of the layers."""
+        clock = self._setup.clock
+        began_ms = clock.monotonic_ms()
         if self._serving:
-            await self._server.stop(grace_ms)
-        await self._groups.close()
+            # Side by side: members that wait for a rebalance are answered by the coordinator's end.
+            await asyncio.gather(self._server.stop(grace_ms), self._groups.close())
+        else:
+            await self._groups.close()
+        answered_ms = clock.monotonic_ms()
         await self._replicas.shutdown()
         if self._started:
             await self._logs.close(clean=True, broker_epoch=self._setup.node_epoch)
         self._executor.shutdown(wait=True)
+        log.info(
+            "node stopped connections_ms=%d logs_ms=%d",
+            answered_ms - began_ms,
+            clock.monotonic_ms() - answered_ms,
+        )
 
     def _known_logs(self, image: MetadataImage) -> Iterator[KnownLog]:
         for topic, partition in image.partitions_held_by(self._setup.node_id):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import socket
 import struct
@@ -16,7 +17,7 @@ from tidelog.clock import ManualClock
 from tidelog.config import BrokerConfig
 from tidelog.errors import PeerError
 from tidelog.handlers.context import ConnectionInfo
-from tidelog.net.server import BoundListener, Server
+from tidelog.net.server import BoundListener, Server, _plain
 
 
 class EchoDispatcher:
@@ -148,6 +149,33 @@ async def test_stopping_waits_for_answers_in_work() -> None:
     await asyncio.wait_for(stopping, 10)
     served.executor.shutdown()
     served.listener.close()
+
+
+async def test_stopping_takes_no_further_request() -> None:
+    """A consumer asks again as soon as it is answered; it must not hold the stop up."""
+    served = Served()
+    served.dispatcher.hold = asyncio.Event()
+    reader, writer = await served.connect()
+    writer.write(FRAME)
+    while not served.dispatcher.seen:
+        await asyncio.sleep(0.001)
+    stopping = asyncio.create_task(served.server.stop(60_000))
+    await asyncio.sleep(0)
+    writer.write(FRAME)
+    served.dispatcher.hold.set()
+    assert await asyncio.wait_for(reader.readexactly(len(FRAME)), 10) == FRAME
+    with contextlib.suppress(ConnectionError):
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+    await asyncio.wait_for(stopping, 10)
+    assert len(served.dispatcher.seen) == 1
+    served.executor.shutdown()
+    served.listener.close()
+
+
+def test_mapped_addresses_are_told_as_clients_write_them() -> None:
+    assert _plain("::ffff:127.0.0.1") == "127.0.0.1"
+    assert _plain("10.0.0.1") == "10.0.0.1"
+    assert _plain("::1") == "::1"
 
 
 async def test_stopping_ends_though_a_peer_stays() -> None:

@@ -35,7 +35,7 @@ debug: build ## the unit tests on modules compiled with -O0, assertions and boun
 
 clean: ## remove what a build made, but .venv and the data
 	rm -rf build dist
-	find engine -name '*.so' -delete -o -name '.*.so.key' -delete
+	find engine -name '*.so' -delete
 	find engine ext tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list

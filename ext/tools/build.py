@@ -80,7 +80,7 @@ def mirror_package(mode: native.Mode) -> None:
     wanted: dict[Path, Path] = {}
     for folder, mirror in ((source, native_folder.parent), (source / "_native", native_folder)):
         for entry in folder.iterdir():
-            if entry.name in ("__pycache__", "_native") or entry.suffix in (".so", ".key"):
+            if entry.name in ("__pycache__", "_native") or entry.suffix == ".so":
                 continue
             wanted[mirror / entry.name] = entry
     for mirror in (native_folder.parent, native_folder):
@@ -97,7 +97,6 @@ def remove_orphans(folder: Path, names: list[str]) -> None:
     for path in folder.glob("*.so"):
         if path.name.split(".")[0] not in names:
             path.unlink()
-            path.with_name(f".{path.name}.key").unlink(missing_ok=True)
 
 
 def compile_modules(mode: native.Mode) -> None:

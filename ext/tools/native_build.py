@@ -181,8 +181,9 @@ def built_name(name: str) -> str:
 
 
 def _record_path(target: Path) -> Path:
-    # Beside the module, so that it can never be left behind by another copy of the tree.
-    return target.with_name(f".{target.name}.key")
+    # Not beside the module: what stands in a build folder is packed into a wheel.
+    name = hashlib.sha256(str(target.resolve()).encode()).hexdigest()[:32]
+    return ROOT / "build" / "installed" / name
 
 
 def is_current(target: Path, key: str) -> bool:
@@ -203,7 +204,9 @@ def install(source: Path, target: Path, key: str) -> None:
     os.chmod(scratch.name, 0o755)
     os.replace(scratch.name, target)
     status = target.stat()
-    _record_path(target).write_text(json.dumps([key, status.st_size, status.st_mtime_ns]))
+    record = _record_path(target)
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps([key, status.st_size, status.st_mtime_ns]))
 
 
 # --- the cache ------------------------------------------------------------------------------------

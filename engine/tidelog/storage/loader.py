@@ -317,7 +317,7 @@ class _Loader:
         except MalformedFileError as error:
             self.report.notes.append(f"leader epochs rebuilt: {error}")
             cache = LeaderEpochCache()
-        if before is None and self.segments:
+        if not cache.entries and self.segments:
             self.scanned_epochs = self._scan_epochs()
         for epoch, start_offset in self.scanned_epochs:
             if epoch > cache.latest_epoch:

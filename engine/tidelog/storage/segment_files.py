@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from tidelog._native.batch import parse
 from tidelog._native.index import CorruptIndexError, OffsetIndex, TimeIndex
 from tidelog._native.scan import SegmentScanner
 from tidelog._native.segment import Segment
@@ -37,6 +38,7 @@ MAX_SEGMENT_BYTES = 2**31 - 1
 
 _OFFSET_ENTRY_BYTES = 8
 _TIME_ENTRY_BYTES = 12
+_HEADER_BYTES = 61
 _PAGE_BYTES = 4096
 
 
@@ -138,10 +140,14 @@ def open_segment(
         time_index = TimeIndex(path_of(directory, base_offset, TIME_INDEX_SUFFIX), base_offset)
         offset_index.sanity_check(_open_index(files, offset_index), size)
         time_index.sanity_check(_open_index(files, time_index))
+        first_size, first = _first_batch(files, fd)
+        if not offset_index.entries and first_size < size > settings.index_interval_bytes:
+            raise CorruptIndexError(f"{offset_index.path} has no entry for {size} bytes of log")
+        if not time_index.entries and first >= 0:
+            raise CorruptIndexError(f"{time_index.path} has no entry for a log with timestamps")
         if next_offset is None:
             tail = _walk_tail(fd, offset_index, size)
             next_offset = tail.next_offset if size else base_offset
-        first = first_timestamp(files, fd)
         modified_ms = files.modified_ms(fd)
         # From here on the descriptor is the segment's.
         segment = Segment(
@@ -207,10 +213,10 @@ def _walk_tail(fd: int, offset_index: OffsetIndex, size: int) -> SegmentScanner:
     return scanner
 
 
-def first_timestamp(files: Files, fd: int) -> int:
-    """Largest timestamp of a .log's first batch, -1 when there is none."""
-    head = files.read_at(fd, 0, 43)
-    return int.from_bytes(head[35:43], "big", signed=True) if len(head) == 43 else -1
+def _first_batch(files: Files, fd: int) -> tuple[int, int]:
+    """(size, largest timestamp) of a .log's first batch, (0, -1) when there is none."""
+    header = parse(files.read_at(fd, 0, _HEADER_BYTES))
+    return (0, -1) if header is None else (header.size, header.max_timestamp)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ from tidelog.storage.segment_files import (
     activate,
     create_segment,
     file_name,
-    first_timestamp,
     mark_deleted,
     open_segment,
     parse_name,
@@ -311,7 +310,19 @@ def test_mark_deleted(tmp_path: Path) -> None:
     assert mark_deleted(SYSTEM_FILES, str(tmp_path), [0]) == []
 
 
-def test_first_timestamp(tmp_path: Path) -> None:
-    segment, _ = filled_segment(tmp_path, 2)
-    assert first_timestamp(SYSTEM_FILES, segment.fd) == NOW
-    assert first_timestamp(SYSTEM_FILES, new_segment(tmp_path, 9).fd) == -1
+@pytest.mark.parametrize(("suffix", "batches"), [(".index", 20), (".timeindex", 1)])
+def test_open_refuses_indexes_that_are_too_empty(
+    tmp_path: Path, suffix: str, batches: int
+) -> None:
+    sealed(tmp_path, batches)
+    Path(path_of(str(tmp_path), 0, suffix)).write_bytes(b"")
+    with pytest.raises(CorruptIndexError):
+        opened(tmp_path)
+
+
+def test_one_large_batch_needs_no_offset_entry(tmp_path: Path) -> None:
+    segment = new_segment(tmp_path)
+    segment.append_batch(batch(size=5000), 0, NOW, NOW)
+    segment.seal()
+    trim_segment(SYSTEM_FILES, segment)
+    assert opened(tmp_path).offset_index.entries == 0

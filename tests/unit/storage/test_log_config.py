@@ -1,0 +1,54 @@
+"""Tests of how a topic's configs become the settings of a log."""
+
+from __future__ import annotations
+
+import pytest
+
+from tidelog.config import TopicConfig
+from tidelog.storage.log_config import LONG_MAX, core_settings, segment_settings
+
+
+def test_defaults() -> None:
+    settings = core_settings(TopicConfig.resolve({}))
+    assert settings == {
+        "max_message_bytes": 1048588,
+        "timestamp_before_max_ms": LONG_MAX,
+        "timestamp_after_max_ms": 3_600_000,
+        "log_append_time": False,
+        "compacted": False,
+        "target_codec": -1,
+        "segment_bytes": 1 << 30,
+        "segment_ms": 7 * 24 * 3_600_000,
+        "flush_messages": LONG_MAX,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("producer", -1), ("uncompressed", 0), ("gzip", 1), ("snappy", 2), ("lz4", 3), ("zstd", 4)],
+)
+def test_codecs(name: str, codec: int) -> None:
+    config = TopicConfig.resolve({"compression.type": name})
+    assert core_settings(config)["target_codec"] == codec
+
+
+def test_the_internal_segment_size_wins() -> None:
+    config = TopicConfig.resolve({"segment.bytes": "2000000", "internal.segment.bytes": "500"})
+    assert core_settings(config)["segment_bytes"] == 500
+
+
+def test_kinds_of_topics() -> None:
+    config = TopicConfig.resolve(
+        {"cleanup.policy": "compact,delete", "message.timestamp.type": "LogAppendTime"}
+    )
+    settings = core_settings(config)
+    assert (settings["compacted"], settings["log_append_time"]) == (True, True)
+
+
+def test_segment_settings() -> None:
+    config = TopicConfig.resolve(
+        {"segment.index.bytes": "1000", "index.interval.bytes": "77", "preallocate": "true"}
+    )
+    settings = segment_settings(config)
+    assert (settings.max_index_bytes, settings.index_interval_bytes) == (1000, 77)
+    assert settings.preallocate

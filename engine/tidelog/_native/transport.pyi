@@ -11,7 +11,9 @@ from tidelog._native.produce_lane import ProduceLane
 class Transport:
     info: Any
     closed: bool
+    requests: int
     def go_on(self) -> int: ...
+    def mute(self, muted: bool) -> None: ...
 
 class Reactor:
     loop: AbstractEventLoop
@@ -39,5 +41,8 @@ class Reactor:
         total_bytes_max: int,
         send_slice: int = ...,
         scratch_size: int = ...,
+        create_task: Callable[..., Any] | None = None,
     ) -> None: ...
+    @property
+    def starving(self) -> bool: ...
     def flush_dirty(self) -> int: ...

@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import suppress
 
 _STEP_BYTES = 256 * 1024
 _local = threading.local()
@@ -27,8 +28,21 @@ class ReadAhead:
         self._executor = executor
 
     def warm(self, fd: int, position: int, size: int, callback: Callable[[], None]) -> None:
-        """The descriptor is duplicated: the answer that sends from it may be dropped meanwhile."""
-        self._executor.submit(self._read, os.dup(fd), position, size, callback)
+        """The descriptor is duplicated: the answer that sends from it may be dropped meanwhile.
+
+        Without a descriptor or a helper to be had nothing is read ahead: sending then waits for
+        the disk, which is better than not sending.
+        """
+        try:
+            own = os.dup(fd)
+        except OSError:
+            self._loop.call_soon(callback)
+            return
+        try:
+            self._executor.submit(self._read, own, position, size, callback)
+        except RuntimeError:  # it is shut down
+            os.close(own)
+            self._loop.call_soon(callback)
 
     def _read(self, fd: int, position: int, size: int, callback: Callable[[], None]) -> None:
         try:
@@ -37,7 +51,7 @@ class ReadAhead:
             pass  # sendfile meets the same error on the loop, where the connection is closed for it
         finally:
             os.close(fd)
-            if not self._loop.is_closed():
+            with suppress(RuntimeError):  # the loop was closed meanwhile
                 self._loop.call_soon_threadsafe(callback)
 
 

@@ -39,10 +39,17 @@ from tidelog.limits import (
 )
 from tidelog.net.admission import Admission
 from tidelog.net.read_ahead import ReadAhead
+from tidelog.net.tasks import Tasks
 from tidelog.record.reasons import REASONS
 from tidelog.replication.slow_append import SlowAppend
 
 log: Final = logging.getLogger(__name__)
+
+#: A peer that is quiet for this long in the middle of a request or of an answer is closed if others
+#: wait for the memory that it holds.
+STALLED_PEER_MS: Final = 10_000
+#: A connection that is quiet for this long keeps no buffer.
+IDLE_MEMORY_MS: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +84,7 @@ class Server:
         self._connections: set[Connection] = set()
         self._next_connection_id = 0
         self._idle_timer: asyncio.TimerHandle | None = None
+        self._stopping = False
         self._drained: asyncio.Future[None] | None = None
         self._notes = 0
         self._notes_since_ms = clock.monotonic_ms()
@@ -91,14 +99,17 @@ class Server:
             FETCH_SESSION_EVICTION_MS,
             rng if rng is not None else random.Random(),
         )
+        tasks = Tasks(loop)
+        slow = SlowAppend(loop, executor, clock)
         self.reactor = Reactor(
             loop,
             ProduceLane(
                 table,
                 self.gates,
                 call_later=loop.call_later,
-                create_task=loop.create_task,
-                slow_append=SlowAppend(loop, executor, clock).append,
+                create_task=tasks.start,
+                slow_append=slow.append,
+                explain=slow.explain,
                 reasons=REASONS,
             ),
             FetchLane(
@@ -116,6 +127,7 @@ class Server:
             queued_bytes_max=config.tidelog_connection_max_queued_bytes,
             total_bytes_max=config.tidelog_process_max_queued_bytes,
             send_slice=config.tidelog_sendfile_slice_bytes,
+            create_task=tasks.start,
         )
 
     @property
@@ -134,6 +146,7 @@ class Server:
         """Accept and take no more; give requests in work `grace_ms` to be answered; close each
         connection when it owes nothing.
         """
+        self._stopping = True
         for listener in self._listeners:
             self._loop.remove_reader(listener.socket.fileno())
         if self._idle_timer is not None:
@@ -178,7 +191,7 @@ class Server:
             self._admit(accepted, _plain(address[0]), listener)
 
     def _listen_again(self, listener: BoundListener) -> None:
-        if self._drained is None and listener.socket.fileno() >= 0:
+        if not self._stopping and listener.socket.fileno() >= 0:
             self._loop.add_reader(listener.socket.fileno(), self._accept, listener)
 
     def _admit(self, accepted: socket.socket, client_host: str, listener: BoundListener) -> None:
@@ -187,10 +200,15 @@ class Server:
             self._note("connection refused client=%s reason=%s", client_host, refusal)
             accepted.close()
             return
-        accepted.setblocking(False)
-        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._set_buffers(accepted)
-        local = accepted.getsockname()
+        try:
+            accepted.setblocking(False)
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._set_buffers(accepted)
+            local = accepted.getsockname()
+        except OSError:  # it is gone already
+            self.admission.release(client_host)
+            accepted.close()
+            return
         self._next_connection_id += 1
         info = ConnectionInfo(
             connection_id=self._next_connection_id,
@@ -250,10 +268,17 @@ class Server:
     def _check_idle(self) -> None:
         limit_ms = self._config.connections_max_idle_ms
         now_ms = self._clock.monotonic_ms()
-        if limit_ms >= 0:
-            for connection in list(self._connections):
-                if now_ms - connection.last_active_ms > limit_ms and connection.idle:
-                    connection.close()
+        starving = self.reactor.starving
+        for connection in list(self._connections):
+            quiet_ms = now_ms - connection.last_active_ms
+            if not connection.waits_for_peer:
+                continue
+            if 0 <= limit_ms < quiet_ms:
+                connection.close()
+            elif starving and quiet_ms > STALLED_PEER_MS and connection.queued_bytes > 0:
+                connection.close("holds memory that others wait for, and neither sends nor reads")
+            elif quiet_ms > IDLE_MEMORY_MS:
+                connection.release_memory()
         self._schedule_idle_check()
 
 

@@ -1,6 +1,7 @@
 """The slow way of a produced batch: rebuilt on a helper thread, then appended on the loop.
 
-For batches that the log answers NEEDS_RECOMPRESS for: `compression.type` asks for another codec, or
+Also what a refusal says of single records. The slow way is
+for batches that the log answers NEEDS_RECOMPRESS for: `compression.type` asks for another codec, or
 the records of a compressed batch must be seen. Belongs to the worker's loop task; the producer's
 connection waits meanwhile, others go on.
 """
@@ -16,7 +17,8 @@ from tidelog._native.log import STATUS_APPENDED, STATUS_DUPLICATE, STATUS_NEEDS_
 from tidelog._native.partition import Partition
 from tidelog.clock import Clock
 from tidelog.errors import InvariantError, KafkaError
-from tidelog.record.recompress import Limits, recompress
+from tidelog.record.reasons import RecordError
+from tidelog.record.recompress import Limits, explain, recompress
 from tidelog.storage.log_config import core_settings
 
 if TYPE_CHECKING:
@@ -76,6 +78,11 @@ class SlowAppend:
             now_ms if config.log_append_time and not error_code else NO_TIMESTAMP,
             held.core.log_start_offset,
         )
+
+    def explain(self, partition: Partition, records: bytes, now_ms: int) -> tuple[RecordError, ...]:
+        """What is wrong with single records of a batch that the partition's log refused."""
+        config = self._held(partition).config
+        return explain(records, now_ms=now_ms, limits=_limits(core_settings(config)))
 
     @staticmethod
     def _held(partition: Partition) -> PartitionLog:

@@ -2,18 +2,15 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from tidelog._native.response cimport Output
-from tidelog._native.transport cimport Reactor, Transport
+from tidelog._native.transport cimport Transport
 
 cdef class Connection(Transport):
-    cdef Reactor reactor
     cdef readonly int fd
     cdef object socket
     cdef bint reading                    # registered with the loop
     cdef bint writing
-    cdef bint blocked                    # a request has to finish before the next frame is taken
-    cdef bint throttled                  # backpressure: too much is queued
-    cdef bint muted                      # quota
     cdef bint warming                    # a cold range is being read ahead
+    cdef bint warmed                     # it was: what is cold now is sent all the same
     cdef bint processing
     cdef bint flushing
     # the incomplete frame (with size prefix), or frames that wait while blocked
@@ -22,7 +19,6 @@ cdef class Connection(Transport):
     cdef size_t stash_capacity
     cdef bint big_frames                 # the last frame was larger than the scratch buffer
     cdef readonly int64_t last_active_ms
-    cdef readonly int64_t requests
     cdef int receive(self) except -1
     cdef int received_nothing(self, ssize_t n) except -1
     cdef int end_pass(self) except -1
@@ -32,12 +28,16 @@ cdef class Connection(Transport):
     cdef int process_stash(self) except -1
     cdef int keep(self, const uint8_t* data, size_t n) except -1
     cdef int reserve_stash(self, size_t capacity) except -1
-    cdef int handle_frame(self, uint8_t* frame, size_t n) except -1
-    cdef int handle_slowly(self, uint8_t* frame, size_t n) except -1
-    cdef bint may_take(self) noexcept
+    cdef int free_stash(self) except -1
     cdef bint may_read(self) except -1
+    cdef int send_turn(self) except -1
     cdef int64_t send_some(self, Output* output) except -2
+    cdef ssize_t send_region(self, const Output* output) except -2
+    cdef int sent_nothing(self, const Output* output, int code) except -1
     cdef bint is_warm(self, const Output* output, size_t n) noexcept
     cdef int watch_reads(self) except -1
     cdef int watch_writes(self, bint wanted) except -1
     cdef int close_now(self, str reason) except -1
+    cdef int shut(self, str reason) except -1
+    # An exception came through here: close, so that nothing of it is left half-way.
+    cdef int fail(self) except -1

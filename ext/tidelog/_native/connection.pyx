@@ -15,37 +15,28 @@ RWF_NOWAIT); a cold one is first read by a helper.
 Backpressure: a connection with too many answers outstanding or too much memory queued is not read
 from until that has drained; nothing is dropped.
 
-Loop thread only. The transport knows nothing of Kafka but the frame's size prefix and the API key.
+Loop thread only. The transport knows nothing of Kafka but the frame's size prefix.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
+from libc.errno cimport EAGAIN, EINTR, EINVAL, EIO, ENOMEM, errno
+from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memcpy, memmove, memset, strerror
 from posix.types cimport off_t
 
 from tidelog._native.partition cimport Waiter
-from tidelog._native.request cimport RequestHeader, monotonic_ms, parse_header
-from tidelog._native.response cimport OUTPUT_BYTES, OUTPUT_NOTHING, Output, ResponseQueue, Slot
+from tidelog._native.request cimport monotonic_ms
+from tidelog._native.response cimport (
+    OUTPUT_BYTES, OUTPUT_NOTHING, OUTPUT_REGION, Output, ResponseQueue,
+)
 from tidelog._native.sockets cimport (
     MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL, RWF_NOWAIT,
     iovec, msghdr, preadv2, recv, recvmsg, send, sendfile,
 )
 from tidelog._native.transport cimport Reactor, Transport
-from tidelog._native.wire cimport wire_load16, wire_load32
+from tidelog._native.wire cimport wire_load32
 
-from tidelog.errors import InvariantError, PeerError
-
-cdef enum:
-    API_PRODUCE = 0
-    API_FETCH = 1
-    PRODUCE_MIN = 3
-    PRODUCE_MAX = 13
-    PRODUCE_FLEXIBLE = 9
-    FETCH_MIN = 4
-    FETCH_MAX = 18
-    FETCH_FLEXIBLE = 12
+from tidelog.errors import InvariantError
 
 cdef enum:
     SIZE_PREFIX = 4
@@ -96,6 +87,9 @@ cdef class Connection(Transport):
         reactor.in_pass += 1
         try:
             self.receive()
+        except BaseException:
+            self.fail()
+            raise
         finally:
             reactor.in_pass -= 1
         self.end_pass()
@@ -107,6 +101,11 @@ cdef class Connection(Transport):
             reactor.in_pass += 1
             try:
                 reactor.progress.drain()
+            except BaseException:
+                # The fault of another request, whose connection is closed: this one goes on.
+                reactor.schedule_flush(self)
+                reactor.flush_later()
+                raise
             finally:
                 reactor.in_pass -= 1
         if not self.closed:
@@ -138,6 +137,9 @@ cdef class Connection(Transport):
                     return 0
                 if consumed < <size_t>n:
                     self.keep(self.reactor.scratch + consumed, n - consumed)
+                elif self.big_frames:
+                    self.big_frames = False
+                    self.free_stash()
                 if <size_t>n < limit:
                     return 0
             if self.closed or not self.may_read():
@@ -210,10 +212,11 @@ cdef class Connection(Transport):
 
     cdef int received_nothing(self, ssize_t n) except -1:
         cdef int code = errno
-        if n == 0:
-            return self.close_now(None)
-        if code == EAGAIN or code == EINTR:
+        if n < 0 and (code == EAGAIN or code == EINTR):
             return 0
+        if n == 0:
+            # A peer that only closed its sending side still gets the answers that are ready.
+            self.flush()
         return self.close_now(None)
 
     cdef int process(self, uint8_t* data, size_t n, size_t* consumed) except -1:
@@ -249,16 +252,24 @@ cdef class Connection(Transport):
         finally:
             self.processing = False
         if self.closed:
-            return 0
-        self.stash_size -= consumed
-        if self.stash_size == 0:
-            if self.stash_capacity > STASH_KEEP and not self.big_frames:
-                free(self.stash)
-                self.stash = NULL
-                self.stash_capacity = 0
-                self.reactor.account(self)
-        elif consumed:
+            self.stash_size = 0
+            return self.free_stash()
+        if consumed:
+            self.stash_size -= consumed
             memmove(self.stash, self.stash + consumed, self.stash_size)
+            self.reactor.pass_favour(self)
+        if self.stash_size == 0 and self.stash_capacity > STASH_KEEP and (
+            not self.big_frames or self.reactor.starved
+        ):
+            return self.free_stash()
+        return 0
+
+    cdef int free_stash(self) except -1:
+        if self.stash_size == 0 and self.stash != NULL and not self.processing:
+            free(self.stash)
+            self.stash = NULL
+            self.stash_capacity = 0
+            self.reactor.account(self)
         return 0
 
     cdef int keep(self, const uint8_t* data, size_t n) except -1:
@@ -287,89 +298,10 @@ cdef class Connection(Transport):
         self.stash_capacity = capacity
         return self.reactor.account(self)
 
-    cdef int handle_frame(self, uint8_t* frame, size_t n) except -1:
-        cdef RequestHeader header
-        cdef int16_t api_key, api_version
-        self.requests += 1
-        self.reactor.requests += 1
-        if n < 4:
-            return self.abort("a frame without a request header")
-        api_key = <int16_t>wire_load16(frame)
-        api_version = <int16_t>wire_load16(frame + 2)
-        if api_key == API_PRODUCE and PRODUCE_MIN <= api_version <= PRODUCE_MAX:
-            if parse_header(frame, n, PRODUCE_FLEXIBLE, &header) != 0:
-                return self.abort("malformed request header")
-            return self.reactor.produce.handle(self, &header, frame, n)
-        if api_key == API_FETCH and FETCH_MIN <= api_version <= FETCH_MAX:
-            if parse_header(frame, n, FETCH_FLEXIBLE, &header) != 0:
-                return self.abort("malformed request header")
-            return self.reactor.fetch.handle(self, &header, frame, n)
-        return self.handle_slowly(frame, n)
-
-    # -- the slow lane ------------------------------------------------------------------------
-
-    cdef int handle_slowly(self, uint8_t* frame, size_t n) except -1:
-        """Everything but Produce and Fetch: one at a time, in order, as Kafka does."""
-        cdef Slot slot
-        try:
-            answer = self.reactor.dispatch(
-                PyBytes_FromStringAndSize(<const char*>frame, n), self.info
-            )
-        except PeerError as error:
-            return self.abort(str(error))
-        if isinstance(answer, bytes):
-            return self.queue.push(
-                <const uint8_t*>PyBytes_AS_STRING(answer), PyBytes_GET_SIZE(answer)
-            )
-        slot = self.queue.open_slot()
-        self.block()
-        self.reactor.create_task(self._answer_later(answer, slot))
-        return 0
-
-    async def _answer_later(self, awaitable, Slot slot):
-        try:
-            answer = await awaitable
-        except PeerError as error:
-            self.abort(str(error))
-            return
-        except BaseException:
-            self.abort("request failed")
-            raise
-        self._deliver(answer, slot)
-
-    def _deliver(self, answer, Slot slot):
-        if self.closed:
-            return
-        self.queue.fill(slot, <const uint8_t*>PyBytes_AS_STRING(answer), PyBytes_GET_SIZE(answer))
-        self.wake_writer()
-        self.unblock()
-
-    # -- Peer ---------------------------------------------------------------------------------
-
-    cdef int wake_writer(self) except -1:
-        if self.closed:
-            return 0
-        return self.reactor.schedule_flush(self)
-
-    cdef int block(self) except -1:
-        self.blocked = True
-        return 0
-
-    cdef int unblock(self) except -1:
-        if self.blocked:
-            self.blocked = False
-            # Not at once: the caller may be deep in another connection's pass.
-            self.reactor.call_soon(self.go_on)
-        return 0
+    # -- going on -----------------------------------------------------------------------------
 
     cdef int abort(self, str reason) except -1:
         return self.close_now(reason)
-
-    def mute(self, bint muted):
-        """Quota: take no further request while muted."""
-        self.muted = muted
-        if not muted:
-            self.go_on()
 
     cpdef int go_on(self) except -1:
         """Handle what waits in the stash, then listen again."""
@@ -378,25 +310,12 @@ cdef class Connection(Transport):
         self.reactor.in_pass += 1
         try:
             self.process_stash()
+        except BaseException:
+            self.fail()
+            raise
         finally:
             self.reactor.in_pass -= 1
         return self.end_pass()
-
-    cdef bint may_take(self) noexcept:
-        """May a frame that is here be handled? Sets `throttled`; what ends it is the sending of
-        this connection's own answers.
-        """
-        cdef Reactor reactor = self.reactor
-        cdef bint owes
-        if self.blocked or self.muted or self.closed:
-            return False
-        owes = self.queue.waiting > 0 or self.queue.memory > 0
-        self.throttled = (
-            self.queue.waiting >= reactor.waiting_max
-            or self.queue.memory >= reactor.queued_bytes_max
-            or (owes and reactor.total_bytes >= reactor.total_bytes_max)
-        )
-        return not self.throttled
 
     cdef bint may_read(self) except -1:
         """May more be received? Beyond the process limit a large frame is not received further
@@ -404,13 +323,7 @@ cdef class Connection(Transport):
         """
         if not self.may_take():
             return False
-        if (
-            self.reactor.total_bytes >= self.reactor.total_bytes_max
-            and self.stash_capacity > STASH_STEP
-        ):
-            self.reactor.starved.add(self)
-            return False
-        return True
+        return self.stash_capacity <= STASH_STEP or self.may_exceed()
 
     # -- sending ------------------------------------------------------------------------------
 
@@ -421,36 +334,39 @@ cdef class Connection(Transport):
             self.relieve()
 
     cdef int flush(self) except -1:
-        cdef Output output
-        cdef int64_t n, left = SEND_TURN
         if self.flushing or self.warming or self.closed:
             return 0
         self.flushing = True
         try:
-            while left > 0:
-                self.queue.next_output(&output)
-                if output.kind == OUTPUT_NOTHING:
-                    self.watch_writes(False)
-                    return 0
-                n = self.send_some(&output)
-                if n < 0:
-                    return 0
-                self.queue.advance(&output, n)
-                left -= n
-                self.reactor.bytes_out += n
+            self.send_turn()
+        except BaseException:
+            self.fail()
+            raise
         finally:
             self.flushing = False
             if not self.closed:
                 self.reactor.account(self)
-        # The turn is used up: the loop comes back after the other connections had theirs.
-        self.watch_writes(True)
         return 0
+
+    cdef int send_turn(self) except -1:
+        cdef Output output
+        cdef int64_t n, left = SEND_TURN
+        while left > 0:
+            self.queue.next_output(&output)
+            if output.kind == OUTPUT_NOTHING:
+                return self.watch_writes(False)
+            n = self.send_some(&output)
+            if n < 0:
+                return 0
+            self.queue.advance(&output, n)
+            left -= n
+            self.reactor.bytes_out += n
+        # The turn is used up: the loop comes back after the other connections had theirs.
+        return self.watch_writes(True)
 
     cdef int64_t send_some(self, Output* output) except -2:
         """One system call. Returns the bytes sent, or -1 when nothing more goes out now."""
         cdef ssize_t n
-        cdef off_t position
-        cdef size_t size
         cdef int code
         if output.kind == OUTPUT_BYTES:
             n = send(
@@ -458,33 +374,46 @@ cdef class Connection(Transport):
                 MSG_NOSIGNAL | MSG_DONTWAIT | (MSG_MORE if output.more else 0)
             )
         else:
-            size = min(output.size, self.reactor.send_slice)
-            if not self.is_warm(output, size):
+            output.size = min(output.size, self.reactor.send_slice)
+            if not self.warmed and not self.is_warm(output, output.size):
                 self.warming = True
                 self.watch_writes(False)
                 self.reactor.cold_reads += 1
-                self.reactor.read_ahead(output.fd, output.position, size, self._warmed)
+                self.reactor.read_ahead(output.fd, output.position, output.size, self._warmed)
                 return -1
-            position = output.position
-            if size >= NOGIL_FROM:
-                with nogil:
-                    n = sendfile(self.fd, output.fd, &position, size)
-            else:
-                n = sendfile(self.fd, output.fd, &position, size)
-            if n == 0:
-                # The file is shorter than the region: only a truncation under our feet does that.
-                raise InvariantError(
-                    f"a region at {output.position} of {output.size} bytes is beyond its file's end"
-                )
+            n = self.send_region(output)
+        code = errno
         if n > 0:
+            self.warmed = False
             self.last_active_ms = monotonic_ms()
             return n
-        code = errno
-        if code == EAGAIN or code == EINTR:
-            self.watch_writes(True)
-        else:
-            self.close_now(None)
+        self.sent_nothing(output, code)
         return -1
+
+    cdef ssize_t send_region(self, const Output* output) except -2:
+        cdef off_t position = output.position
+        cdef size_t size = output.size
+        cdef int fd = output.fd
+        cdef ssize_t n
+        if size >= NOGIL_FROM:
+            with nogil:
+                n = sendfile(self.fd, fd, &position, size)
+        else:
+            n = sendfile(self.fd, fd, &position, size)
+        if n == 0:
+            # The file is shorter than the region: only a truncation under our feet does that.
+            raise InvariantError(
+                f"a region at {output.position} of {output.size} bytes is beyond its file's end"
+            )
+        return n
+
+    cdef int sent_nothing(self, const Output* output, int code) except -1:
+        if code == EAGAIN or code == EINTR:
+            return self.watch_writes(True)
+        if output.kind == OUTPUT_REGION and code in (EIO, EINVAL, ENOMEM):
+            # Not the peer's fault; a log line has to tell.
+            return self.shut(f"sendfile failed: {strerror(code).decode()}")
+        return self.close_now(None)
 
     cdef bint is_warm(self, const Output* output, size_t n) noexcept:
         """Are the pages of the slice in the page cache? Probes one byte per read-ahead step;
@@ -509,6 +438,8 @@ cdef class Connection(Transport):
 
     def _warmed(self):
         self.warming = False
+        # Once: a page that cannot be read stays cold for ever; sendfile will tell why.
+        self.warmed = True
         if not self.closed:
             self.flush()
             self.relieve()
@@ -553,32 +484,47 @@ cdef class Connection(Transport):
         self.close_now(reason)
 
     cdef int close_now(self, str reason) except -1:
-        cdef Waiter waiter
         if self.closed:
             return 0
         if reason is not None:
             # Requests before the bad one keep their answers, as far as the socket takes them.
             self.flush()
-            if self.closed:
-                return 0
+        return self.shut(reason)
+
+    cdef int fail(self) except -1:
+        if self.reactor.dirty:
+            # What this pass made ready elsewhere.
+            self.reactor.flush_later()
+        return self.shut("internal error")
+
+    cdef int shut(self, str reason) except -1:
+        cdef Waiter waiter
+        if self.closed:
+            return 0
+        self.closed = True
         if self.reading:
             self.reactor.remove_reader(self.fd)
         if self.writing:
             self.reactor.remove_writer(self.fd)
-        self.closed = True
         self.reading = self.writing = False
         for waiter in list(self.waiters):
             waiter.cancel()
-        self.reactor.starved.discard(self)
+        self.queue.drop()
+        self.reactor.starved.pop(self, None)
         self.reactor.account(self)
+        self.reactor.pass_favour(self)
         if not self.processing:
-            # (While frames are handled out of the stash it must stay; __dealloc__ frees it.)
-            free(self.stash)
-            self.stash = NULL
-            self.stash_size = self.stash_capacity = 0
+            # (While frames are handled out of the stash it must stay.)
+            self.stash_size = 0
+            self.free_stash()
         self.socket.close()
         self.reactor.on_close(self, reason)
         return 0
+
+    def release_memory(self):
+        """Give back what an idle connection holds for requests to come."""
+        self.big_frames = False
+        self.free_stash()
 
     @property
     def queued_bytes(self):
@@ -587,10 +533,17 @@ cdef class Connection(Transport):
 
     @property
     def idle(self):
-        """True when nothing of this connection is being worked on (idle connections are closed
-        after connections.max.idle.ms).
-        """
+        """True when nothing of this connection is being worked on and every answer was sent."""
         return not self.blocked and self.queue.waiting == 0 and self.queue.memory == 0
+
+    @property
+    def waits_for_peer(self):
+        """True when only the peer can go on: it has to send the next request, or the rest of one,
+        or to read answers. (Such connections are closed after connections.max.idle.ms.)
+        """
+        if self.blocked or self.muted or self.warming:
+            return False
+        return self.writing or self.queue.waiting == 0
 
     def __repr__(self):
         return f"<Connection fd={self.fd} {self.info!r}>"

@@ -17,6 +17,9 @@ cdef class FetchTask(FetchMessage):
     cdef bytes client_id
     cdef list partitions                 # those whose fetch_waiters hold this task
     cdef bint any_failed
+    # a part is on a segment that gets no more: waiting for more bytes would be in vain
+    cdef bint any_complete
+    cdef int64_t budget                  # max_bytes, as far as the broker and a frame allow
     cdef int64_t total_bytes
     cdef int enter_session(self, const uint8_t* end, int64_t now_ms) except -1
     cdef int update_session(self, const uint8_t* end) except -1
@@ -28,7 +31,9 @@ cdef class FetchTask(FetchMessage):
     cdef int16_t check_diverging(self, FetchPart* part, Partition partition) except? -1
     cdef TopicEntry find_topic(self, FetchPart* part)
     cdef bint satisfied(self) noexcept
-    cdef int wait(self, const uint8_t* frame, size_t n) except -1
+    cdef int wait(self) except -1
+    cdef int fail(self) except -1
+    cdef int go_on(self, bint timed_out) except -1
     cdef int forget_waits(self) except -1
     cdef int select_parts(self) except -1
     cdef int answer(self) except -1

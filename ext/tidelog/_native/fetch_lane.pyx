@@ -11,8 +11,6 @@ Loop thread only.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
 
 from tidelog._native.fetch_message cimport (
     FETCH_FLEXIBLE_FROM,
@@ -43,6 +41,8 @@ from tidelog._native.wire cimport (
 cdef enum:
     FINAL_EPOCH = -1
     INITIAL_EPOCH = 0
+    # Of one answer: its size is an int32, and other fields come with the records.
+    ANSWER_BYTES_MAX = 1 << 30
 
 cdef enum:
     ERROR_NONE = 0
@@ -50,6 +50,7 @@ cdef enum:
     ERROR_UNKNOWN_TOPIC_OR_PARTITION = 3
     ERROR_NOT_LEADER_OR_FOLLOWER = 6
     ERROR_TOPIC_AUTHORIZATION_FAILED = 29
+    ERROR_FETCH_SESSION_ID_NOT_FOUND = 70
     ERROR_FENCED_LEADER_EPOCH = 74
     ERROR_UNKNOWN_LEADER_EPOCH = 75
     ERROR_UNKNOWN_TOPIC_ID = 100
@@ -71,11 +72,12 @@ cdef class FetchTask(FetchMessage):
             if self.request_session_epoch == INITIAL_EPOCH and self.part_count:
                 self.session = cache.create(by_id, self.replica_id >= 0, now_ms)
                 if self.session is not None:
-                    self.session_id = self.session.session_id
                     self.update_session(end)
                     # Duplicates in the request fold into one partition; answer what the session
                     # holds.
                     self.take_session_parts()
+                    if cache.keep_count(self.session):
+                        self.session_id = self.session.session_id
             return 0
         self.session = cache.resume(
             self.request_session_id, self.request_session_epoch, by_id, now_ms, &self.error_code
@@ -88,6 +90,12 @@ cdef class FetchTask(FetchMessage):
         if len(self.session.partitions) == 0:
             # Nothing left to remember: the client may go on without a session.
             cache.forget(self.request_session_id)
+            self.session = None
+            self.drop_parts(0)
+            return 0
+        if not cache.keep_count(self.session):
+            # The client begins anew, and is then told to go on without a session.
+            self.error_code = ERROR_FETCH_SESSION_ID_NOT_FOUND
             self.session = None
             self.drop_parts(0)
             return 0
@@ -163,12 +171,14 @@ cdef class FetchTask(FetchMessage):
     cdef int read(self) except -1:
         """Look up every part. Only offsets and regions: no data is touched."""
         cdef int32_t i
-        cdef int64_t budget = min(max(self.max_bytes, 0), self.lane.max_bytes)
+        self.budget = min(
+            <int64_t>max(self.max_bytes, 0), min(<int64_t>self.lane.max_bytes, ANSWER_BYTES_MAX)
+        )
         self.drop_segments()
         self.total_bytes = 0
-        self.any_failed = False
+        self.any_failed = self.any_complete = False
         for i in range(self.part_count):
-            self.read_part(&self.parts[i], budget - self.total_bytes)
+            self.read_part(&self.parts[i], self.budget - self.total_bytes)
             self.total_bytes += self.parts[i].size
             if self.parts[i].error_code != ERROR_NONE or self.parts[i].diverging_epoch >= 0:
                 self.any_failed = True
@@ -259,6 +269,8 @@ cdef class FetchTask(FetchMessage):
         part.segment = <void*>segment
         part.position = result.position
         part.size = result.size
+        if upper > segment.next_offset:
+            self.any_complete = True
         return 0
 
     cdef int16_t check_diverging(self, FetchPart* part, Partition partition) except? -1:
@@ -284,24 +296,21 @@ cdef class FetchTask(FetchMessage):
             self.max_wait_ms <= 0
             or self.part_count == 0
             or self.any_failed
+            or self.any_complete
             or self.error_code != ERROR_NONE
-            or self.total_bytes >= self.min_bytes
+            or self.total_bytes >= min(<int64_t>self.min_bytes, self.budget)
         )
 
-    cdef int wait(self, const uint8_t* frame, size_t n) except -1:
+    cdef int wait(self) except -1:
         cdef int32_t i
         cdef FetchPart* part
         cdef Partition partition
         if self.session is None or self.parts[0].session_partition == NULL:
             # Keys point into the connection's buffer, which goes on to other requests.
-            self.frame = <uint8_t*>malloc(n)
-            if self.frame == NULL:
-                raise MemoryError
-            memcpy(self.frame, frame, n)
-            for i in range(self.part_count):
-                self.parts[i].key = self.frame + (self.parts[i].key - frame)
+            self.detach_keys()
         self.drop_segments()
         self.slot = self.peer.queue.open_slot()
+        self.peer.queue.hold(self.slot, self.held_bytes())
         self.partitions = []
         for i in range(self.part_count):
             part = &self.parts[i]
@@ -315,19 +324,29 @@ cdef class FetchTask(FetchMessage):
     cdef int on_progress(self) except -1:
         if self.done:
             return 0
-        self.read()
-        if self.satisfied():
-            self.forget_waits()
-            self.answer()
-        else:
-            self.drop_segments()
-        return 0
+        return self.go_on(False)
 
     def _time_out(self):
         if not self.done:
+            self.go_on(True)
+
+    cdef int go_on(self, bint timed_out) except -1:
+        try:
             self.read()
-            self.forget_waits()
-            self.answer()
+            if timed_out or self.satisfied():
+                self.forget_waits()
+                self.answer()
+            else:
+                self.drop_segments()
+        except BaseException:
+            self.fail()
+            raise
+        return 0
+
+    cdef int fail(self) except -1:
+        """Its place among the answers can never be filled: the connection ends."""
+        self.forget_waits()
+        return self.peer.abort("fetch failed")
 
     cdef int cancel(self) except -1:
         self.forget_waits()
@@ -339,9 +358,10 @@ cdef class FetchTask(FetchMessage):
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-        for partition in self.partitions:
-            partition.fetch_waiters.discard(self)
-        self.partitions = None
+        if self.partitions is not None:
+            for partition in self.partitions:
+                partition.fetch_waiters.discard(self)
+            self.partitions = None
         self.peer.waiters.discard(self)
         return 0
 
@@ -451,9 +471,7 @@ cdef class FetchTask(FetchMessage):
         self.peer = None
         self.client_id = None
         self.done = False
-        free(self.frame)
-        self.frame = NULL
-        return 0
+        return self.shrink()
 
 
 cdef class FetchLane:
@@ -500,8 +518,7 @@ cdef class FetchLane:
         if task.satisfied():
             task.answer()
             return self.recycle(task)
-        task.wait(frame, n)
-        return 0
+        return task.wait()
 
     cdef int recycle(self, FetchTask task) except -1:
         task.clear()

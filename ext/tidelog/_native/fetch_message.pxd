@@ -57,7 +57,8 @@ cdef class FetchMessage(Waiter):
     cdef int32_t part_capacity
     # where forgotten_topics_data begins, NULL before version 7
     cdef const uint8_t* forgotten
-    cdef uint8_t* frame          # own copy while it waits
+    cdef uint8_t* keys           # own copy of the topic keys while it waits
+    cdef size_t keys_size
     # Fills the request's fields and parts. Returns 1 when it is malformed.
     cdef int parse(self, const RequestHeader* header, const uint8_t* end) except -1
     cdef int parse_topics(self, wire_cursor* c) except -1
@@ -65,6 +66,12 @@ cdef class FetchMessage(Waiter):
     cdef int parse_tail(self, wire_cursor* c) except -1
     cdef int parse_request_tags(self, wire_cursor* c) except -1
     cdef FetchPart* add_part(self) except NULL
+    # Copies the topic keys: all that is needed of the frame when it has been read.
+    cdef int detach_keys(self) except -1
+    # Bytes that it keeps while it waits.
+    cdef int64_t held_bytes(self) noexcept
+    # After drop_parts(0): give back what an unusually large request took.
+    cdef int shrink(self) except -1
     cdef int drop_parts(self, int32_t keep) except -1
     cdef int drop_segments(self) except -1
     cdef size_t bound(self) noexcept

@@ -5,9 +5,9 @@ is encoded up to their length, and what follows is a file region.
 """
 
 from cpython.ref cimport Py_DECREF
-from libc.stdint cimport int8_t, int32_t, uint8_t, uint32_t
-from libc.stdlib cimport free, realloc
-from libc.string cimport memcmp, memset
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcmp, memcpy, memset
 
 from tidelog._native.partition cimport Waiter
 from tidelog._native.request cimport RequestHeader
@@ -38,6 +38,13 @@ cdef enum:
     FINAL_EPOCH = -1
 
 cdef enum:
+    # A part takes ten times as much here as in the request: more of them than any client sends are
+    # an attack on memory.
+    PARTS_MAX = 200_000
+    # Room for more parts than this is given back after the request.
+    PARTS_KEEP = 1024
+
+cdef enum:
     ERROR_UNKNOWN_TOPIC_OR_PARTITION = 3
     ERROR_UNKNOWN_TOPIC_ID = 100
 
@@ -53,7 +60,7 @@ cdef class FetchMessage(Waiter):
             if self.parts[i].session_partition != NULL:
                 Py_DECREF(<object>self.parts[i].session_partition)
         free(self.parts)
-        free(self.frame)
+        free(self.keys)
 
     # -- request ------------------------------------------------------------------------------
 
@@ -85,7 +92,8 @@ cdef class FetchMessage(Waiter):
                 return 1
         if self.parse_topics(&c) != 0 or self.parse_tail(&c) != 0:
             return 1
-        return 0 if c.pos == end else 1
+        # Bytes behind the request are ignored, as Kafka does: some clients send them.
+        return 0
 
     cdef int parse_topics(self, wire_cursor* c) except -1:
         cdef bint flexible = self.api_version >= FETCH_FLEXIBLE_FROM
@@ -94,7 +102,7 @@ cdef class FetchMessage(Waiter):
         cdef FetchPart* part
         if wire_array_length(
             c, flexible, 6 if not flexible else 3, &topics
-        ) != WIRE_OK or topics < 0:
+        ) != WIRE_OK or topics < 0 or topics > PARTS_MAX:
             return 1
         for _t in range(topics):
             if self.api_version >= FETCH_TOPIC_IDS_FROM:
@@ -104,7 +112,9 @@ cdef class FetchMessage(Waiter):
                     return 1
             elif wire_string(c, flexible, &key, &key_size) != WIRE_OK or key_size < 0:
                 return 1
-            if wire_array_length(c, flexible, 16, &parts) != WIRE_OK or parts < 0:
+            if wire_array_length(
+                c, flexible, 16, &parts
+            ) != WIRE_OK or parts < 0 or parts > PARTS_MAX - self.part_count:
                 return 1
             for _p in range(parts):
                 part = self.add_part()
@@ -194,6 +204,45 @@ cdef class FetchMessage(Waiter):
         memset(part, 0, sizeof(FetchPart))
         self.part_count += 1
         return part
+
+    cdef int detach_keys(self) except -1:
+        cdef int32_t i
+        cdef size_t total = 1
+        cdef uint8_t* p
+        cdef const uint8_t* before = NULL
+        for i in range(self.part_count):
+            if self.parts[i].key != before:
+                before = self.parts[i].key
+                total += self.parts[i].key_size
+        self.keys = <uint8_t*>malloc(total)
+        if self.keys == NULL:
+            raise MemoryError
+        self.keys_size = total
+        p = self.keys
+        before = NULL
+        for i in range(self.part_count):
+            # Parts of one topic share its key.
+            if self.parts[i].key == before:
+                self.parts[i].key = self.parts[i - 1].key
+                continue
+            before = self.parts[i].key
+            memcpy(p, before, self.parts[i].key_size)
+            self.parts[i].key = p
+            p += self.parts[i].key_size
+        return 0
+
+    cdef int64_t held_bytes(self) noexcept:
+        return <int64_t>self.keys_size + self.part_capacity * <int64_t>sizeof(FetchPart)
+
+    cdef int shrink(self) except -1:
+        free(self.keys)
+        self.keys = NULL
+        self.keys_size = 0
+        if self.part_capacity > PARTS_KEEP:
+            free(self.parts)
+            self.parts = NULL
+            self.part_capacity = 0
+        return 0
 
     cdef int drop_parts(self, int32_t keep) except -1:
         cdef int32_t i

@@ -27,6 +27,7 @@ cdef class FetchSession:
     cdef readonly int64_t created_ms
     cdef readonly int64_t last_used_ms
     cdef dict partitions                 # (key, index) -> SessionPartition, in fetch order
+    cdef int64_t counted                 # partitions, as its cache counts them
     cdef SessionPartition put(self, bytes key, int32_t index)
     cdef int remove(self, bytes key, int32_t index) except -1
     # Partitions that just got data go to the end of the order, so that max_bytes starves nobody.
@@ -34,6 +35,9 @@ cdef class FetchSession:
 
 cdef class FetchSessionCache:
     cdef readonly int capacity
+    # of all sessions together: a request is small beside what the session remembers of it
+    cdef readonly int64_t partitions_max
+    cdef readonly int64_t partition_count
     cdef readonly int64_t eviction_ms
     cdef object rng
     cdef dict sessions                   # id -> FetchSession, least recently used first
@@ -46,4 +50,7 @@ cdef class FetchSessionCache:
         int16_t* error_code
     )
     cdef int forget(self, int32_t session_id) except -1
+    # To be called after put() and remove() of a session. False: the sessions remember too much
+    # now, and this one is forgotten.
+    cdef bint keep_count(self, FetchSession session) except -1
     cdef bint make_room(self, bint privileged, int64_t now_ms) except -1

@@ -6,7 +6,8 @@ The cache is bounded by
 `max.incremental.fetch.session.cache.slots`; a full cache evicts its least recently used session,
 when that has been idle for
 `eviction_ms`, or when a follower asks and the evicted one is a consumer's; otherwise the client
-is told to go on without a session.
+is told to go on without a session. So it is when all sessions together would remember too many
+partitions: a few bytes of a request become some hundred here, and stay.
 """
 
 from libc.stdint cimport INT32_MAX, int16_t, int32_t, int64_t
@@ -15,6 +16,10 @@ cdef enum:
     ERROR_FETCH_SESSION_ID_NOT_FOUND = 70
     ERROR_INVALID_FETCH_SESSION_EPOCH = 71
     ERROR_FETCH_SESSION_TOPIC_ID_ERROR = 106
+
+cdef enum:
+    # What all sessions together remember: some 300 bytes for each, so 300 MB at most.
+    PARTITIONS_MAX = 1_000_000
 
 
 cdef class SessionPartition:
@@ -62,7 +67,9 @@ cdef class FetchSession:
 
     cdef int move_to_end(self, SessionPartition partition) except -1:
         cdef tuple place = (partition.key, partition.index)
-        if self.partitions.pop(place, None) is not None:
+        # (A later request may have forgotten the partition, or put it in anew.)
+        if self.partitions.get(place) is partition:
+            del self.partitions[place]
             self.partitions[place] = partition
         return 0
 
@@ -79,8 +86,11 @@ cdef class FetchSessionCache:
     counting.
     """
 
-    def __init__(self, int capacity, int64_t eviction_ms, rng):
+    def __init__(
+        self, int capacity, int64_t eviction_ms, rng, int64_t partitions_max=PARTITIONS_MAX
+    ):
         self.capacity = capacity
+        self.partitions_max = partitions_max
         self.eviction_ms = eviction_ms
         self.rng = rng
         self.sessions = {}
@@ -110,7 +120,7 @@ cdef class FetchSessionCache:
             if now_ms - session.last_used_ms >= self.eviction_ms or (
                 privileged and not session.privileged
             ):
-                del self.sessions[session.session_id]
+                self.forget(session.session_id)
                 return True
             if not privileged:
                 break
@@ -142,8 +152,21 @@ cdef class FetchSessionCache:
         return session
 
     cdef int forget(self, int32_t session_id) except -1:
-        self.sessions.pop(session_id, None)
+        cdef FetchSession session = self.sessions.pop(session_id, None)
+        if session is not None:
+            self.partition_count -= session.counted
+            session.counted = 0
         return 0
+
+    cdef bint keep_count(self, FetchSession session) except -1:
+        if self.sessions.get(session.session_id) is not session:
+            return True
+        self.partition_count += len(session.partitions) - session.counted
+        session.counted = len(session.partitions)
+        if self.partition_count <= self.partitions_max:
+            return True
+        self.forget(session.session_id)
+        return False
 
     def __len__(self):
         return len(self.sessions)

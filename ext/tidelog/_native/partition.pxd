@@ -18,8 +18,8 @@ cdef enum:
 cdef class Waiter:
     # Something that waits for a partition's progress: an append, a higher watermark, a flush, or
     # the loss of leadership.
-    # on_progress runs once per drain of the Progress queue, however many partitions moved; it
-    # must not raise.
+    # on_progress runs once per drain of the Progress queue, however many partitions moved. What it
+    # raises ends the drain; the waiters behind it are run by the next one.
     cdef bint queued             # already in the Progress queue
     cdef bint done
     cdef int on_progress(self) except -1
@@ -33,6 +33,7 @@ cdef class Progress:
     cdef bint scheduled
     cdef int add(self, Waiter waiter) except -1
     cpdef int drain(self) except -1
+    cdef int schedule(self) except -1
 
 cdef class Partition:
     cdef readonly bytes topic                     # name as on the wire

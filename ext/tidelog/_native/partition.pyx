@@ -90,10 +90,17 @@ cdef class Progress:
             return 0
         waiter.queued = True
         self.pending.append(waiter)
+        return self.schedule()
+
+    cdef int schedule(self) except -1:
         if not self.scheduled and self.call_soon is not None:
             self.scheduled = True
-            self.call_soon(self.drain)
+            self.call_soon(self._drain_soon)
         return 0
+
+    def _drain_soon(self):
+        self.scheduled = False
+        self.drain()
 
     cpdef int drain(self) except -1:
         """Run every queued waiter once; those that an answer queues anew run in the next round of
@@ -101,14 +108,23 @@ cdef class Progress:
         """
         cdef Waiter waiter
         cdef list batch
-        self.scheduled = False
+        cdef Py_ssize_t taken
         while self.pending:
             batch = self.pending
             self.pending = []
-            for waiter in batch:
-                waiter.queued = False
-                if not waiter.done:
-                    waiter.on_progress()
+            taken = 0
+            try:
+                for waiter in batch:
+                    taken += 1
+                    waiter.queued = False
+                    if not waiter.done:
+                        waiter.on_progress()
+            except BaseException:
+                # Only the one that failed has had its turn.
+                self.pending = batch[taken:] + self.pending
+                if self.pending:
+                    self.schedule()
+                raise
         return 0
 
 
@@ -302,6 +318,8 @@ cdef class TopicEntry:
     """A topic's partitions by index."""
 
     def __init__(self, bytes name not None, bytes topic_id not None, list partitions not None):
+        if not all(isinstance(partition, Partition) for partition in partitions):
+            raise InvariantError("a topic consists of partitions")
         self.name = name
         self.topic_id = topic_id
         self.partitions = partitions

@@ -14,12 +14,19 @@ cdef class ProduceTask(ProduceMessage):
     cdef object timer
     cdef int32_t next_part       # parts before it are decided
     cdef int blocked_by          # what run() stopped at
-    cdef int rolls               # in a row, for the part `rolled_part`
+    cdef int rolls               # in a row, for one part, while nobody appended to its log
     cdef int32_t rolled_part
+    cdef int64_t rolled_at       # log end offset at the last of them
     cdef int run(self) except -1
     cdef int append_part(self, ProducePart* part) except -1
+    cdef int append_to(self, ProducePart* part, Partition partition) except -1
+    cdef int note_refusal(self, ProducePart* part, Partition partition) except -1
     cdef int note_append(self, ProducePart* part, Partition partition) except -1
     cdef int16_t refuse_before_append(self, ProducePart* part, Partition partition) except? -1
+    cdef int refuse_all(self, int16_t error_code) except -1
+    # Looks at what waits: true when something still has to.
+    cdef bint settle(self) except -1
+    cdef int fail(self) except -1
     cdef int finish(self) except -1
     cdef bint still_waits(self) noexcept
     cdef int wait(self) except -1
@@ -37,6 +44,9 @@ cdef class ProduceLane:
     # async (partition, records: bytes, api_version, acks) -> AppendAnswer: recompression and the
     # like
     cdef readonly object slow_append
+    # (partition, records: bytes, now_ms) -> (index, message) pairs: what is wrong with single
+    # records of a batch that was refused
+    cdef readonly object explain
     cdef ReasonTexts texts
     cdef ProduceTask spare
     cdef int64_t now_ms

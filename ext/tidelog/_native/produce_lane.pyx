@@ -12,11 +12,9 @@ Loop thread only. Never touches a file but through LogCore.
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.ref cimport Py_INCREF
-from libc.stdint cimport int16_t, int32_t, uint8_t
-from libc.stdlib cimport free
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from libc.string cimport memset
 
-from tidelog._native.batch cimport ATTR_TRANSACTIONAL, BATCH_OVERHEAD
 from tidelog._native.log cimport (
     APPENDED,
     DUPLICATE,
@@ -27,6 +25,7 @@ from tidelog._native.log cimport (
 )
 from tidelog._native.partition cimport GATE_NOT_LEADER, Partition, PartitionTable, TopicEntry
 from tidelog._native.produce_message cimport (
+    PRODUCE_RECORD_ERRORS_FROM,
     PRODUCE_TOPIC_IDS_FROM,
     ProduceMessage,
     ProducePart,
@@ -35,20 +34,19 @@ from tidelog._native.produce_message cimport (
 )
 from tidelog._native.request cimport Gates, RequestHeader, wall_ms
 from tidelog._native.response cimport Peer
-from tidelog._native.wire cimport wire_load16, wire_reserve
+from tidelog._native.wire cimport wire_reserve
 
 from tidelog.errors import KafkaError, StorageError
+from tidelog.record.reasons import InvalidBatchError
 
 cdef enum:
-    # A batch is tried again after a roll; a log that asks for more rolls than this in a row is
-    # broken.
-    ROLLS_PER_BATCH_MAX = 3
+    # A batch is tried again after a roll; others may have filled the new segment meanwhile. A log
+    # that asks for more rolls than this, although nobody appended, is broken.
+    ROLLS_IN_VAIN_MAX = 3
 
 cdef enum:
     ERROR_NONE = 0
-    ERROR_UNKNOWN_SERVER_ERROR = -1
     ERROR_UNKNOWN_TOPIC_OR_PARTITION = 3
-    ERROR_NOT_LEADER_OR_FOLLOWER = 6
     ERROR_REQUEST_TIMED_OUT = 7
     ERROR_MESSAGE_TOO_LARGE = 10
     ERROR_INVALID_TOPIC_EXCEPTION = 17
@@ -56,7 +54,6 @@ cdef enum:
     ERROR_INVALID_REQUIRED_ACKS = 21
     ERROR_TOPIC_AUTHORIZATION_FAILED = 29
     ERROR_CORRUPT_MESSAGE = 2
-    ERROR_INVALID_TXN_STATE = 48
     ERROR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED = 53
     ERROR_KAFKA_STORAGE_ERROR = 56
     ERROR_INVALID_RECORD = 87
@@ -90,11 +87,6 @@ cdef class ProduceTask(ProduceMessage):
         cdef ProduceTopic* topic = &self.topics[part.topic]
         cdef TopicEntry entry
         cdef Partition partition
-        cdef AppendResult result
-        cdef AppendStatus status
-        if self.acks < -1 or self.acks > 1:
-            part.error_code = ERROR_INVALID_REQUIRED_ACKS
-            return RUN_DONE
         if self.api_version >= PRODUCE_TOPIC_IDS_FROM:
             entry = self.lane.table.find_id(topic.key)
             if entry is None:
@@ -113,12 +105,20 @@ cdef class ProduceTask(ProduceMessage):
         if partition is None:
             part.error_code = ERROR_UNKNOWN_TOPIC_OR_PARTITION
             return RUN_DONE
+        if self.acks < -1 or self.acks > 1:
+            part.error_code = ERROR_INVALID_REQUIRED_ACKS
+            return RUN_DONE
         if entry.internal and not self.admin_client:
             part.error_code = ERROR_INVALID_TOPIC_EXCEPTION
             return RUN_DONE
         part.error_code = self.refuse_before_append(part, partition)
         if part.error_code != ERROR_NONE:
             return RUN_DONE
+        return self.append_to(part, partition)
+
+    cdef int append_to(self, ProducePart* part, Partition partition) except -1:
+        cdef AppendResult result
+        cdef AppendStatus status
         memset(&result, 0, sizeof(result))
         result.failure.record_index = -1
         status = partition.append_produce(
@@ -129,19 +129,29 @@ cdef class ProduceTask(ProduceMessage):
         if status == NEEDS_RECOMPRESS:
             return RUN_BLOCKED_BY_RECOMPRESS
         part.error_code = result.error_code
-        part.failure = result.failure
         if status == APPENDED or status == DUPLICATE:
             part.base_offset = result.base_offset
             part.last_offset = result.last_offset
             part.log_append_time = result.log_append_time
             part.log_start_offset = result.log_start_offset
-            self.note_append(part, partition)
-        elif result.error_code not in (
+            return self.note_append(part, partition)
+        part.failure = result.failure
+        return self.note_refusal(part, partition)
+
+    cdef int note_refusal(self, ProducePart* part, Partition partition) except -1:
+        """The log refused the batch."""
+        if part.error_code not in (
             ERROR_MESSAGE_TOO_LARGE, ERROR_CORRUPT_MESSAGE, ERROR_KAFKA_STORAGE_ERROR
-        ):
+        ) and partition.log is not None:
             # Kafka tells the log start offset with those refusals that its log, not its request
             # check, made.
             part.log_start_offset = partition.log.log_start_offset
+        if part.failure.record_index >= 0 and self.api_version >= PRODUCE_RECORD_ERRORS_FROM:
+            # Now: the records lie in a buffer that goes on to other requests.
+            records = PyBytes_FromStringAndSize(<const char*>part.records, part.records_size)
+            self.explain_part(
+                part, self.lane.explain(partition, records, self.lane.now_ms), None
+            )
         return RUN_DONE
 
     cdef int note_append(self, ProducePart* part, Partition partition) except -1:
@@ -164,16 +174,14 @@ cdef class ProduceTask(ProduceMessage):
             return ERROR_NOT_ENOUGH_REPLICAS
         if part.records_size <= 0:
             return ERROR_INVALID_RECORD
-        if self.lane.gates.transactions is None:
-            # Kafka answers so for a transactional batch of a transaction that its coordinator
-            # does not know, and for one in a request that names no transaction.
-            if part.records_size >= BATCH_OVERHEAD and wire_load16(
-                part.records + 21
-            ) & ATTR_TRANSACTIONAL:
-                if self.transactional:
-                    return ERROR_INVALID_TXN_STATE
-                return ERROR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED
         return ERROR_NONE
+
+    cdef int refuse_all(self, int16_t error_code) except -1:
+        cdef int32_t i
+        for i in range(self.part_count):
+            self.parts[i].error_code = error_code
+        self.next_part = self.part_count
+        return 0
 
     # -- leaving the fast path ----------------------------------------------------------------
 
@@ -184,10 +192,10 @@ cdef class ProduceTask(ProduceMessage):
         try:
             while self._is_blocked():
                 await self._blocker()
+            self._finish_slowly()
         except BaseException:
-            self.peer.abort("produce failed")
+            self.fail()
             raise
-        self._finish_slowly()
 
     def _is_blocked(self):
         self.lane.now_ms = wall_ms()
@@ -195,25 +203,30 @@ cdef class ProduceTask(ProduceMessage):
         return self.blocked_by != RUN_DONE
 
     async def _blocker(self):
+        # Looked up before anything is awaited: the topic may be deleted meanwhile.
         cdef Partition partition = self.blocking_partition()
-        if self.blocked_by == RUN_BLOCKED_BY_ROLL:
-            self.rolls = self.rolls + 1 if self.rolled_part == self.next_part else 1
-            self.rolled_part = self.next_part
-            try:
-                if self.rolls > ROLLS_PER_BATCH_MAX:
-                    raise StorageError(f"{partition!r} asks for a roll again and again")
+        try:
+            if self.blocked_by == RUN_BLOCKED_BY_ROLL:
+                self._count_roll(partition)
                 await partition.log.owner.roll()
-            except (StorageError, OSError):
-                self._decide(ERROR_KAFKA_STORAGE_ERROR, None)
+                return
+            outcome = await self.lane.slow_append(partition, self._records(), self.api_version)
+        except KafkaError as error:
+            self._decide(partition, error.error_code, error)
+        except (StorageError, OSError):
+            self._decide(partition, ERROR_KAFKA_STORAGE_ERROR, None)
         else:
-            try:
-                outcome = await self.lane.slow_append(partition, self._records(), self.api_version)
-            except KafkaError as error:
-                self._decide(error.error_code, None)
-            except (StorageError, OSError):
-                self._decide(ERROR_KAFKA_STORAGE_ERROR, None)
-            else:
-                self._decide(0, outcome)
+            self._take_outcome(partition, outcome)
+
+    def _count_roll(self, Partition partition):
+        cdef int64_t end = partition.log.log_end_offset
+        if self.rolled_part != self.next_part or self.rolled_at != end:
+            self.rolls = 0
+        self.rolls += 1
+        self.rolled_part = self.next_part
+        self.rolled_at = end
+        if self.rolls > ROLLS_IN_VAIN_MAX:
+            raise StorageError(f"{partition!r} asks for a roll again and again")
 
     cdef Partition blocking_partition(self):
         cdef ProduceTopic* topic = &self.topics[self.parts[self.next_part].topic]
@@ -228,30 +241,37 @@ cdef class ProduceTask(ProduceMessage):
         cdef ProducePart* part = &self.parts[self.next_part]
         return PyBytes_FromStringAndSize(<const char*>part.records, part.records_size)
 
-    def _decide(self, int16_t error_code, outcome):
-        """The blocked part is decided: by an error, or by (error_code, base, last,
-        log_append_time, log_start) of the slow append.
-        """
+    def _take_outcome(self, Partition partition, outcome):
+        """The blocked part is decided by the slow append's answer."""
         cdef ProducePart* part = &self.parts[self.next_part]
-        cdef Partition partition = self.blocking_partition()
+        part.error_code = outcome.error_code
+        part.log_start_offset = outcome.log_start_offset
+        if outcome.error_code == ERROR_NONE:
+            part.base_offset = outcome.base_offset
+            part.last_offset = outcome.last_offset
+            part.log_append_time = outcome.log_append_time
+            self.note_append(part, partition)
+        self.next_part += 1
+
+    def _decide(self, Partition partition, int16_t error_code, error):
+        """The blocked part is refused. `error`: a KafkaError that says more, or None."""
+        cdef ProducePart* part = &self.parts[self.next_part]
         part.error_code = error_code
-        if outcome is not None:
-            part.error_code = outcome.error_code
-            part.log_start_offset = outcome.log_start_offset
-            if outcome.error_code == ERROR_NONE:
-                part.base_offset = outcome.base_offset
-                part.last_offset = outcome.last_offset
-                part.log_append_time = outcome.log_append_time
-                self.note_append(part, partition)
+        if error is not None:
+            if isinstance(error, InvalidBatchError):
+                self.note_refusal(part, partition)
+                self.explain_part(part, error.record_errors, error.message)
+            elif error.message is not None:
+                self.explain_part(part, (), error.message)
         self.next_part += 1
 
     def _finish_slowly(self):
         cdef Peer peer = self.peer
         if not peer.closed:
             self.finish()
+        peer.unblock()
         if self.slot is None:
             self.lane.recycle(self)
-        peer.unblock()
 
     # -- answering ----------------------------------------------------------------------------
 
@@ -266,7 +286,7 @@ cdef class ProduceTask(ProduceMessage):
                 self.peer.wake_writer()
                 self.slot = None
             return 0
-        if self.still_waits():
+        if self.still_waits() and self.settle():
             return self.wait()
         return self.answer()
 
@@ -277,27 +297,12 @@ cdef class ProduceTask(ProduceMessage):
                 return True
         return False
 
-    cdef int wait(self) except -1:
-        cdef int32_t i
-        if self.slot is None:
-            self.slot = self.peer.queue.open_slot()
-        if self.frame == NULL:
-            self.detach_keys()
-        for i in range(self.part_count):
-            if self.parts[i].waits:
-                (<Partition>self.parts[i].partition).produce_waiters.add(self)
-        self.peer.waiters.add(self)
-        if self.acks == -1:
-            self.timer = self.lane.call_later(max(self.timeout_ms, 0) / 1000.0, self._time_out)
-        return 0
-
-    cdef int on_progress(self) except -1:
+    cdef bint settle(self) except -1:
+        """Parts that are acknowledged now, or never will be, wait no longer."""
         cdef int32_t i
         cdef ProducePart* part
         cdef Partition partition
         cdef bint waits = False
-        if self.done:
-            return 0
         for i in range(self.part_count):
             part = &self.parts[i]
             if not part.waits:
@@ -309,10 +314,39 @@ cdef class ProduceTask(ProduceMessage):
                 part.waits = False
             else:
                 waits = True
-        if not waits:
-            self.answer()
-            self.forget_waits()
+        return waits
+
+    cdef int wait(self) except -1:
+        cdef int32_t i
+        if self.frame == NULL:
+            self.detach_keys()
+        if self.slot is None:
+            self.slot = self.peer.queue.open_slot()
+            self.peer.queue.hold(self.slot, self.held_bytes())
+        for i in range(self.part_count):
+            if self.parts[i].waits:
+                (<Partition>self.parts[i].partition).produce_waiters.add(self)
+        self.peer.waiters.add(self)
+        if self.acks == -1:
+            self.timer = self.lane.call_later(max(self.timeout_ms, 0) / 1000.0, self._time_out)
         return 0
+
+    cdef int on_progress(self) except -1:
+        if self.done:
+            return 0
+        try:
+            if not self.settle():
+                self.forget_waits()
+                self.answer()
+        except BaseException:
+            self.fail()
+            raise
+        return 0
+
+    cdef int fail(self) except -1:
+        """Its place among the answers can never be filled: the connection ends."""
+        self.forget_waits()
+        return self.peer.abort("produce failed")
 
     cdef int fail_part(self, ProducePart* part, int16_t error_code) except -1:
         part.waits = False
@@ -327,8 +361,12 @@ cdef class ProduceTask(ProduceMessage):
         for i in range(self.part_count):
             if self.parts[i].waits:
                 self.fail_part(&self.parts[i], ERROR_REQUEST_TIMED_OUT)
-        self.answer()
         self.forget_waits()
+        try:
+            self.answer()
+        except BaseException:
+            self.fail()
+            raise
 
     cdef int cancel(self) except -1:
         self.forget_waits()
@@ -376,27 +414,27 @@ cdef class ProduceTask(ProduceMessage):
         self.slot = None
         self.peer = None
         self.done = False
-        free(self.frame)
-        self.frame = NULL
-        return 0
+        return self.shrink()
 
 
 cdef class ProduceLane:
     """Takes Produce frames. `reasons`: texts of CheckFailure.reason; `slow_append`: coroutine
     function (partition, records, api_version) for
     batches that have to be rebuilt, answering an object with error_code, base_offset,
-    last_offset, log_append_time, log_start_offset.
+    last_offset, log_append_time, log_start_offset; `explain`: function (partition, records,
+    now_ms) for the errors of single records, as (index, message) pairs.
     """
 
     def __init__(
         self, PartitionTable table not None, Gates gates not None, *, call_later, create_task,
-        slow_append, reasons
+        slow_append, explain, reasons
     ):
         self.table = table
         self.gates = gates
         self.call_later = call_later
         self.create_task = create_task
         self.slow_append = slow_append
+        self.explain = explain
         self.texts = ReasonTexts(reasons)
 
     cdef int handle(
@@ -421,6 +459,10 @@ cdef class ProduceLane:
                 ), n
             )
         self.now_ms = wall_ms()
+        if task.transactional and self.gates.transactions is None:
+            # What Kafka answers, for the whole request, when its client may not use the
+            # transactional id or names none.
+            task.refuse_all(ERROR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
         status = task.run()
         if status == RUN_DONE:
             task.finish()
@@ -430,6 +472,7 @@ cdef class ProduceLane:
         # Blocked: what follows on this connection must not overtake it.
         task.detach_frame(frame, n)
         task.slot = peer.queue.open_slot()
+        peer.queue.hold(task.slot, task.held_bytes())
         peer.block()
         self.create_task(task.run_slowly())
         return 0

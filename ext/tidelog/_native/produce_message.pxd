@@ -8,6 +8,7 @@ from tidelog._native.request cimport RequestHeader
 # First versions with compact fields, with topic ids.
 cdef enum:
     PRODUCE_FLEXIBLE_FROM = 9
+    PRODUCE_RECORD_ERRORS_FROM = 8
     PRODUCE_TOPIC_IDS_FROM = 13
 
 cdef struct ProduceTopic:
@@ -30,6 +31,7 @@ cdef struct ProducePart:
     int64_t log_append_time
     int64_t log_start_offset
     CheckFailure failure
+    void* refusal                # owned reference (bytes): record_errors and error_message, encoded
     int32_t leader_id            # -1 unless the client asked the wrong node
     int32_t leader_epoch
 
@@ -38,7 +40,6 @@ cdef class ReasonTexts:
     cdef int count
     cdef const uint8_t** texts
     cdef int32_t* sizes
-    cdef size_t size_max
 
 cdef class ProduceMessage(Waiter):
     cdef ReasonTexts texts
@@ -47,7 +48,7 @@ cdef class ProduceMessage(Waiter):
     cdef int16_t acks
     cdef int32_t timeout_ms
     cdef int32_t throttle_time_ms
-    cdef bint transactional
+    cdef bint transactional      # some batch says that it is
     cdef bint admin_client
     cdef ProduceTopic* topics
     cdef int32_t topic_count
@@ -56,16 +57,26 @@ cdef class ProduceMessage(Waiter):
     cdef int32_t part_count
     cdef int32_t part_capacity
     cdef uint8_t* frame          # own copy of the frame, or of the topic keys, while it waits
+    cdef size_t frame_size
     # Fills topics and parts. Returns 1 when the request is malformed.
     cdef int parse(self, const RequestHeader* header, const uint8_t* end) except -1
     cdef int parse_topics(self, const uint8_t* body, const uint8_t* end) except -1
     cdef ProduceTopic* add_topic(self) except NULL
     cdef ProducePart* add_part(self) except NULL
+    cdef int take_records(self, ProducePart* part, const uint8_t* data) except -1
+    # What an answer says of single records: (index, message) pairs, and of the batch.
+    cdef int explain_part(self, ProducePart* part, record_errors, message) except -1
+    # Bytes that it keeps while it waits.
+    cdef int64_t held_bytes(self) noexcept
     cdef int detach_frame(self, const uint8_t* frame, size_t n) except -1
     cdef int detach_keys(self) except -1
     cdef int drop_parts(self) except -1
+    # After drop_parts(): give back what an unusually large request took.
+    cdef int shrink(self) except -1
     cdef bint any_error(self) noexcept
     cdef size_t bound(self) noexcept
+    cdef size_t bound_of_part(self, const ProducePart* part) noexcept
     cdef uint8_t* encode(self, uint8_t* p) noexcept
     cdef uint8_t* encode_part(self, uint8_t* p, const ProducePart* part) noexcept
+    cdef uint8_t* encode_refusal(self, uint8_t* p, const ProducePart* part) noexcept
     cdef uint8_t* encode_leader(self, uint8_t* p, const ProducePart* part) noexcept

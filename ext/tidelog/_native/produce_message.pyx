@@ -5,11 +5,12 @@ received.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.ref cimport Py_DECREF
-from libc.stdint cimport int32_t, uint8_t, uint32_t
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
+from tidelog._native.batch cimport ATTR_TRANSACTIONAL, BATCH_OVERHEAD, MAGIC_V2
 from tidelog._native.partition cimport Waiter
 from tidelog._native.request cimport RequestHeader
 from tidelog._native.wire cimport (
@@ -19,6 +20,7 @@ from tidelog._native.wire cimport (
     wire_cursor,
     wire_int16,
     wire_int32,
+    wire_load16,
     wire_put_data,
     wire_put_int8,
     wire_put_int16,
@@ -30,9 +32,23 @@ from tidelog._native.wire cimport (
     wire_string,
 )
 
+from tidelog.errors import InvariantError
+
 cdef enum:
     LEADER_HINT_FROM = 10
     ERROR_NONE = 0
+
+cdef enum:
+    # A part is six bytes of a request, but a hundred here: more of them than any client sends are
+    # an attack on memory.
+    PARTS_MAX = 200_000
+    # Room for more parts than this is given back after the request.
+    PARTS_KEEP = 1024
+    # Where a batch has its magic byte and its attributes.
+    MAGIC_AT = 16
+    ATTRIBUTES_AT = 21
+    # More of an error message than this is cut off.
+    MESSAGE_MAX = 1000
 
 
 cdef bytes ADMIN_CLIENT_ID = b"__admin_client"
@@ -52,7 +68,6 @@ cdef class ReasonTexts:
         for i in range(self.count):
             self.texts[i] = <const uint8_t*>PyBytes_AS_STRING(<bytes>self.kept[i])
             self.sizes[i] = <int32_t>len(self.kept[i])
-            self.size_max = max(self.size_max, <size_t>self.sizes[i])
 
     def __dealloc__(self):
         free(self.texts)
@@ -88,7 +103,7 @@ cdef class ProduceMessage(Waiter):
         c.end = end
         if wire_string(&c, flexible, &text, &n) != WIRE_OK:
             return 1
-        self.transactional = n >= 0
+        self.transactional = False
         if wire_int16(&c, &self.acks) != WIRE_OK or wire_int32(&c, &self.timeout_ms) != WIRE_OK:
             return 1
         return self.parse_topics(c.pos, end)
@@ -103,7 +118,9 @@ cdef class ProduceMessage(Waiter):
         cdef bint by_id = self.api_version >= PRODUCE_TOPIC_IDS_FROM
         c.pos = body
         c.end = end
-        if wire_array_length(&c, flexible, 6 if not flexible else 3, &topics) != WIRE_OK:
+        if wire_array_length(
+            &c, flexible, 6 if not flexible else 3, &topics
+        ) != WIRE_OK or topics < 0 or topics > PARTS_MAX:
             return 1
         for t in range(topics):
             topic = self.add_topic()
@@ -118,7 +135,7 @@ cdef class ProduceMessage(Waiter):
                 return 1
             if wire_array_length(
                 &c, flexible, 8 if not flexible else 6, &parts
-            ) != WIRE_OK or parts < 0:
+            ) != WIRE_OK or parts < 0 or parts > PARTS_MAX - self.part_count:
                 return 1
             topic.first_part = self.part_count
             topic.part_count = parts
@@ -129,14 +146,24 @@ cdef class ProduceMessage(Waiter):
                     return 1
                 if wire_bytes(&c, flexible, &data, &part.records_size) != WIRE_OK:
                     return 1
-                part.records = <uint8_t*>data
+                self.take_records(part, data)
                 if flexible and wire_skip_tagged_fields(&c) != WIRE_OK:
                     return 1
             if flexible and wire_skip_tagged_fields(&c) != WIRE_OK:
                 return 1
-        if flexible and wire_skip_tagged_fields(&c) != WIRE_OK:
-            return 1
-        return 0 if c.pos == end else 1
+        # What follows the message is ignored, as Kafka does.
+        return 1 if flexible and wire_skip_tagged_fields(&c) != WIRE_OK else 0
+
+    cdef int take_records(self, ProducePart* part, const uint8_t* data) except -1:
+        # The lane modifies them: they lie in a buffer that is its own while it works.
+        part.records = <uint8_t*>data
+        if (
+            part.records_size >= BATCH_OVERHEAD
+            and data[MAGIC_AT] == MAGIC_V2
+            and wire_load16(data + ATTRIBUTES_AT) & ATTR_TRANSACTIONAL
+        ):
+            self.transactional = True
+        return 0
 
     cdef ProduceTopic* add_topic(self) except NULL:
         cdef int32_t capacity
@@ -176,6 +203,9 @@ cdef class ProduceMessage(Waiter):
         cdef uint8_t* copy = <uint8_t*>malloc(n if n else 1)
         if copy == NULL:
             raise MemoryError
+        if self.frame != NULL:
+            free(copy)
+            raise InvariantError("a request is detached once")
         memcpy(copy, frame, n)
         for i in range(self.topic_count):
             self.topics[i].key = copy + (self.topics[i].key - frame)
@@ -183,7 +213,15 @@ cdef class ProduceMessage(Waiter):
             if self.parts[i].records_size > 0:
                 self.parts[i].records = copy + (self.parts[i].records - frame)
         self.frame = copy
+        self.frame_size = n
         return 0
+
+    cdef int64_t held_bytes(self) noexcept:
+        return (
+            <int64_t>self.frame_size
+            + self.part_capacity * <int64_t>sizeof(ProducePart)
+            + self.topic_capacity * <int64_t>sizeof(ProduceTopic)
+        )
 
     cdef int detach_keys(self) except -1:
         """Copy only the topic names: all that an answer needs of the frame."""
@@ -195,6 +233,7 @@ cdef class ProduceMessage(Waiter):
         self.frame = <uint8_t*>malloc(total)
         if self.frame == NULL:
             raise MemoryError
+        self.frame_size = total
         p = self.frame
         for i in range(self.topic_count):
             memcpy(p, self.topics[i].key, self.topics[i].key_size)
@@ -208,8 +247,39 @@ cdef class ProduceMessage(Waiter):
             if self.parts[i].partition != NULL:
                 Py_DECREF(<object>self.parts[i].partition)
                 self.parts[i].partition = NULL
+            if self.parts[i].refusal != NULL:
+                Py_DECREF(<object>self.parts[i].refusal)
+                self.parts[i].refusal = NULL
         self.part_count = 0
         self.topic_count = 0
+        return 0
+
+    cdef int shrink(self) except -1:
+        free(self.frame)
+        self.frame = NULL
+        self.frame_size = 0
+        if self.part_capacity > PARTS_KEEP:
+            free(self.parts)
+            self.parts = NULL
+            self.part_capacity = 0
+        if self.topic_capacity > PARTS_KEEP:
+            free(self.topics)
+            self.topics = NULL
+            self.topic_capacity = 0
+        return 0
+
+    cdef int explain_part(self, ProducePart* part, record_errors, message) except -1:
+        cdef bytes encoded
+        cdef bint flexible = self.api_version >= PRODUCE_FLEXIBLE_FROM
+        if self.api_version < PRODUCE_RECORD_ERRORS_FROM:
+            return 0
+        if message is None and part.failure.reason > 0 and part.failure.reason < self.texts.count:
+            message = (<bytes>self.texts.kept[part.failure.reason]).decode()
+        encoded = encode_explanation(record_errors, message, flexible)
+        if part.refusal != NULL:
+            Py_DECREF(<object>part.refusal)
+        Py_INCREF(encoded)
+        part.refusal = <void*>encoded
         return 0
 
     # -- answer -------------------------------------------------------------------------------
@@ -230,8 +300,15 @@ cdef class ProduceMessage(Waiter):
         for i in range(self.part_count):
             size += 64
             if self.parts[i].error_code != ERROR_NONE:
-                size += 32 + 2 * self.texts.size_max
+                size += self.bound_of_part(&self.parts[i])
         return size
+
+    cdef size_t bound_of_part(self, const ProducePart* part) noexcept:
+        if part.refusal != NULL:
+            return PyBytes_GET_SIZE(<bytes>part.refusal)
+        if 0 <= part.failure.reason < self.texts.count:
+            return self.texts.sizes[part.failure.reason]
+        return 0
 
     cdef uint8_t* encode(self, uint8_t* p) noexcept:
         cdef uint8_t* start = p
@@ -270,32 +347,38 @@ cdef class ProduceMessage(Waiter):
 
     cdef uint8_t* encode_part(self, uint8_t* p, const ProducePart* part) noexcept:
         cdef bint flexible = self.api_version >= PRODUCE_FLEXIBLE_FROM
-        cdef const uint8_t* text = NULL
-        cdef int32_t text_size = -1
         p = wire_put_int32(p, part.index)
         p = wire_put_int16(p, part.error_code)
         p = wire_put_int64(p, part.base_offset)
         p = wire_put_int64(p, part.log_append_time)
         if self.api_version >= 5:
             p = wire_put_int64(p, part.log_start_offset)
-        if self.api_version >= 8:
-            if part.error_code != ERROR_NONE and 0 <= part.failure.reason < self.texts.count:
-                text = self.texts.texts[part.failure.reason]
-                text_size = self.texts.sizes[part.failure.reason]
-                if text_size == 0:
-                    text_size = -1
-            if part.error_code != ERROR_NONE and part.failure.record_index >= 0:
-                p = put_length(p, flexible, 1)
-                p = wire_put_int32(p, part.failure.record_index)
-                p = put_text(p, flexible, text, text_size)
-                if flexible:
-                    p = wire_put_int8(p, 0)
+        if self.api_version >= PRODUCE_RECORD_ERRORS_FROM:
+            if part.error_code != ERROR_NONE:
+                p = self.encode_refusal(p, part)
             else:
                 p = put_length(p, flexible, 0)
-            p = put_text(p, flexible, text, text_size)
+                p = put_text(p, flexible, NULL, -1)
         if flexible:
             p = self.encode_leader(p, part)
         return p
+
+    cdef uint8_t* encode_refusal(self, uint8_t* p, const ProducePart* part) noexcept:
+        """record_errors and error_message of a part that has an error."""
+        cdef bint flexible = self.api_version >= PRODUCE_FLEXIBLE_FROM
+        cdef const uint8_t* text = NULL
+        cdef int32_t text_size = -1
+        if part.refusal != NULL:
+            return wire_put_data(
+                p, PyBytes_AS_STRING(<bytes>part.refusal), PyBytes_GET_SIZE(<bytes>part.refusal)
+            )
+        if 0 <= part.failure.reason < self.texts.count:
+            text = self.texts.texts[part.failure.reason]
+            text_size = self.texts.sizes[part.failure.reason]
+            if text_size == 0:
+                text_size = -1
+        p = put_length(p, flexible, 0)
+        return put_text(p, flexible, text, text_size)
 
     cdef uint8_t* encode_leader(self, uint8_t* p, const ProducePart* part) noexcept:
         """Tagged fields: the current leader, when the client asked the wrong node (KIP-951)."""
@@ -324,3 +407,38 @@ cdef uint8_t* put_text(uint8_t* p, bint flexible, const uint8_t* text, int32_t n
     if n > 0:
         p = wire_put_data(p, text, n)
     return p
+
+
+cdef bytes encode_explanation(record_errors, message, bint flexible):
+    """record_errors, pairs (index, message), and error_message (None: null) in a Produce answer.
+
+    Off the hot path: Python objects throughout.
+    """
+    cdef uint8_t head[16]
+    cdef list pieces = []
+    cdef uint8_t* p = put_length(head, flexible, <int32_t>len(record_errors))
+    pieces.append((<char*>head)[:p - head])
+    for index, text in record_errors:
+        p = wire_put_int32(head, index)
+        pieces.append((<char*>head)[:p - head])
+        pieces.append(encode_text(text, flexible))
+        if flexible:
+            pieces.append(b"\0")
+    pieces.append(encode_text(message, flexible))
+    return b"".join(pieces)
+
+
+cdef bytes encode_text(text, bint flexible):
+    cdef uint8_t head[16]
+    cdef uint8_t* p
+    cdef bytes data
+    if text is None:
+        p = put_text(head, flexible, NULL, -1)
+        return (<char*>head)[:p - head]
+    # Cut by characters: a cut in the middle of one would be no UTF-8.
+    data = text[:MESSAGE_MAX].encode()
+    if flexible:
+        p = wire_put_uvarint(head, <uint32_t>(len(data) + 1))
+    else:
+        p = wire_put_int16(head, len(data))
+    return (<char*>head)[:p - head] + data

@@ -20,6 +20,7 @@ cdef class Slot:
     cdef int region_count
     cdef int region_capacity
     cdef bint ready
+    cdef int64_t held            # memory of the request that waits for this answer
     cdef Slot next
     cdef int add_region(self, Segment segment, int64_t position, int64_t size) except -1
 
@@ -42,7 +43,8 @@ cdef class ResponseQueue:
     cdef Slot head
     cdef Slot tail
     cdef readonly int waiting            # slots in the queue
-    cdef readonly int64_t memory         # bytes held in memory: unsent `out` and slots
+    # bytes held in memory: unsent `out`, slots, and the requests that wait for their answers
+    cdef readonly int64_t memory
     # progress through the head slot, once it is ready
     cdef size_t head_taken
     cdef int head_region
@@ -52,6 +54,8 @@ cdef class ResponseQueue:
     cdef uint8_t* reserve_direct(self, size_t n) except? NULL
     cdef void commit_direct(self, size_t n) noexcept
     cdef Slot open_slot(self)
+    # The request behind the slot keeps n bytes until it is answered.
+    cdef void hold(self, Slot slot, int64_t n) noexcept
     # The slot's answer is complete (bytes may be empty: no answer, as after acks=0).
     cdef void complete(self, Slot slot) noexcept
     cdef int push(self, const uint8_t* data, size_t n) except -1
@@ -59,6 +63,10 @@ cdef class ResponseQueue:
     cdef int gather(self) except -1
     cdef int next_output(self, Output* output) except -1
     cdef void advance(self, const Output* output, size_t n) noexcept
+    # True when what comes next is still being worked on (or there is nothing at all).
+    cdef bint is_waiting(self) noexcept
+    # The connection is gone: forget every answer and the file regions in them.
+    cdef int drop(self) except -1
 
 cdef class Peer:
     # Who sent a request, as the native lanes see it. Connection derives from it.

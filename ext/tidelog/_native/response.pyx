@@ -81,9 +81,14 @@ cdef class ResponseQueue:
         self.waiting += 1
         return slot
 
+    cdef void hold(self, Slot slot, int64_t n) noexcept:
+        slot.held += n
+        self.memory += n
+
     cdef void complete(self, Slot slot) noexcept:
         slot.ready = True
-        self.memory += slot.bytes.length
+        self.memory += <int64_t>slot.bytes.length - slot.held
+        slot.held = 0
 
     cdef int push(self, const uint8_t* data, size_t n) except -1:
         cdef Slot slot
@@ -181,26 +186,25 @@ cdef class ResponseQueue:
                 self.head_region += 1
                 self.region_sent = 0
 
-    def _fill_for_test(self, list answers):
-        """Tests: queue `answers`, each a list of bytes and (Segment, position, size)."""
-        cdef Slot slot
-        cdef Segment segment
-        for answer in answers:
-            slot = self.open_slot()
-            for part in answer:
-                if isinstance(part, bytes):
-                    data = <bytes>part
-                    if wire_reserve(&slot.bytes, len(data)) == NULL:
-                        raise MemoryError
-                    memcpy(
-                        slot.bytes.data + slot.bytes.length, <const uint8_t*>(<bytes>data),
-                        len(data)
-                    )
-                    slot.bytes.length += len(data)
-                else:
-                    segment = part[0]
-                    slot.add_region(segment, part[1], part[2])
-            self.complete(slot)
+    cdef bint is_waiting(self) noexcept:
+        return self.head is None or not self.head.ready
+
+    cdef int drop(self) except -1:
+        # One by one: a long chain that goes at once would recurse through its links.
+        cdef Slot slot = self.head
+        cdef Slot behind
+        self.head = self.tail = None
+        while slot is not None:
+            behind = slot.next
+            slot.next = None
+            slot = behind
+        free(self.out.data)
+        self.out.data = NULL
+        self.out.length = self.out.capacity = self.out_sent = 0
+        self.waiting = self.head_region = 0
+        self.memory = self.region_sent = 0
+        self.head_taken = 0
+        return 0
 
 
 cdef class Peer:

@@ -1,4 +1,5 @@
-# Reactor: what all connections of a worker share. Transport: a connection as the reactor sees it.
+# Reactor: what all connections of a worker share. Transport: a connection as the reactor sees it;
+# everything of it but the sockets (connection.pyx).
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from tidelog._native.fetch_lane cimport FetchLane
@@ -6,13 +7,26 @@ from tidelog._native.partition cimport Progress
 from tidelog._native.produce_lane cimport ProduceLane
 from tidelog._native.response cimport Peer
 
+cdef class Reactor
+
 cdef class Transport(Peer):
+    cdef Reactor reactor
     cdef bint dirty                      # in Reactor.dirty
+    cdef bint blocked                    # a request has to finish before the next frame is taken
+    cdef bint throttled                  # backpressure: too much is queued
+    cdef bint muted                      # quota
     cdef int64_t accounted               # what Reactor.total_bytes holds for this connection
+    cdef readonly int64_t requests
+    # -- of the transport
     cdef int flush(self) except -1       # send what is ready
     cdef int relieve(self) except -1     # after sending: take requests again, if that was stopped
     cdef int64_t held_bytes(self) noexcept
     cpdef int go_on(self) except -1      # handle what was received and waits
+    # -- for it
+    cdef int handle_frame(self, uint8_t* frame, size_t n) except -1
+    cdef int handle_slowly(self, uint8_t* frame, size_t n) except -1
+    cdef bint may_take(self) except -1
+    cdef bint may_exceed(self) except -1
 
 cdef class Reactor:
     cdef readonly object loop
@@ -41,13 +55,20 @@ cdef class Reactor:
     cdef readonly int64_t queued_bytes_max
     cdef readonly int64_t total_bytes_max        # the same for the process
     cdef readonly int64_t total_bytes
-    # connections whose large frame waits for room in the process
-    cdef set starved
+    # connections that wait for room in the process, in the order in which they came
+    cdef dict starved
+    # the one of them that may receive the rest of its frame nevertheless: without it, connections
+    # that hold a part of a frame each could wait for each other
+    cdef Transport favoured
     # counters, for metrics and tests
     cdef readonly int64_t requests
     cdef readonly int64_t bytes_in
     cdef readonly int64_t bytes_out
     cdef readonly int64_t cold_reads
     cdef int schedule_flush(self, Transport connection) except -1
+    cdef int flush_later(self) except -1
     cpdef int flush_dirty(self) except -1
     cdef int account(self, Transport connection) except -1
+    cdef int starve(self, Transport connection) except -1
+    # The connection has all of a frame, or is gone: the next one may exceed the limit.
+    cdef int pass_favour(self, Transport connection) except -1

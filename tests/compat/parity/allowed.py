@@ -36,8 +36,6 @@ ALLOWED: dict[str, dict[str, str]] = {
     "produce_bad_batches": {
         "null records": _ANSWERED,
         "record framing": _ANSWERED,
-        "count too large": "the record at which the walk failed is named",
-        "record cut": "the record at which the walk failed is named",
         "offsets do not match": _STRICTER,
         "gzip of rubbish": "compressed batches are stored as they came, without opening them",
         "zstd of rubbish": "compressed batches are stored as they came, without opening them",

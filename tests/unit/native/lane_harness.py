@@ -26,9 +26,11 @@ from tidelog._native.produce_lane import ProduceLane
 from tidelog._native.producer_state import ProducerStates
 from tidelog._native.request import Gates
 from tidelog._native.transport import Reactor
+from tidelog.net.tasks import Tasks
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.codec import decode_response, encode_request_frame
 from tidelog.record.reasons import REASONS
+from tidelog.record.recompress import explain
 from tidelog.storage.files import SYSTEM_FILES
 from tidelog.storage.segment_files import SegmentSettings, create_segment
 
@@ -101,6 +103,9 @@ class Node:
         self.closed: list[str | None] = []
         self.cold: list[tuple[int, int, int]] = []
         self.slow_append: Any = None
+        #: Of record.recompress: what `explain` is told of every log.
+        self.limits: Any = (2**31 - 1, 2**63 - 1, 2**63 - 1, False, False, -1)
+        self.tasks = Tasks(self.loop)
         self.dispatch: Callable[[bytes, Any], Any] = self._dispatch
         self.sessions = FetchSessionCache(
             limits.pop("session_slots", 1000), 120_000, random.Random(1)
@@ -111,8 +116,11 @@ class Node:
                 self.table,
                 self.gates,
                 call_later=self.loop.call_later,
-                create_task=self.loop.create_task,
+                create_task=self.tasks.start,
                 slow_append=self._slow_append,
+                explain=lambda partition, records, now_ms: explain(
+                    records, now_ms=now_ms, limits=self.limits
+                ),
                 reasons=REASONS,
             ),
             FetchLane(
@@ -125,6 +133,7 @@ class Node:
             dispatch=lambda frame, info: self.dispatch(frame, info),
             read_ahead=self._read_ahead,
             on_close=lambda connection, reason: self.closed.append(reason),
+            create_task=self.tasks.start,
             **{
                 "request_size_max": 16 << 20,
                 "waiting_max": 100,

@@ -11,13 +11,14 @@ import pytest
 
 from tests.unit.native.lane_harness import Client, Node, batch, topic_id_of
 from tidelog._native import partition as gates
-from tidelog.errors import KafkaError, StorageError
+from tidelog.errors import InvariantError, KafkaError, StorageError
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.messages.produce import (
     PartitionProduceData,
     ProduceRequest,
     TopicProduceData,
 )
+from tidelog.record.reasons import REASONS, InvalidBatchError, Reason, RecordError
 
 VERSIONS = range(3, 14)
 
@@ -127,13 +128,40 @@ async def test_refusals_have_kafkas_codes(node: Node, client: Client, version: i
     assert log_of(node).log_end_offset == 0
 
 
-async def test_a_refused_record_is_named(node: Node, client: Client) -> None:
+@pytest.mark.parametrize("version", [7, 8, 9, 13])
+async def test_every_refused_record_is_named(node: Node, client: Client, version: int) -> None:
     entry = node.topic("t")
     entry.partitions[0].log.configure(timestamp_after_max_ms=0, timestamp_before_max_ms=0)
-    answer = only(await client.ask(produce(batch([b"a"])), 9))
-    assert answer.error_code == 32
-    assert [e.batch_index for e in answer.record_errors] == [0]
-    assert answer.error_message
+    node.limits = (2**31 - 1, 0, 0, False, False, -1)
+    answer = only(await client.ask(produce(batch([b"a", b"b", b"c"])), version))
+    assert (answer.error_code, answer.log_start_offset) == (32, 0)
+    if version < 8:
+        return
+    assert [e.batch_index for e in answer.record_errors] == [0, 1, 2]
+    assert all("is not within" in e.batch_index_error_message for e in answer.record_errors)
+    assert answer.error_message == REASONS[20]
+
+
+async def test_a_refusal_stands_beside_other_parts(node: Node, client: Client) -> None:
+    """The records are looked at before the buffer goes on; the answer waits for another part."""
+    entry = node.topic("t", 2)
+    refusing, waiting = entry.partitions
+    refusing.log.configure(timestamp_after_max_ms=0, timestamp_before_max_ms=0)
+    node.limits = (2**31 - 1, 0, 0, False, False, -1)
+    waiting.log.configure(flush_messages=1)
+    request = produce(batch([b"a", b"b"]))
+    request.topic_data[0].partition_data.append(
+        PartitionProduceData(index=1, records=batch([b"c"]))
+    )
+    await client.send(client.encode(request, 9))
+    await client.send(client.encode(produce(batch([b"z" * 500])), 9))
+    while waiting.log.log_end_offset < 1:
+        await asyncio.sleep(0)
+    waiting.log.on_flushed(1)
+    waiting.update_progress()
+    first, second = (await client.answer(ApiKey.PRODUCE, 9, 1)).responses[0].partition_responses
+    assert [e.batch_index for e in first.record_errors] == [0, 1]
+    assert (second.error_code, second.base_offset, second.record_errors) == (0, 0, [])
 
 
 async def test_the_leader_is_told_to_who_asks_the_wrong_node(node: Node, client: Client) -> None:
@@ -143,16 +171,24 @@ async def test_the_leader_is_told_to_who_asks_the_wrong_node(node: Node, client:
     assert (answer.current_leader.leader_id, answer.current_leader.leader_epoch) == (1, 0)
 
 
-async def test_transactional_batches_are_refused_without_a_coordinator(
-    node: Node, client: Client
+@pytest.mark.parametrize("transactional_id", [None, "mine"])
+async def test_a_transactional_batch_refuses_its_whole_request(
+    node: Node, client: Client, transactional_id: str | None
 ) -> None:
-    node.topic("t")
+    node.topic("t", 2)
     records = bytearray(batch([b"a"], producer=(1, 0, 0)))
     records[22] |= 0x10
-    assert only(await client.ask(produce(bytes(records)), 9)).error_code == 53
-    request = produce(bytes(records))
-    request.transactional_id = "mine"
-    assert only(await client.ask(request, 9)).error_code == 48
+    request = produce(batch([b"b"]))
+    request.transactional_id = transactional_id
+    request.topic_data[0].partition_data.append(
+        PartitionProduceData(index=1, records=bytes(records))
+    )
+    answer = await client.ask(request, 9)
+    assert [p.error_code for p in answer.responses[0].partition_responses] == [53, 53]
+    assert log_of(node).log_end_offset == 0
+    # The id alone is no transaction.
+    request.topic_data[0].partition_data.pop()
+    assert only(await client.ask(request, 9)).error_code == 0
 
 
 async def test_pipelined_requests_are_answered_in_order_by_one_read(
@@ -201,6 +237,109 @@ async def test_a_failed_roll_is_a_storage_error(node: Node, client: Client) -> N
     log_of(node).owner.roll = fail
     assert only(await client.ask(produce(batch([b"a"])), 9)).error_code == 56
     assert client.connection.closed is False
+
+
+async def test_a_topic_that_goes_while_its_log_rolls(node: Node, client: Client) -> None:
+    entry = node.topic("t")
+    owner = log_of(node).owner
+    rolling, gone = asyncio.Event(), asyncio.Event()
+
+    async def roll() -> None:
+        rolling.set()
+        await gone.wait()
+        raise StorageError("the log is closed")
+
+    owner.roll = roll
+    await client.send(client.encode(produce(batch([b"a"])), 9))
+    await rolling.wait()
+    node.table.remove(b"t")
+    entry.partitions[0].close(gates.DELETED)
+    gone.set()
+    assert only(await client.answer(ApiKey.PRODUCE, 9, 1)).error_code == 56
+
+
+async def test_a_new_segment_may_be_full_again_before_its_turn(tmp_path: Path) -> None:
+    """Every batch needs a segment of its own: who comes last sees as many rolls as came before."""
+    node = Node(tmp_path)
+    node.topic("t", segment_bytes=1200)
+    clients = [node.connect() for _ in range(8)]
+    for client in clients:
+        await client.send(client.encode(produce(batch([b"v" * 1000])), 9))
+    answers = [only(await client.answer(ApiKey.PRODUCE, 9, 1)) for client in clients]
+    assert [a.error_code for a in answers] == [0] * 8
+    assert sorted(a.base_offset for a in answers) == list(range(8))
+
+
+async def test_a_log_that_asks_for_rolls_in_vain_is_broken(node: Node, client: Client) -> None:
+    node.topic("t")
+    rolls = 0
+
+    async def roll() -> None:
+        nonlocal rolls
+        rolls += 1
+
+    log_of(node).owner.roll = roll
+    assert only(await client.ask(produce(batch([b"a"])), 9)).error_code == 56
+    assert rolls == 3
+
+
+async def test_a_gate_that_closed_before_the_wait_began_is_seen(node: Node, client: Client) -> None:
+    """The first part waits for a flush, the second for a roll, and meanwhile the first one's
+    partition is lost: nobody would wake the request any more.
+    """
+    entry = node.topic("t", 2)
+    await log_of(node).owner.roll()
+    log_of(node).configure(flush_messages=1)
+    hold = log_of(node, index=1).owner.hold_roll = asyncio.Event()
+    request = produce(batch([b"a"]))
+    request.topic_data[0].partition_data.append(
+        PartitionProduceData(index=1, records=batch([b"b"]))
+    )
+    await client.send(client.encode(request, 9))
+    while log_of(node).log_end_offset < 1:
+        await asyncio.sleep(0)
+    entry.partitions[0].close(gates.NOT_LEADER)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    hold.set()
+    parts = (await client.answer(ApiKey.PRODUCE, 9, 1)).responses[0].partition_responses
+    assert [p.error_code for p in parts] == [6, 0]
+
+
+async def test_unknown_comes_before_bad_acks(node: Node, client: Client) -> None:
+    node.topic("t")
+    assert only(await client.ask(produce(batch([b"a"]), acks=5, topic="u"), 9)).error_code == 3
+    assert only(await client.ask(produce(batch([b"a"]), acks=5), 9)).error_code == 21
+
+
+async def test_a_held_request_counts_as_memory(node: Node, client: Client) -> None:
+    node.topic("t")
+    hold = log_of(node).owner.hold_roll = asyncio.Event()
+    await client.send(client.encode(produce(batch([b"v" * 100_000])), 9))
+    while not client.connection.queued_bytes > 100_000:
+        await asyncio.sleep(0)
+    assert not client.connection.idle
+    hold.set()
+    assert only(await client.answer(ApiKey.PRODUCE, 9, 1)).error_code == 0
+    assert client.connection.queued_bytes <= 300_000
+    assert client.connection.idle
+
+
+async def test_an_exception_ends_its_own_connection_and_is_told(node: Node, client: Client) -> None:
+    node.topic("t")
+    told: list[Any] = []
+    node.loop.set_exception_handler(lambda loop, context: told.append(context["exception"]))
+
+    async def roll() -> None:
+        raise InvariantError("ours")
+
+    other = node.connect()
+    log_of(node).owner.roll = roll
+    await client.send(client.encode(produce(batch([b"a"])), 9))
+    assert await client.is_closed()
+    assert [type(error) for error in told] == [InvariantError]
+    assert len(node.tasks) == 0
+    assert only(await other.ask(produce(batch([b"a"]), topic="u"), 9)).error_code == 3
 
 
 async def test_acks_0_has_no_answer_and_an_error_closes(node: Node, client: Client) -> None:
@@ -273,7 +412,7 @@ async def test_a_peer_that_goes_leaves_no_waiter(node: Node, client: Client) -> 
     assert partition.high_watermark == 1
 
 
-@pytest.mark.parametrize("outcome", ["appended", "refused", "broken"])
+@pytest.mark.parametrize("outcome", ["appended", "refused", "named", "broken"])
 async def test_batches_to_rebuild_take_the_slow_way(
     node: Node, client: Client, outcome: str
 ) -> None:
@@ -286,6 +425,10 @@ async def test_batches_to_rebuild_take_the_slow_way(
         seen.append(records)
         if outcome == "refused":
             raise KafkaError(87)
+        if outcome == "named":
+            raise InvalidBatchError(
+                Reason.KEY_MISSING, 1, [RecordError(1, "one"), RecordError(3, "three")]
+            )
         if outcome == "broken":
             raise StorageError("disk")
         status, code, base, last = partition.append_built(bytearray(records), 1)
@@ -301,8 +444,15 @@ async def test_batches_to_rebuild_take_the_slow_way(
     data = batch([b"a", b"b"])
     answer = only(await client.ask(produce(data), 9))
     assert seen == [data]
-    expected = {"appended": (0, 0), "refused": (87, -1), "broken": (56, -1)}[outcome]
-    assert (answer.error_code, answer.base_offset) == expected
+    expected = {
+        "appended": (0, 0, 0, None, []),
+        "refused": (87, -1, -1, None, []),
+        "named": (87, -1, 0, Reason.KEY_MISSING.text, [(1, "one"), (3, "three")]),
+        "broken": (56, -1, -1, None, []),
+    }[outcome]
+    errors = [(e.batch_index, e.batch_index_error_message) for e in answer.record_errors]
+    assert (answer.error_code, answer.base_offset, answer.log_start_offset) == expected[:3]
+    assert (answer.error_message, errors) == expected[3:]
 
 
 async def test_duplicates_get_their_original_offset(node: Node, client: Client) -> None:

@@ -251,8 +251,7 @@ def test_tests_do_not_sleep() -> None:
     problems = [
         f"{name(path)} {problem}"
         for path in files(("tests",), ".py")
-        # A stub that stands for a hung process may sleep; a test may not.
-        if path != Path(__file__) and not path.name.startswith("stub_")
+        if path != Path(__file__)
         for problem in rules.fixed_sleeps(path.read_text())
     ]
     assert not problems, listed(problems)
@@ -262,6 +261,25 @@ def test_sleep_rule_can_fail() -> None:
     assert rules.fixed_sleeps("    await asyncio.sleep(1)\n")
     assert rules.fixed_sleeps("time.sleep(0.5)\n")
     assert not rules.fixed_sleeps("time.sleep(0.01)\nawait asyncio.sleep(0)\ntime.sleep(pause_s)\n")
+    assert not rules.fixed_sleeps("time.sleep(600)  # hangs\n")
+
+
+def test_the_engine_does_not_embed_itself() -> None:
+    """import-linter cannot tell such an import from one of a compiled module."""
+    problems = [
+        f"{name(path)} {problem}"
+        for path in files(("engine/tidelog",), ".py")
+        if path != PACKAGE / "__init__.py"
+        for problem in rules.embedding_imports(path.read_text())
+    ]
+    assert not problems, listed(problems)
+
+
+def test_embedding_rule_can_fail() -> None:
+    assert rules.embedding_imports("import tidelog\n")
+    assert rules.embedding_imports("from tidelog import Broker\n")
+    assert not rules.embedding_imports("from tidelog import limits\nimport tidelog.types\n")
+    assert not rules.embedding_imports("from tidelog.embed import Broker\n")
 
 
 # --- native modules -------------------------------------------------------------------------------

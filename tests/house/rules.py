@@ -245,6 +245,8 @@ _REGISTRY = re.compile(
 _FIXED_SLEEP = re.compile(r"\b(?:time|asyncio)\.sleep\(\s*(\d+(?:\.\d*)?|\.\d+)")
 # What polls for an event may rest this long between two looks.
 POLL_S = 0.1
+# Nobody waits so long (a test is stopped before): it stands for something that hangs.
+FOREVER_S = 60
 
 
 def forbidden_words(text: str) -> list[str]:
@@ -266,7 +268,16 @@ def fixed_sleeps(text: str) -> list[str]:
     return [
         f"line {number}: {match[0]})"
         for number, line in enumerate(text.splitlines(), 1)
-        if (match := _FIXED_SLEEP.search(line)) and float(match[1]) > POLL_S
+        if (match := _FIXED_SLEEP.search(line)) and POLL_S < float(match[1]) < FOREVER_S
+    ]
+
+
+def embedding_imports(text: str) -> list[str]:
+    """Lines that import what only `tidelog` itself exports: the interface for other programs."""
+    return [
+        f"line {number}: {line.strip()}"
+        for number, line in enumerate(text.splitlines(), 1)
+        if re.match(r"\s*(from tidelog import .*\b(Broker\w*|log)\b|import tidelog\s*(#|$))", line)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Clocks."""
+"""Clocks: real ones run, and a manual one stands still until it is moved."""
 
 from __future__ import annotations
 

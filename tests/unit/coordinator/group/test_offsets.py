@@ -1,4 +1,4 @@
-"""Committed offsets."""
+"""Committed offsets: kept by group, topic and partition until they are removed."""
 
 from __future__ import annotations
 

@@ -113,16 +113,14 @@ class Flusher:
                 async with self.lock:
                     self._wanted = False
                     waiters, self._waiters = self._waiters, []
-                    await self._flush_once()
-                for waiter in waiters:
-                    if not waiter.done():
-                        waiter.set_result(None)
+                    try:
+                        await self._flush_once()
+                    finally:
+                        _wake(waiters)
         finally:
             self._task = None
             if self._error is not None:
-                for waiter in self._waiters:
-                    if not waiter.done():
-                        waiter.set_result(None)
+                _wake(self._waiters)
                 self._waiters = []
 
     async def _flush_once(self) -> None:
@@ -135,3 +133,9 @@ class Flusher:
             self._failed(error)
         else:
             self._done(work)
+
+
+def _wake(waiters: list[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)

@@ -529,6 +529,9 @@ def test_install_checks_the_order(tmp_path: Path) -> None:
 
 
 def test_flush_is_due_by_records(tmp_path: Path) -> None:
+    core = new_core(tmp_path)
+    produce(core, batch(100))
+    assert not core.is_flush_due()
     core = new_core(tmp_path, flush_messages=3)
     produce(core, batch(2))
     assert not core.is_flush_due()
@@ -540,12 +543,6 @@ def test_flush_is_due_by_records(tmp_path: Path) -> None:
     assert core.flushed_offset == core.recovery_point == 3
     core.on_flushed(100)
     assert core.flushed_offset == 3
-
-
-def test_by_default_no_flush_is_due(tmp_path: Path) -> None:
-    core = new_core(tmp_path)
-    produce(core, batch(100))
-    assert not core.is_flush_due()
 
 
 class FullDisk:

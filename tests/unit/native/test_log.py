@@ -572,14 +572,6 @@ def test_a_disk_error_fences_the_log(tmp_path: Path) -> None:
     assert [kept[0] for kept in entry.retained] == [0]
 
 
-def test_a_disk_error_fences_a_follower(tmp_path: Path) -> None:
-    core = new_core(tmp_path)
-    assert core.active_segment is not None
-    core.active_segment.write_hook = FullDisk()
-    answer = core.append_fetched(batch(base_offset=0), NOW)
-    assert answer[:2] == (STATUS_REFUSED, ErrorCode.KAFKA_STORAGE_ERROR)
-
-
 def test_retire_lets_go_of_the_files(tmp_path: Path) -> None:
     core = new_core(tmp_path)
     produce(core, batch())

@@ -171,11 +171,12 @@ class GroupService:
         """OffsetCommit; answers when the offsets are committed to the log. A group-wide refusal
         stands on every partition.
         """
+        version = context.api_version
         topics = self._image().topics
         topic_ids = {t.name: topics[t.name].topic_id for t in request.topics if t.name in topics}
         return await self.runtime.write(
             self._index(request.group_id),
-            lambda shard, now_ms: shard.commit(request, topic_ids, now_ms),
+            lambda shard, now_ms: shard.commit(request, topic_ids, version, now_ms),
         )
 
     async def fetch_offsets(

@@ -55,6 +55,8 @@ from tidelog.protocol.records.group import (
 
 #: "Nothing was committed", as OffsetFetch says it.
 NO_OFFSET = -1
+#: OffsetCommit tells from this version on that a group is unknown (KIP-848).
+_GROUP_ID_NOT_FOUND_FROM = 9
 
 
 class GroupShard(Shard):
@@ -118,10 +120,14 @@ class GroupShard(Shard):
     # -- offsets --------------------------------------------------------------------------------
 
     def commit(
-        self, request: OffsetCommitRequest, topic_ids: dict[str, bytes], now_ms: int
+        self,
+        request: OffsetCommitRequest,
+        topic_ids: dict[str, bytes],
+        version: int,
+        now_ms: int,
     ) -> Result[OffsetCommitResponse]:
         """OffsetCommit. Topics by name; `topic_ids` of those that have one."""
-        group = self._check_commit(request, now_ms)
+        group = self._check_commit(request, version, now_ms)
         if group.is_in(GroupState.STABLE, GroupState.PREPARING_REBALANCE):
             self.classic.keep_session_of(group, request.member_id)
         expire = -1
@@ -152,11 +158,15 @@ class GroupShard(Shard):
             topics.append(OffsetCommitResponseTopic(name=topic.name, partitions=codes))
         return Result(OffsetCommitResponse(topics=topics), records)
 
-    def _check_commit(self, request: OffsetCommitRequest, now_ms: int) -> ClassicGroup:
+    def _check_commit(
+        self, request: OffsetCommitRequest, version: int, now_ms: int
+    ) -> ClassicGroup:
         """Whether this member, or this client without membership, may commit."""
         generation_id = request.generation_id_or_member_epoch
         group = self.groups.get(request.group_id)
         if group is None:
+            if generation_id >= 0 and version >= _GROUP_ID_NOT_FOUND_FROM:
+                raise KafkaError(ErrorCode.GROUP_ID_NOT_FOUND)
             if generation_id >= 0:
                 raise KafkaError(ErrorCode.ILLEGAL_GENERATION)
             return self._create(request.group_id, now_ms)

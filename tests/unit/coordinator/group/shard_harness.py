@@ -191,6 +191,7 @@ class ShardHarness:
         group: str = "g",
         metadata: str | None = "note",
         partition: int = 0,
+        version: int = 8,
     ) -> int:
         request = OffsetCommitRequest(
             group_id=group,
@@ -211,7 +212,9 @@ class ShardHarness:
                 )
             ],
         )
-        answer = self._code(lambda: self.run(lambda: self.shard.commit(request, {}, self.now_ms)))
+        answer = self._code(
+            lambda: self.run(lambda: self.shard.commit(request, {}, version, self.now_ms))
+        )
         if isinstance(answer, int):
             return answer
         return int(answer.topics[0].partitions[0].error_code)

@@ -234,6 +234,7 @@ def test_commits_need_membership_when_there_are_members() -> None:
     assert h.commit(5) == 0  # without a group, by an assigned consumer
     assert h.committed() == 5
     assert h.commit(5, generation_id=1, group="other") == 22
+    assert h.commit(5, generation_id=1, group="other", version=9) == 69
     member, generation = one(h)
     assert h.commit(6) == 25
     assert h.commit(6, member_id=member, generation_id=generation) == 0

@@ -16,12 +16,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import confluent_kafka
 import pytest
 
 import tidelog
 from tests.house.processes import group, held, listens
 from tidelog.embed import Broker, BrokerStartError
-from tidelog.errors import KafkaError
+from tidelog.errors import KafkaError, StorageError
+from tidelog.log import PartitionLog
 
 DEADLINE_S = 30.0
 #: How often the test for leaks starts and stops a broker; the long version has 100.
@@ -245,6 +247,37 @@ def test_a_package_that_only_the_program_finds(
         root = Path(tidelog.__file__).parents[1]
         maps = [Path(f"/proc/{pid}/maps").read_text() for pid in group(broker.pid)]
         assert any(f"{root}/tidelog/_native" in text for text in maps)
+
+
+def test_the_log_of_a_stopped_broker(tmp_path: Path) -> None:
+    """A program reads and writes what a broker keeps, and the broker goes on with it."""
+    data_dir = tmp_path / "data"
+    topics = {"one": [b"first"], "two": [b"other"]}
+
+    def produce(broker: Broker, topic: str, value: bytes) -> None:
+        producer = confluent_kafka.Producer({"bootstrap.servers": broker.bootstrap_servers})
+        producer.produce(topic, value)
+        assert producer.flush(DEADLINE_S) == 0
+
+    with Broker(data_dir=data_dir) as broker:
+        for topic, values in topics.items():
+            broker.create_topic(topic)
+            produce(broker, topic, values[0])
+        with pytest.raises(StorageError, match="in use"):
+            PartitionLog.open(data_dir / "node-1", topic="one")
+    with PartitionLog.open(data_dir / "node-1", topic="one") as log:
+        assert log.report.clean
+        assert [record.value for record in log.records()] == [b"first"]
+        log.append(b"by hand")
+        # A worker waits for the lock, which an earlier life of it might still hold.
+        with pytest.raises(BrokerStartError, match="not ready in time"):
+            Broker(data_dir=data_dir, timeout=2).start()
+    with Broker(data_dir=data_dir) as broker:
+        produce(broker, "one", b"last")
+        assert "recovered" not in broker.log()
+    for topic, wanted in (("one", [b"first", b"by hand", b"last"]), ("two", [b"other"])):
+        with PartitionLog.open(data_dir / "node-1", topic=topic) as log:
+            assert [record.value for record in log.records()] == wanted
 
 
 @pytest.mark.timeout(60 + 3 * CYCLES)

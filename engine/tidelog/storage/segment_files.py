@@ -39,6 +39,7 @@ MAX_SEGMENT_BYTES = 2**31 - 1
 _OFFSET_ENTRY_BYTES = 8
 _TIME_ENTRY_BYTES = 12
 _HEADER_BYTES = 61
+_LARGEST_INTERVAL_READ = 1024 * 1024
 _PAGE_BYTES = 4096
 
 
@@ -140,8 +141,8 @@ def open_segment(
         time_index = TimeIndex(path_of(directory, base_offset, TIME_INDEX_SUFFIX), base_offset)
         offset_index.sanity_check(_open_index(files, offset_index), size)
         time_index.sanity_check(_open_index(files, time_index))
-        first_size, first = _first_batch(files, fd)
-        if not offset_index.entries and first_size < size > settings.index_interval_bytes:
+        first = _first_timestamp(files, fd)
+        if not offset_index.entries and _needs_entry(files, fd, size, settings):
             raise CorruptIndexError(f"{offset_index.path} has no entry for {size} bytes of log")
         if not time_index.entries and first >= 0:
             raise CorruptIndexError(f"{time_index.path} has no entry for a log with timestamps")
@@ -213,10 +214,22 @@ def _walk_tail(fd: int, offset_index: OffsetIndex, size: int) -> SegmentScanner:
     return scanner
 
 
-def _first_batch(files: Files, fd: int) -> tuple[int, int]:
-    """(size, largest timestamp) of a .log's first batch, (0, -1) when there is none."""
+def _first_timestamp(files: Files, fd: int) -> int:
+    """Largest timestamp of a .log's first batch, -1 when there is none."""
     header = parse(files.read_at(fd, 0, _HEADER_BYTES))
-    return (0, -1) if header is None else (header.size, header.max_timestamp)
+    return -1 if header is None else header.max_timestamp
+
+
+def _needs_entry(files: Files, fd: int, size: int, settings: SegmentSettings) -> bool:
+    """Whether a batch starts behind the first interval, and so has an entry in the index."""
+    interval = settings.index_interval_bytes
+    if size <= interval or interval > _LARGEST_INTERVAL_READ:
+        return False
+    head = files.read_at(fd, 0, interval + _HEADER_BYTES)
+    position = 0
+    while position <= interval and (header := parse(head, position)) is not None:
+        position += header.size
+    return interval < position < size
 
 
 @dataclass(frozen=True, slots=True)

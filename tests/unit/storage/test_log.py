@@ -518,12 +518,19 @@ async def test_a_closed_log_refuses_everything(harness: LogHarness) -> None:
 
 
 async def test_no_descriptor_is_left(harness: LogHarness) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    def open_here() -> int:
+        links = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+        return sum(
+            os.readlink(link).startswith(harness.directory)
+            for link in links
+            if os.path.lexists(link)
+        )
+
     log = harness.open()
     await fill(harness, log, 7)
-    assert len(os.listdir("/proc/self/fd")) > before
+    assert open_here() == 3
     await log.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_here() == 0
 
 
 async def test_a_moved_log_is_out_of_use(harness: LogHarness, tmp_path: Path) -> None:

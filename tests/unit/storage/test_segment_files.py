@@ -92,10 +92,11 @@ def test_create_leaves_no_descriptor_when_it_fails(tmp_path: Path) -> None:
         def truncate(self, fd: int, size: int) -> None:
             raise OSError("no room")
 
-    before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(OSError):
         create_segment(Failing(), str(tmp_path), 0, SETTINGS, NOW)
-    assert len(os.listdir("/proc/self/fd")) == before
+    links = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+    open_files = [os.readlink(link) for link in links if os.path.lexists(link)]
+    assert not [path for path in open_files if path.startswith(str(tmp_path))]
 
 
 def test_open_finds_what_was_sealed(tmp_path: Path) -> None:
@@ -311,9 +312,7 @@ def test_mark_deleted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("suffix", "batches"), [(".index", 20), (".timeindex", 1)])
-def test_open_refuses_indexes_that_are_too_empty(
-    tmp_path: Path, suffix: str, batches: int
-) -> None:
+def test_open_refuses_indexes_that_are_too_empty(tmp_path: Path, suffix: str, batches: int) -> None:
     sealed(tmp_path, batches)
     Path(path_of(str(tmp_path), 0, suffix)).write_bytes(b"")
     with pytest.raises(CorruptIndexError):

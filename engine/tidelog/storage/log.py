@@ -253,7 +253,8 @@ class PartitionLog:
             return
         snapshot = self._take_snapshot(base_offset)
         try:
-            segment = await self._run(
+            segment = await asyncio.get_running_loop().run_in_executor(
+                services.roll_executor or services.executor,
                 create_segment,
                 services.files,
                 self.directory,

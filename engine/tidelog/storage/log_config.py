@@ -83,6 +83,9 @@ class LogServices:
     clock: Clock
     rng: random.Random
     verify_transactions: bool = True
+    #: Where the files of new segments are made: an append waits for it, so it should not stand in
+    #: line behind syncs and cold reads. None: the ordinary helpers.
+    roll_executor: Executor | None = None
     #: Writes the directory's recovery points down; a truncation waits for it.
     checkpoint: Callable[[], Awaitable[None]] | None = None
 

@@ -26,7 +26,7 @@ import os
 import random
 import uuid
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
 from weakref import WeakValueDictionary
@@ -59,6 +59,7 @@ TopicPartition = tuple[str, int]
 INITIAL_DELAY_MS: Final = 30_000
 #: From that many logs on, the end of all of them is one sync of the file system.
 SYNC_TOGETHER: Final = 16
+ROLL_THREADS: Final = 2
 FLUSH_TICK_MIN_MS: Final = 10
 FLUSH_TICK_MAX_MS: Final = 1_000
 
@@ -140,7 +141,15 @@ class LogManager:
         self._checkpointing = asyncio.Lock()
         self._periodic: list[asyncio.Task[None]] = []
         self._removals: dict[asyncio.TimerHandle, str] = {}
-        self._services = LogServices(files, executor, clock, self._rng, checkpoint=self.checkpoint)
+        self._roll_executor = ThreadPoolExecutor(ROLL_THREADS, thread_name_prefix="roll")
+        self._services = LogServices(
+            files,
+            executor,
+            clock,
+            self._rng,
+            roll_executor=self._roll_executor,
+            checkpoint=self.checkpoint,
+        )
 
     # ---- start
 
@@ -431,6 +440,7 @@ class LogManager:
             for log in self.logs():
                 log.release()
             self._logs.clear()
+            self._roll_executor.shutdown()
             if self._state is not None:
                 os.close(self._state.lock_fd)
                 self._state = None

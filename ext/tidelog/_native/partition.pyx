@@ -275,6 +275,11 @@ cdef class Partition:
         return len(self.fetch_waiters)
 
     @property
+    def waiting_produces(self) -> int:
+        """Appends that wait for a flush or for other replicas."""
+        return len(self.produce_waiters)
+
+    @property
     def stable_offset(self) -> int:
         """The last stable offset (exclusive upper bound of read_committed)."""
         return self.last_stable_offset()

@@ -108,7 +108,10 @@ class Node:
         self.tasks = Tasks(self.loop)
         self.dispatch: Callable[[bytes, Any], Any] = self._dispatch
         self.sessions = FetchSessionCache(
-            limits.pop("session_slots", 1000), 120_000, random.Random(1)
+            limits.pop("session_slots", 1000),
+            120_000,
+            random.Random(1),
+            limits.pop("session_partitions", 1_000_000),
         )
         self.reactor = Reactor(
             self.loop,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,11 @@ from tests.unit.native.lane_harness import Node, batch
 from tests.unit.native.test_fetch_lane import fetch, put
 from tests.unit.native.test_fetch_lane import only as only_fetched
 from tests.unit.native.test_produce_lane import only, produce
-from tidelog.errors import PeerError
+from tidelog.errors import InvariantError, PeerError
 from tidelog.protocol.api import ApiKey
+
+#: To an active segment: the log's list, the log's own, the test's variable, the argument.
+RESTING_REFERENCES = 4
 
 
 def slow_frame(payload: bytes) -> bytes:
@@ -232,3 +237,74 @@ async def test_closing_in_the_middle_of_sending(tmp_path: Path) -> None:
     while not node.closed:
         await asyncio.sleep(0)
     assert node.reactor.total_bytes == 0
+
+
+async def test_a_peer_that_only_stopped_sending_gets_what_is_ready(node: Node) -> None:
+    client = node.connect()
+    client.socket.send(slow_frame(b"x" * 100))
+    client.socket.shutdown(socket.SHUT_WR)
+    assert await client.receive_frame() == slow_frame(b"x" * 100)[4:]
+    assert await client.is_closed()
+    assert node.closed == [None]
+
+
+@pytest.mark.parametrize("version", [9, 12])
+async def test_bytes_behind_a_request_are_ignored(node: Node, version: int) -> None:
+    client = node.connect()
+    for request in (produce(batch([b"a"])), fetch(("t", 0, 0))):
+        frame = client.encode(request, version)
+        size = int.from_bytes(frame[:4], "big") + 3
+        await client.send(size.to_bytes(4, "big") + frame[4:] + b"abc")
+        await client.answer(request.API, version, client.correlation_id)
+    assert node.closed == []
+
+
+async def test_a_cold_range_is_read_ahead_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages of a hole in a file that nobody touched are cold, and stay so here, since nobody reads
+    them ahead: sending goes on all the same.
+    """
+    node = Node(tmp_path, send_slice=64 * 1024)
+    node.topic("t")
+    stored = await put(node, "t", b"x" * 300_000)
+    partition = node.table.partition(b"t", 0)
+    segment = partition.log.active_segment
+    os.fsync(segment.fd)
+    os.posix_fadvise(segment.fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    client = node.connect()
+    assert only_fetched(await client.ask(fetch(("t", 0, 0)), 12)).records == stored
+    assert node.reactor.cold_reads == len(node.cold) <= 5
+
+
+async def test_a_file_cut_under_our_feet_is_told(node: Node) -> None:
+    told: list[Any] = []
+    node.loop.set_exception_handler(lambda loop, context: told.append(context["exception"]))
+    await put(node, "t", b"x" * 5000)
+    os.truncate(node.table.partition(b"t", 0).log.active_segment.log_path, 0)
+    client, other = node.connect(), node.connect()
+    await client.send(client.encode(fetch(("t", 0, 0)), 12))
+    with pytest.raises(ConnectionResetError):
+        await client.receive_frame()
+    while not told:
+        await asyncio.sleep(0)
+    assert [type(error) for error in told] == [InvariantError]
+    assert node.reactor.total_bytes == 0
+    await other.send(slow_frame(b"q"))
+    assert await other.receive_frame() == slow_frame(b"q")[4:]
+
+
+async def test_closing_drops_what_was_to_be_sent(tmp_path: Path) -> None:
+    """The file regions of a closed connection hold no descriptor, whoever still knows it."""
+    node = Node(tmp_path)
+    entry = node.topic("t")
+    await put(node, "t", b"v" * 900_000)
+    client = node.connect()
+    for _ in range(10):
+        await client.send(client.encode(fetch(("t", 0, 0)), 12))
+    await client.receive_exactly(1000)
+    segment = entry.partitions[0].log.active_segment
+    assert sys.getrefcount(segment) > RESTING_REFERENCES
+    client.connection.close()
+    assert sys.getrefcount(segment) == RESTING_REFERENCES
+    assert (node.reactor.total_bytes, client.connection.idle) == (0, True)

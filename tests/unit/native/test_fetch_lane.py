@@ -313,3 +313,116 @@ async def test_gates(node: Node, client: Client) -> None:
     answer = await client.ask(fetch(("t", 0, 0), ("secret", 0, 0)), 12)
     assert answer.throttle_time_ms == 33
     assert [p.error_code for p in parts(answer)] == [0, 29]
+
+
+async def test_a_segment_that_gets_no_more_is_not_waited_for(tmp_path: Path) -> None:
+    """There is more than min_bytes, but in the next segment: as Kafka, answer at once."""
+    node = Node(tmp_path)
+    entry = node.topic("t")
+    first = await put(node, "t", b"a")
+    await entry.partitions[0].log.owner.roll()
+    second = await put(node, "t", b"b" * 500)
+    client = node.connect()
+    answer = await client.ask(fetch(("t", 0, 0), max_wait_ms=600_000, min_bytes=200), 12)
+    assert only(answer).records == first
+    answer = await client.ask(fetch(("t", 0, 1), max_wait_ms=600_000, min_bytes=200), 12)
+    assert only(answer).records == second
+
+
+@pytest.mark.parametrize("max_bytes", [-1, 0, 10])
+async def test_more_than_max_bytes_is_never_waited_for(
+    node: Node, client: Client, max_bytes: int
+) -> None:
+    node.topic("t")
+    stored = await put(node, "t", b"a")
+    request = fetch(("t", 0, 0), max_wait_ms=600_000, min_bytes=1 << 30, max_bytes=max_bytes)
+    assert only(await client.ask(request, 12)).records == stored
+
+
+async def test_sessions_remember_only_so_much(tmp_path: Path) -> None:
+    node = Node(tmp_path, session_partitions=5)
+    node.topic("t", 4)
+    client = node.connect()
+    asked = [("t", i, 0) for i in range(4)]
+    first = await client.ask(fetch(*asked, session=(0, 0)), 12)
+    assert first.session_id != 0
+    assert node.sessions.partition_count == 4
+    # A second one would be too much: it is answered without a session.
+    second = await client.ask(fetch(*asked, session=(0, 0)), 12)
+    assert (second.error_code, second.session_id, len(parts(second))) == (0, 0, 4)
+    # And one that grows too large is forgotten.
+    more = [("u", i, 0) for i in range(2)]
+    grown = await client.ask(fetch(*more, session=(first.session_id, 1)), 12)
+    assert (grown.error_code, grown.session_id, parts(grown)) == (70, 0, [])
+    assert (len(node.sessions), node.sessions.partition_count) == (0, 0)
+    # Closing gives room.
+    third = await client.ask(fetch(*asked, session=(0, 0)), 12)
+    closing = await client.ask(fetch(session=(third.session_id, -1)), 12)
+    assert (closing.error_code, node.sessions.partition_count) == (0, 0)
+
+
+async def test_a_waiting_fetch_keeps_its_topics_and_no_more(node: Node, client: Client) -> None:
+    node.topic("t", 3)
+    node.topic("u")
+    request = fetch(*(("t", i, 0) for i in range(3)), ("u", 0, 0), max_wait_ms=600_000)
+    request.rack_id = "r" * 30_000
+    await client.send(client.encode(request, 11))
+    while not node.table.partition(b"u", 0).waiting_fetches:
+        await asyncio.sleep(0)
+    await client.send(client.encode(fetch(("u", 0, 0), max_wait_ms=600_000), 12))
+    while node.table.partition(b"u", 0).waiting_fetches < 2:
+        await asyncio.sleep(0)
+    assert 0 < client.connection.queued_bytes < 10_000
+    stored = await put(node, "u", b"a")
+    answer = await client.answer(ApiKey.FETCH, 11, 1)
+    assert [t.topic for t in answer.responses] == ["t", "u"]
+    assert [p.records for p in parts(answer)] == [b"", b"", b"", stored]
+    assert only(await client.answer(ApiKey.FETCH, 12, 2)).records == stored
+    assert client.connection.queued_bytes == 0
+
+
+class Aborted:
+    """The transaction gate of fetches."""
+
+    def __init__(self, found: list[tuple[int, int]]) -> None:
+        self.found = found
+        self.asked: list[Any] = []
+
+    def aborted(
+        self, partition: Any, offset: int, segment: Any, position: int, size: int
+    ) -> list[tuple[int, int]]:
+        self.asked.append((partition.index, offset, position, size))
+        return self.found
+
+
+@pytest.mark.parametrize("version", [4, 12, 17])
+async def test_the_transaction_gate_names_what_was_aborted(
+    node: Node, client: Client, version: int
+) -> None:
+    node.topic("t")
+    stored = await put(node, "t", b"a")
+    node.gates.transactions = gate = Aborted([(7, 0), (8, 3)] * 50)
+    plain = only(await client.ask(fetch(("t", 0, 0)), version))
+    assert (plain.records, plain.aborted_transactions, gate.asked) == (stored, None, [])
+    part = only(await client.ask(fetch(("t", 0, 0), isolation_level=1), version))
+    assert part.records == stored
+    found = [(a.producer_id, a.first_offset) for a in part.aborted_transactions]
+    assert found == gate.found
+    assert gate.asked == [(0, 0, 0, len(stored))]
+
+
+class Clocks:
+    def __init__(self) -> None:
+        self.stages: list[int] = []
+
+    def record(self, stage: int, nanoseconds: int) -> None:
+        assert nanoseconds >= 0
+        self.stages.append(stage)
+
+
+async def test_stage_clocks_hear_of_every_stage(node: Node, client: Client) -> None:
+    node.topic("t")
+    await put(node, "t", b"a")
+    node.gates.stage_clocks = clocks = Clocks()
+    await client.ask(fetch(("t", 0, 0)), 12)
+    assert clocks.stages == [0, 2, 3]

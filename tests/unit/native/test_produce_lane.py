@@ -11,6 +11,7 @@ import pytest
 
 from tests.unit.native.lane_harness import Client, Node, batch, topic_id_of
 from tidelog._native import partition as gates
+from tidelog._native.crc32c import crc32c
 from tidelog.errors import InvariantError, KafkaError, StorageError
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.messages.produce import (
@@ -431,7 +432,7 @@ async def test_batches_to_rebuild_take_the_slow_way(
             )
         if outcome == "broken":
             raise StorageError("disk")
-        status, code, base, last = partition.append_built(bytearray(records), 1)
+        _, code, base, last = partition.append_built(bytearray(records), 1)
         return SimpleNamespace(
             error_code=code,
             base_offset=base,
@@ -496,3 +497,62 @@ async def test_gates(node: Node, client: Client) -> None:
     assert only(answer).error_code == 0
     refused = await client.ask(produce(batch([b"a"]), topic="secret"), 9)
     assert only(refused).error_code == 29
+
+
+class Verifier:
+    """The transaction gate of produces: an error code at once, or after a while."""
+
+    def __init__(self, code: int, later: bool) -> None:
+        self.code = code
+        self.later = later
+        self.asked: list[tuple[int, int, int]] = []
+
+    def verify(self, partition: Any, producer_id: int, producer_epoch: int, version: int) -> Any:
+        self.asked.append((producer_id, producer_epoch, version))
+
+        async def answer() -> int:
+            await asyncio.sleep(0)
+            return self.code
+
+        return answer() if self.later else self.code
+
+
+@pytest.mark.parametrize("later", [False, True])
+@pytest.mark.parametrize("code", [0, 48])
+async def test_the_transaction_gate_lets_pass_or_refuses(
+    node: Node, client: Client, code: int, later: bool
+) -> None:
+    node.topic("t")
+    node.gates.transactions = gate = Verifier(code, later)
+    first, second = (transactional_batch(7, 3, i) for i in range(2))
+    for i, records in enumerate([first, second]):
+        request = produce(records)
+        request.transactional_id = "tx"
+        answer = only(await client.ask(request, 9))
+        assert (answer.error_code, answer.base_offset) == (code, -1 if code else i)
+    assert set(gate.asked) == {(7, 3, 9)}
+    assert only(await client.ask(produce(batch([b"plain"])), 9)).error_code == 0
+
+
+def transactional_batch(producer_id: int, epoch: int, sequence: int) -> bytes:
+    records = bytearray(batch([b"a"], producer=(producer_id, epoch, sequence)))
+    records[22] |= 0x10
+    records[17:21] = crc32c(bytes(records[21:])).to_bytes(4, "big")
+    return bytes(records)
+
+
+class Clocks:
+    def __init__(self) -> None:
+        self.stages: list[int] = []
+
+    def record(self, stage: int, nanoseconds: int) -> None:
+        assert nanoseconds >= 0
+        self.stages.append(stage)
+
+
+async def test_stage_clocks_hear_of_every_stage(node: Node, client: Client) -> None:
+    node.topic("t")
+    await client.ask(produce(batch([b"a"])), 9)
+    node.gates.stage_clocks = clocks = Clocks()
+    await client.ask(produce(batch([b"a"])), 9)
+    assert clocks.stages == [0, 1, 3]

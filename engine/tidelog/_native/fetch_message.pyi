@@ -1,4 +1,6 @@
-"""Stub of the Fetch messages (ext/tidelog/_native/fetch_message.pyx): cdef only, used by the lane."""
+"""Stub of the Fetch messages (ext/tidelog/_native/fetch_message.pyx): cdef only, used by the
+lane.
+"""
 
 from tidelog._native.partition import Waiter
 

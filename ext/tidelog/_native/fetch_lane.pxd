@@ -6,6 +6,7 @@ from tidelog._native.fetch_session cimport FetchSession, FetchSessionCache
 from tidelog._native.partition cimport Partition, PartitionTable, TopicEntry
 from tidelog._native.request cimport Gates, RequestHeader
 from tidelog._native.response cimport Peer, Slot
+from tidelog._native.segment cimport Segment
 
 cdef class FetchTask(FetchMessage):
     cdef FetchLane lane
@@ -28,6 +29,7 @@ cdef class FetchTask(FetchMessage):
     cdef int read(self) except -1
     cdef int read_part(self, FetchPart* part, int64_t budget) except -1
     cdef int read_log(self, FetchPart* part, Partition partition, int64_t budget) except -1
+    cdef int note_aborted(self, FetchPart* part, Partition partition, Segment segment) except -1
     cdef int16_t check_diverging(self, FetchPart* part, Partition partition) except? -1
     cdef TopicEntry find_topic(self, FetchPart* part)
     cdef bint satisfied(self) noexcept

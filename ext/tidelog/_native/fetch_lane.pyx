@@ -11,6 +11,7 @@ Loop thread only.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
+from libc.stdlib cimport malloc
 
 from tidelog._native.fetch_message cimport (
     FETCH_FLEXIBLE_FROM,
@@ -23,7 +24,15 @@ from tidelog._native.fetch_message cimport (
 from tidelog._native.fetch_session cimport FetchSessionCache, SessionPartition
 from tidelog._native.log cimport LogCore, ReadResult
 from tidelog._native.partition cimport GATE_NOT_LEADER, Partition, PartitionTable, TopicEntry
-from tidelog._native.request cimport Gates, RequestHeader, wall_ms
+from tidelog._native.request cimport (
+    STAGE_ANSWER,
+    STAGE_PARSE,
+    STAGE_READ,
+    Gates,
+    RequestHeader,
+    now_ns,
+    wall_ms,
+)
 from tidelog._native.response cimport Peer
 from tidelog._native.segment cimport Segment
 from tidelog._native.wire cimport (
@@ -271,6 +280,24 @@ cdef class FetchTask(FetchMessage):
         part.size = result.size
         if upper > segment.next_offset:
             self.any_complete = True
+        if self.isolation_level == READ_COMMITTED and self.lane.gates.transactions is not None:
+            self.note_aborted(part, partition, segment)
+        return 0
+
+    cdef int note_aborted(self, FetchPart* part, Partition partition, Segment segment) except -1:
+        """Which transactions in the region a read_committed reader has to leave out."""
+        cdef Py_ssize_t i
+        cdef list found = self.lane.gates.transactions.aborted(
+            partition, part.fetch_offset, segment, part.position, part.size
+        )
+        if not found:
+            return 0
+        part.aborted = <int64_t*>malloc(len(found) * 2 * sizeof(int64_t))
+        if part.aborted == NULL:
+            raise MemoryError
+        for i in range(len(found)):
+            part.aborted[2 * i], part.aborted[2 * i + 1] = found[i]
+        part.aborted_count = <int32_t>len(found)
         return 0
 
     cdef int16_t check_diverging(self, FetchPart* part, Partition partition) except? -1:
@@ -496,6 +523,7 @@ cdef class FetchLane:
         self, Peer peer, const RequestHeader* header, uint8_t* frame, size_t n
     ) except -1:
         cdef FetchTask task = self.spare
+        cdef int64_t started = 0 if self.gates.stage_clocks is None else now_ns()
         if task is None:
             task = FetchTask.__new__(FetchTask)
             task.lane = self
@@ -514,11 +542,17 @@ cdef class FetchLane:
         else:
             task.full = True
             task.session_id = 0
+        if started:
+            started = self.gates.lap(STAGE_PARSE, started)
         task.read()
-        if task.satisfied():
-            task.answer()
-            return self.recycle(task)
-        return task.wait()
+        if started:
+            started = self.gates.lap(STAGE_READ, started)
+        if not task.satisfied():
+            return task.wait()
+        task.answer()
+        if started:
+            self.gates.lap(STAGE_ANSWER, started)
+        return self.recycle(task)
 
     cdef int recycle(self, FetchTask task) except -1:
         task.clear()

@@ -34,6 +34,8 @@ cdef struct FetchPart:
     int64_t diverging_end_offset
     int32_t leader_id            # -1 unless the client asked the wrong node
     int32_t leader_epoch
+    int64_t* aborted             # malloc'ed pairs of producer id and first offset; NULL: none
+    int32_t aborted_count
     void* segment                # owned reference (Segment) or NULL
     int64_t position
     int64_t size
@@ -79,4 +81,7 @@ cdef class FetchMessage(Waiter):
     cdef int32_t group_end(self, int32_t first, int32_t* last) noexcept
     cdef uint8_t* encode_topic_start(self, uint8_t* p, int32_t first, int32_t* last) noexcept
     cdef uint8_t* encode_part(self, uint8_t* p, const FetchPart* part) noexcept
+    cdef uint8_t* encode_aborted(
+        self, uint8_t* p, const FetchPart* part, bint flexible, bint listed
+    ) noexcept
     cdef uint8_t* encode_part_tags(self, uint8_t* p, const FetchPart* part) noexcept

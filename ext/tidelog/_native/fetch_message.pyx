@@ -53,12 +53,7 @@ cdef class FetchMessage(Waiter):
     """One Fetch request, and what its answer will say."""
 
     def __dealloc__(self):
-        cdef int32_t i
-        for i in range(self.part_count):
-            if self.parts[i].segment != NULL:
-                Py_DECREF(<object>self.parts[i].segment)
-            if self.parts[i].session_partition != NULL:
-                Py_DECREF(<object>self.parts[i].session_partition)
+        self.drop_parts(0)
         free(self.parts)
         free(self.keys)
 
@@ -247,6 +242,7 @@ cdef class FetchMessage(Waiter):
     cdef int drop_parts(self, int32_t keep) except -1:
         cdef int32_t i
         for i in range(keep, self.part_count):
+            free(self.parts[i].aborted)
             if self.parts[i].segment != NULL:
                 Py_DECREF(<object>self.parts[i].segment)
             if self.parts[i].session_partition != NULL:
@@ -260,6 +256,9 @@ cdef class FetchMessage(Waiter):
             if self.parts[i].segment != NULL:
                 Py_DECREF(<object>self.parts[i].segment)
                 self.parts[i].segment = NULL
+            free(self.parts[i].aborted)
+            self.parts[i].aborted = NULL
+            self.parts[i].aborted_count = 0
             self.parts[i].size = 0
         return 0
 
@@ -270,7 +269,7 @@ cdef class FetchMessage(Waiter):
         cdef int32_t i
         cdef size_t size = 64
         for i in range(self.part_count):
-            size += 112 + self.parts[i].key_size
+            size += 112 + self.parts[i].key_size + 17 * self.parts[i].aborted_count
         return size
 
     cdef uint8_t* encode_head(self, uint8_t* p) noexcept:
@@ -331,7 +330,7 @@ cdef class FetchMessage(Waiter):
         region.
         """
         cdef bint flexible = self.api_version >= FETCH_FLEXIBLE_FROM
-        cdef bint no_transactions
+        cdef bint listed
         p = wire_put_int32(p, part.index)
         p = wire_put_int16(p, part.error_code)
         p = wire_put_int64(p, part.high_watermark)
@@ -339,22 +338,36 @@ cdef class FetchMessage(Waiter):
         if self.api_version >= 5:
             p = wire_put_int64(p, part.log_start_offset)
         # aborted_transactions: null unless read_committed, as in Kafka, which has an empty list
-        # also for what it does not know. There are none before transactions exist.
+        # also for what it does not know.
         if part.error_code == 0:
-            no_transactions = self.isolation_level == READ_COMMITTED
+            listed = self.isolation_level == READ_COMMITTED
         else:
-            no_transactions = part.error_code in (
+            listed = part.error_code in (
                 ERROR_UNKNOWN_TOPIC_OR_PARTITION, ERROR_UNKNOWN_TOPIC_ID
             )
-        if flexible:
-            p = wire_put_uvarint(p, 1 if no_transactions else 0)
-        else:
-            p = wire_put_int32(p, 0 if no_transactions else -1)
+        p = self.encode_aborted(p, part, flexible, listed)
         if self.api_version >= 11:
             p = wire_put_int32(p, -1)
         if flexible:
             return wire_put_uvarint(p, <uint32_t>part.size + 1)
         return wire_put_int32(p, <int32_t>part.size)
+
+    cdef uint8_t* encode_aborted(
+        self, uint8_t* p, const FetchPart* part, bint flexible, bint listed
+    ) noexcept:
+        cdef int32_t i
+        if not listed:
+            return wire_put_uvarint(p, 0) if flexible else wire_put_int32(p, -1)
+        if flexible:
+            p = wire_put_uvarint(p, <uint32_t>part.aborted_count + 1)
+        else:
+            p = wire_put_int32(p, part.aborted_count)
+        for i in range(part.aborted_count):
+            p = wire_put_int64(p, part.aborted[2 * i])
+            p = wire_put_int64(p, part.aborted[2 * i + 1])
+            if flexible:
+                p = wire_put_int8(p, 0)
+        return p
 
     cdef uint8_t* encode_part_tags(self, uint8_t* p, const FetchPart* part) noexcept:
         cdef bint leader

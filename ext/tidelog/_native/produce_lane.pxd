@@ -15,10 +15,13 @@ cdef class ProduceTask(ProduceMessage):
     cdef int32_t next_part       # parts before it are decided
     cdef int blocked_by          # what run() stopped at
     cdef int rolls               # in a row, for one part, while nobody appended to its log
+    cdef int32_t verified_part   # its transaction is verified; -1: none
+    cdef object verdict          # of the transaction gate: what has to be awaited
     cdef int32_t rolled_part
     cdef int64_t rolled_at       # log end offset at the last of them
     cdef int run(self) except -1
     cdef int append_part(self, ProducePart* part) except -1
+    cdef bint is_verified(self, ProducePart* part, Partition partition) except -1
     cdef int append_to(self, ProducePart* part, Partition partition) except -1
     cdef int note_refusal(self, ProducePart* part, Partition partition) except -1
     cdef int note_append(self, ProducePart* part, Partition partition) except -1

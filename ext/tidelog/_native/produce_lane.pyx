@@ -15,6 +15,7 @@ from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from libc.string cimport memset
 
+from tidelog._native.batch cimport ATTR_TRANSACTIONAL, BATCH_OVERHEAD
 from tidelog._native.log cimport (
     APPENDED,
     DUPLICATE,
@@ -32,9 +33,17 @@ from tidelog._native.produce_message cimport (
     ProduceTopic,
     ReasonTexts,
 )
-from tidelog._native.request cimport Gates, RequestHeader, wall_ms
+from tidelog._native.request cimport (
+    STAGE_ANSWER,
+    STAGE_APPEND,
+    STAGE_PARSE,
+    Gates,
+    RequestHeader,
+    now_ns,
+    wall_ms,
+)
 from tidelog._native.response cimport Peer
-from tidelog._native.wire cimport wire_reserve
+from tidelog._native.wire cimport wire_load16, wire_load64, wire_reserve
 
 from tidelog.errors import KafkaError, StorageError
 from tidelog.record.reasons import InvalidBatchError
@@ -64,6 +73,7 @@ cdef enum:
     RUN_DONE = 0
     RUN_BLOCKED_BY_ROLL = 1
     RUN_BLOCKED_BY_RECOMPRESS = 2
+    RUN_BLOCKED_BY_GATE = 3
 
 
 cdef class ProduceTask(ProduceMessage):
@@ -114,7 +124,28 @@ cdef class ProduceTask(ProduceMessage):
         part.error_code = self.refuse_before_append(part, partition)
         if part.error_code != ERROR_NONE:
             return RUN_DONE
+        if self.lane.gates.transactions is not None and is_transactional(part):
+            if not self.is_verified(part, partition):
+                return RUN_DONE if self.verdict is None else RUN_BLOCKED_BY_GATE
         return self.append_to(part, partition)
+
+    cdef bint is_verified(self, ProducePart* part, Partition partition) except -1:
+        """Is the batch part of an open transaction (KIP-890)? If not, the part has its error, or
+        `verdict` is what has to be awaited for it.
+        """
+        if self.verified_part == self.next_part:
+            return True
+        self.verdict = self.lane.gates.transactions.verify(
+            partition,
+            <int64_t>wire_load64(part.records + 43),
+            <int16_t>wire_load16(part.records + 51),
+            self.api_version,
+        )
+        if isinstance(self.verdict, int):
+            part.error_code = self.verdict
+            self.verdict = None
+            return part.error_code == ERROR_NONE
+        return False
 
     cdef int append_to(self, ProducePart* part, Partition partition) except -1:
         cdef AppendResult result
@@ -210,6 +241,10 @@ cdef class ProduceTask(ProduceMessage):
                 self._count_roll(partition)
                 await partition.log.owner.roll()
                 return
+            if self.blocked_by == RUN_BLOCKED_BY_GATE:
+                verdict, self.verdict = self.verdict, None
+                self._take_verdict(partition, await verdict)
+                return
             outcome = await self.lane.slow_append(partition, self._records(), self.api_version)
         except KafkaError as error:
             self._decide(partition, error.error_code, error)
@@ -217,6 +252,11 @@ cdef class ProduceTask(ProduceMessage):
             self._decide(partition, ERROR_KAFKA_STORAGE_ERROR, None)
         else:
             self._take_outcome(partition, outcome)
+
+    def _take_verdict(self, Partition partition, int16_t error_code):
+        self.verified_part = self.next_part
+        if error_code != ERROR_NONE:
+            self._decide(partition, error_code, None)
 
     def _count_roll(self, Partition partition):
         cdef int64_t end = partition.log.log_end_offset
@@ -410,11 +450,20 @@ cdef class ProduceTask(ProduceMessage):
         self.drop_parts()
         self.next_part = 0
         self.rolls = 0
+        self.verified_part = -1
+        self.verdict = None
         self.throttle_time_ms = 0
         self.slot = None
         self.peer = None
         self.done = False
         return self.shrink()
+
+
+cdef bint is_transactional(const ProducePart* part) noexcept nogil:
+    return (
+        part.records_size >= BATCH_OVERHEAD
+        and wire_load16(part.records + 21) & ATTR_TRANSACTIONAL != 0
+    )
 
 
 cdef class ProduceLane:
@@ -441,11 +490,13 @@ cdef class ProduceLane:
         self, Peer peer, const RequestHeader* header, uint8_t* frame, size_t n
     ) except -1:
         cdef ProduceTask task = self.spare
+        cdef int64_t started = 0 if self.gates.stage_clocks is None else now_ns()
         cdef int status
         if task is None:
             task = ProduceTask.__new__(ProduceTask)
             task.lane = self
             task.texts = self.texts
+            task.verified_part = -1
         else:
             self.spare = None
         task.peer = peer
@@ -458,14 +509,20 @@ cdef class ProduceLane:
                     <const char*>header.client_id, max(header.client_id_size, 0)
                 ), n
             )
+        if started:
+            started = self.gates.lap(STAGE_PARSE, started)
         self.now_ms = wall_ms()
         if task.transactional and self.gates.transactions is None:
             # What Kafka answers, for the whole request, when its client may not use the
             # transactional id or names none.
             task.refuse_all(ERROR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
         status = task.run()
+        if started:
+            started = self.gates.lap(STAGE_APPEND, started)
         if status == RUN_DONE:
             task.finish()
+            if started:
+                self.gates.lap(STAGE_ANSWER, started)
             if task.slot is None:
                 return self.recycle(task)
             return 0

@@ -26,10 +26,22 @@ cdef class Gates:
     # .produced(info, client_id: bytes|None, nbytes) / .fetched(...) -> throttle_time_ms; mutes
     # the peer itself
     cdef public object quotas
-    # .verify(partition, producer_id, producer_epoch, ...) -> error code or awaitable (later
-    # issue)
+    # .verify(partition, producer_id, producer_epoch, api_version) -> error code, or an awaitable of
+    # one, for a transactional batch; .aborted(partition, fetch_offset, segment, position, size) ->
+    # [(producer_id, first_offset)] for read_committed
     cdef public object transactions
-    # .fetched(partition, replica_id, replica_epoch, fetch_offset, ...) -> error code (later
-    # issue)
+    # .fetched(partition, replica_id, replica_epoch, fetch_offset, log_start_offset) -> error code
     cdef public object followers
-    cdef public object stage_clocks      # .record(stage: int, nanoseconds: int)
+    # .record(stage: int, nanoseconds: int), stages as below
+    cdef public object stage_clocks
+    # Nanoseconds since `started` go to the stage's clock; returns the time now.
+    cdef int64_t lap(self, int stage, int64_t started) except -1
+
+# Stages of a request in the native lanes.
+cdef enum:
+    STAGE_PARSE = 0
+    STAGE_APPEND = 1             # check, append and index, of all its partitions
+    STAGE_READ = 2               # look-ups of all its partitions
+    STAGE_ANSWER = 3             # encode the answer, or begin to wait
+
+cdef int64_t now_ns() noexcept nogil

@@ -518,18 +518,17 @@ class Verifier:
 
 
 @pytest.mark.parametrize("later", [False, True])
-@pytest.mark.parametrize("code", [0, 48])
+@pytest.mark.parametrize("code", [0, 51])
 async def test_the_transaction_gate_lets_pass_or_refuses(
     node: Node, client: Client, code: int, later: bool
 ) -> None:
     node.topic("t")
     node.gates.transactions = gate = Verifier(code, later)
-    first, second = (transactional_batch(7, 3, i) for i in range(2))
-    for i, records in enumerate([first, second]):
-        request = produce(records)
-        request.transactional_id = "tx"
-        answer = only(await client.ask(request, 9))
-        assert (answer.error_code, answer.base_offset) == (code, -1 if code else i)
+    request = produce(transactional_batch(7, 3, 0))
+    request.transactional_id = "tx"
+    answer = only(await client.ask(request, 9))
+    # Behind the open gate stands the log, which knows of no transaction of that producer.
+    assert answer.error_code == (code or 48)
     assert set(gate.asked) == {(7, 3, 9)}
     assert only(await client.ask(produce(batch([b"plain"])), 9)).error_code == 0
 

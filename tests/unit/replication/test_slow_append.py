@@ -48,7 +48,7 @@ async def test_a_batch_gets_the_topics_codec(tmp_path: Path, given: int) -> None
 
 
 async def test_log_append_time_is_told(tmp_path: Path) -> None:
-    slow, partition, owner = world(
+    slow, partition, _owner = world(
         tmp_path, **{"compression.type": "gzip", "message.timestamp.type": "LogAppendTime"}
     )
     answer = await slow.append(partition, batch([b"a"]), 9)
@@ -68,7 +68,7 @@ async def test_bad_records_are_refused_with_their_index(tmp_path: Path) -> None:
 
 
 async def test_leadership_lost_meanwhile(tmp_path: Path) -> None:
-    slow, partition, owner = world(tmp_path, **{"compression.type": "gzip"})
+    slow, partition, _owner = world(tmp_path, **{"compression.type": "gzip"})
     appending = asyncio.create_task(slow.append(partition, batch([b"a"]), 9))
     await asyncio.sleep(0)
     partition.close(native.NOT_LEADER)

@@ -135,6 +135,8 @@ cdef class ProduceTask(ProduceMessage):
         """
         if self.verified_part == self.next_part:
             return True
+        if self.verdict is not None:
+            return False
         self.verdict = self.lane.gates.transactions.verify(
             partition,
             <int64_t>wire_load64(part.records + 43),

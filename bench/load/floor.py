@@ -55,12 +55,22 @@ def main() -> None:
     parser.add_argument("--data-dir", required=True)
     parser.add_argument("--preallocate", action="store_true")
     parser.add_argument("--no-crc", action="store_true", help="skip the CRC check")
+    parser.add_argument(
+        "--answer-each", action="store_true", help="one send per answer, however many are ready"
+    )
+    parser.add_argument("--congestion", metavar="NAME", help="TCP congestion control, e.g. reno")
     args = parser.parse_args()
     host, _, port = args.listen.rpartition(":")
     os.makedirs(args.data_dir, exist_ok=True)
     listener = socket.create_server((host, int(port)))
+    if args.congestion:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, args.congestion.encode())
     server = FloorServer(
-        listener, args.data_dir, preallocate=args.preallocate, check_crc=not args.no_crc
+        listener,
+        args.data_dir,
+        preallocate=args.preallocate,
+        check_crc=not args.no_crc,
+        answer_each=args.answer_each,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())

@@ -40,6 +40,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--verify-crc", action="store_true", default=None, help="check every fetched batch")
     add("--api-version", type=int)
     add("--socket-buffer-bytes", type=int)
+    add("--congestion", help="TCP congestion control of the client's side, e.g. reno")
     add("--cpu", type=int, action="append", help="pin the client to this CPU (repeatable)")
     add("--pid", type=int, action="append", default=[], help="broker process, to count its CPU")
     add("--floor", action="store_true", help="the address is that of a floor server")
@@ -53,7 +54,7 @@ def workload_of(args: argparse.Namespace) -> Workload:
     names = (
         "in_flight connections partitions partitions_per_request acks idempotent batch_bytes "
         "record_bytes fetch_bytes fill_bytes fetch_mode discard verify_crc api_version "
-        "socket_buffer_bytes"
+        "socket_buffer_bytes congestion"
     )
     changes: dict[str, Any] = {
         name: getattr(args, name) for name in names.split() if getattr(args, name) is not None

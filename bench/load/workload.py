@@ -64,6 +64,7 @@ class Workload:
     verify_crc: bool = False
     api_version: int = 0  # 0: PRODUCE_VERSION or FETCH_VERSION, or what the broker has below
     socket_buffer_bytes: int = 0  # 0: what the kernel gives
+    congestion: str = ""  # TCP congestion control of the client's side; "": the system's
 
 
 WORKLOADS = {
@@ -209,6 +210,9 @@ class Load:
         if self.workload.socket_buffer_bytes:
             for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
                 peer.setsockopt(socket.SOL_SOCKET, option, self.workload.socket_buffer_bytes)
+        if self.workload.congestion:
+            name = self.workload.congestion.encode()
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name)
         peer.connect(address)
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._generator.add_connection(peer.fileno(), templates, fence_request())

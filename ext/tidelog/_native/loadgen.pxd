@@ -188,6 +188,7 @@ cdef extern from "loadgen_floor.h" nogil:
         char *directory
         int preallocate
         int check_crc
+        int answer_each
         lg_crc_function crc
         int stop
         uint64_t requests

@@ -391,7 +391,15 @@ cdef class FloorServer:
         memset(&self._server, 0, sizeof(self._server))
         self._server.epoll_fd = -1
 
-    def __init__(self, listener, directory, *, bint preallocate=False, bint check_crc=True):
+    def __init__(
+        self,
+        listener,
+        directory,
+        *,
+        bint preallocate=False,
+        bint check_crc=True,
+        bint answer_each=False,
+    ):
         cdef bytes path = directory.encode()
         cdef int status
         if self._started:
@@ -403,6 +411,7 @@ cdef class FloorServer:
         self._server.listen_fd = listener.fileno()
         self._server.preallocate = preallocate
         self._server.check_crc = check_crc
+        self._server.answer_each = answer_each
         self._server.crc = crc32c
         for i in range(len(path)):
             self._server.directory[i] = path[i]

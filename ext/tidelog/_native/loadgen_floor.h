@@ -71,6 +71,7 @@ typedef struct {
     char directory[3072];
     int preallocate;
     int check_crc;
+    int answer_each; /* send every answer by itself, as a loop without any batching would */
     lg_crc_function crc;
     lf_log *logs;
     lf_connection *connections;
@@ -429,7 +430,7 @@ static int lf_take_all(lf_server *s, lf_connection *c) {
         if (have < (size_t)length + 4) break;
         if (lf_request_take(s, c, c->in + c->in_start + 4, (size_t)length) < 0) return -1;
         c->in_start += (size_t)length + 4;
-        if (c->region_fd >= 0) {
+        if (c->region_fd >= 0 || s->answer_each) {
             status = lf_flush(c);
             if (status != 0) return status;
         }

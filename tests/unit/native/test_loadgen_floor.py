@@ -17,6 +17,7 @@ from bench.load.requests import Template, fence_request, fetch_request, produce_
 from tests.unit.native.loadgen_peer import (
     NOW_MS,
     framed,
+    plain_template,
 )
 from tidelog._native.loadgen import (
     MAX_FLOOR_PARTITIONS,
@@ -75,6 +76,20 @@ def test_the_floor_keeps_what_it_is_given(tmp_path: Path, produce_version: int, 
         piece = stored[number * size : (number + 1) * size]
         assert piece[:8] == struct.pack(">q", number * batch.record_count)
         assert piece[16:] == batch.data[16:]
+
+
+@pytest.mark.parametrize("answer_each", [False, True])
+def test_the_floor_answers_together_or_one_by_one(tmp_path: Path, answer_each: bool) -> None:
+    template = plain_template()
+    requests = b"".join([template.frame] * 20)
+    with (
+        floor(tmp_path, answer_each=answer_each) as (_, address),
+        socket.create_connection(address, timeout=20) as client,
+    ):
+        client.sendall(requests)
+        size = int.from_bytes(client.recv(4, socket.MSG_WAITALL), "big") + 4
+        rest = client.recv(20 * size - 4, socket.MSG_WAITALL)
+        assert len(rest) == 20 * size - 4
 
 
 def test_the_floor_writes_several_partitions_of_one_request(tmp_path: Path) -> None:

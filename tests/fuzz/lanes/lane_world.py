@@ -226,7 +226,6 @@ class World:
         for place in LED:
             content = self.content(place)
             found = list(iterate_batches(content))
-            starts = {b.header.base_offset: b for b in found}
             offset = 0
             for each in found:
                 assert each.header.base_offset == offset
@@ -237,7 +236,6 @@ class World:
                 assert stored.pop(base_offset)[16:] == data[16:]
             left = sorted(data[16:] for data in stored.values())
             assert left == sorted(data[16:] for data in self.unanswered[place])
-            assert len(starts) == len(found)
         for place, offset, high_watermark, records in self.fetched:
             self.check_piece(place, offset, high_watermark, records)
 
@@ -265,7 +263,6 @@ class World:
                 await asyncio.sleep(0)
         assert self.node.reactor.total_bytes == 0
         assert not self.node.reactor.starving
-        del client
         self.clients.clear()
         self.waiting.clear()
         gc.collect()
@@ -284,8 +281,8 @@ def expected_error(place: tuple[str, int], data: bytes, version: int) -> int:
         return {"remote": 6, "gone": 100 if version >= 13 else 3}.get(place[0], 3)
     if not data:
         return 87
-    good = next(iter(iterate_batches(data)))
-    return 0 if good.is_valid() else 2
+    (sent,) = iterate_batches(data, check_crc=False)
+    return 0 if sent.is_crc_ok else 2
 
 
 def split(content: bytes) -> list[tuple[Any, bytes]]:
@@ -297,7 +294,8 @@ def split(content: bytes) -> list[tuple[Any, bytes]]:
         if position + size > len(content):
             break
         data = content[position : position + size]
-        found.append((next(iter(iterate_batches(data))), data))
+        (view,) = iterate_batches(data)
+        found.append((view, data))
         position += size
     return found
 

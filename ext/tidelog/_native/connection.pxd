@@ -11,6 +11,11 @@ cdef class Connection(Transport):
     cdef bint writing
     cdef bint warming                    # a cold range is being read ahead
     cdef bint warmed                     # it was: what is cold now is sent all the same
+    # what the last probe found in the page cache, and when
+    cdef int warm_fd
+    cdef int64_t warm_from
+    cdef int64_t warm_to
+    cdef int64_t warm_since_ms
     cdef bint processing
     cdef bint flushing
     # the incomplete frame (with size prefix), or frames that wait while blocked
@@ -34,6 +39,8 @@ cdef class Connection(Transport):
     cdef int64_t send_some(self, Output* output) except -2
     cdef ssize_t send_region(self, const Output* output) except -2
     cdef int sent_nothing(self, const Output* output, int code) except -1
+    # Cuts `output.size` to what is known to be warm.
+    cdef bint take_warm(self, Output* output) noexcept
     cdef bint is_warm(self, const Output* output, size_t n) noexcept
     cdef int watch_reads(self) except -1
     cdef int watch_writes(self, bint wanted) except -1

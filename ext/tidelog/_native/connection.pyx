@@ -50,6 +50,8 @@ cdef enum:
     # probed first.
     SEND_TURN = 2 << 20
     PROBE_STEP = 128 * 1024
+    # How long a probe is believed: pages leave the cache in seconds, not in milliseconds.
+    WARM_MS = 200
     # Receives per turn, while each fills its buffer.
     RECEIVES_PER_TURN = 4
     # The kernel calls below this size are too short to give the GIL away for.
@@ -67,6 +69,7 @@ cdef class Connection(Transport):
         self.queue = ResponseQueue.__new__(ResponseQueue)
         self.waiters = set()
         self.last_active_ms = monotonic_ms()
+        self.warm_fd = -1
         self.watch_reads()
 
     def __dealloc__(self):
@@ -375,7 +378,7 @@ cdef class Connection(Transport):
             )
         else:
             output.size = min(output.size, self.reactor.send_slice)
-            if not self.warmed and not self.is_warm(output, output.size):
+            if not self.warmed and not self.take_warm(output):
                 self.warming = True
                 self.watch_writes(False)
                 self.reactor.cold_reads += 1
@@ -414,6 +417,26 @@ cdef class Connection(Transport):
             # Not the peer's fault; a log line has to tell.
             return self.shut(f"sendfile failed: {strerror(code).decode()}")
         return self.close_now(None)
+
+    cdef bint take_warm(self, Output* output) noexcept:
+        """Is the slice warm? What one probe found is used up in as many sends as the socket's
+        buffer makes of it; only then, or after a pause, the next slice is probed.
+        """
+        cdef int64_t now_ms = monotonic_ms()
+        if (
+            output.fd == self.warm_fd
+            and self.warm_from <= output.position < self.warm_to
+            and now_ms - self.warm_since_ms < WARM_MS
+        ):
+            output.size = min(output.size, <size_t>(self.warm_to - output.position))
+            return True
+        if not self.is_warm(output, output.size):
+            return False
+        self.warm_fd = output.fd
+        self.warm_from = output.position
+        self.warm_to = output.position + output.size
+        self.warm_since_ms = now_ms
+        return True
 
     cdef bint is_warm(self, const Output* output, size_t n) noexcept:
         """Are the pages of the slice in the page cache? Probes one byte per read-ahead step;

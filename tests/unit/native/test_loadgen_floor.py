@@ -85,10 +85,11 @@ def test_the_floor_answers_together_or_one_by_one(tmp_path: Path, answer_each: b
     with (
         floor(tmp_path, answer_each=answer_each) as (_, address),
         socket.create_connection(address, timeout=20) as client,
+        client.makefile("rb") as answers,  # its read() waits for all; recv() takes what is there
     ):
         client.sendall(requests)
-        size = int.from_bytes(client.recv(4, socket.MSG_WAITALL), "big") + 4
-        rest = client.recv(20 * size - 4, socket.MSG_WAITALL)
+        size = int.from_bytes(answers.read(4), "big") + 4
+        rest = answers.read(20 * size - 4)
         assert len(rest) == 20 * size - 4
 
 

@@ -97,6 +97,12 @@ PRODUCER_ID_BLOCK_SIZE: Final = 1_000
 #: 249).
 TOPIC_NAME_CHARS_MAX: Final = 249
 
+# --- storage -----------------------------------------------------------------------------------
+
+#: Logs of one directory whose written positions are kept (64 bytes each, in a sparse file). Those
+#: beyond are verified from their recovery points after a kill.
+WRITTEN_SLOTS_MAX: Final = 262_144
+
 # --- metastore ---------------------------------------------------------------------------------
 
 #: How long the local store waits for another process's lock on the database before it gives up.

@@ -5,10 +5,11 @@ The result is a value (LoadedLog) that the loop thread installs. It never starts
 and never removes records but those behind a torn tail, which the report names.
 
 What is believed: after a clean stop everything; after any other, what lies below the recovery
-point. The segment that holds it and all later ones are read whole, every batch with its checksum:
-behind the first bad batch the log is cut. A bad batch below the recovery point was synced, so it
-is damage and no torn write: it stays, reading it is an error, the report names it. Indexes,
-producer state and leader epochs that are missing or bad are rebuilt from the log.
+point, and below the written position that a killed process left in the memory of this kernel. The
+segment that holds the larger one and all later ones are read whole, every batch behind it with its
+checksum: behind the first bad batch the log is cut. A bad batch below the recovery point was
+synced, so it is damage and no torn write: it stays, reading it is an error, the report names it.
+Indexes, producer state and leader epochs that are missing or bad are rebuilt from the log.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ from tidelog.storage.segment_files import (
     path_of,
     rebuild_segment,
 )
+from tidelog.storage.written_positions import Written
 
 TEMPORARY_SUFFIX = ".tmp"
 
@@ -60,6 +62,7 @@ class LoadRequest:
     now_ms: int
     log_start_offset: int = 0  # from the log-start-offset checkpoint
     recovery_point: int = 0  # from the recovery point checkpoint
+    written: Written | None = None  # by a process that was killed since this boot
     clean: bool = False  # the log directory has its clean-shutdown marker
     gaps_allowed: bool = False  # compacted, or the recovery point is not known
     producer_id_expiration_ms: int = 86_400_000
@@ -72,7 +75,7 @@ class LoadReport:
 
     directory: str
     clean: bool
-    verified_bytes: int = 0
+    verified_bytes: int = 0  # read with their checksums
     cut_bytes: int = 0
     cut_at_offset: int = -1  # where the log was cut; -1: it was not
     cut_reason: str = ""
@@ -199,12 +202,21 @@ class _Loader:
         for i, base in enumerate(bases):
             following = bases[i + 1] if i + 1 < len(bases) else None
             synced = following is not None and following <= self.request.recovery_point
-            if self.request.clean or synced:
+            if self.request.clean or synced or (following is not None and self._is_written(base)):
                 self._open_believed(base, following)
                 continue
             if not self._verify(base, following):
                 self._drop(bases[i + 1 :])
                 return
+
+    def _is_written(self, base: int) -> bool:
+        """Whether a killed process of this boot had gone on to a later segment."""
+        written = self.request.written
+        return written is not None and base < written.base_offset
+
+    def _written_bytes(self, base: int) -> int:
+        written = self.request.written
+        return written.position if written is not None and base == written.base_offset else 0
 
     def _open_believed(self, base: int, following: int | None) -> None:
         try:
@@ -234,7 +246,7 @@ class _Loader:
         rebuilt = self._rebuild(base, verify=True, cut=True, next=None, last=following is None)
         segment = rebuilt.segment
         self.segments.append(segment)
-        self.report.verified_bytes += segment.size
+        self.report.verified_bytes += max(segment.size - self._written_bytes(base), 0)
         if rebuilt.cut_bytes:
             lost = segment.next_offset < min(self.request.recovery_point, following or 2**63)
             self._note_cut(rebuilt, lost_synced=lost)
@@ -265,6 +277,7 @@ class _Loader:
             self.request.now_ms,
             verify=verify,
             cut=cut,
+            believed_bytes=self._written_bytes(base),
             keep_below=self.request.recovery_point,
             next_offset=next,
             epochs=self.scanned_epochs,

@@ -92,6 +92,8 @@ class PartitionLog:
         self._closed = False
         self._removal = Removal(services.files, services.executor)
         self._configure()
+        if services.written_slot and (slot := services.written_slot(topic_id, index)):
+            self.core.keep_written(slot)
         self.core.install(
             loaded.segments,
             log_start_offset=loaded.log_start_offset,
@@ -246,8 +248,7 @@ class PartitionLog:
     async def _roll(self) -> None:
         """The change lock is held."""
         core, services = self.core, self._services
-        base_offset = core.begin_roll()
-        active = core.active_segment
+        base_offset, active = core.begin_roll(), core.active_segment
         if active is not None and active.base_offset == base_offset and not active.size:
             core.end_roll()  # it is new already
             return

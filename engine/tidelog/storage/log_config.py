@@ -11,6 +11,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from tidelog._native.written import WrittenSlot
 from tidelog.clock import Clock
 from tidelog.storage.files import Files
 from tidelog.storage.segment_files import SegmentSettings
@@ -88,6 +89,8 @@ class LogServices:
     roll_executor: Executor | None = None
     #: Writes the directory's recovery points down; a truncation waits for it.
     checkpoint: Callable[[], Awaitable[None]] | None = None
+    #: (topic id, partition) to where the log leaves its written position, see written_positions.
+    written_slot: Callable[[bytes, int], WrittenSlot | None] | None = None
 
 
 def core_settings(config: LogConfig) -> dict[str, Any]:

@@ -13,6 +13,7 @@ What stands in the directory (all of it Kafka's):
 | `meta.properties` | the cluster and node that it belongs to |
 | `recovery-point-offset-checkpoint`, `log-start-offset-checkpoint` | see checkpoints |
 | `.kafka_cleanshutdown` | it was closed in order |
+| `.written` | how far the logs are written, for a start after a kill (Tidelog's own) |
 | `topic-N/` | a log |
 | `topic-N.<id>-delete/` | a removed log, to be unlinked |
 | `topic-N.<id>-stray/` | a log of another topic of that name: kept, not served |
@@ -31,6 +32,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
+from tidelog._native.written import WrittenSlot
 from tidelog.clock import Clock
 from tidelog.errors import InvariantError, StorageError
 from tidelog.storage.clean_shutdown import is_clean, remove_clean_shutdown, write_clean_shutdown
@@ -50,6 +52,7 @@ from tidelog.storage.files import SYSTEM_FILES, Files
 from tidelog.storage.loader import LoadedLog, LoadReport, LoadRequest, load_log
 from tidelog.storage.log import PartitionLog
 from tidelog.storage.log_config import LONG_MAX, LogConfig, LogServices, segment_settings
+from tidelog.storage.written_positions import Written, WrittenPositions, boot_id
 
 logger: Final = logging.getLogger(__name__)
 
@@ -132,6 +135,7 @@ class LogManager:
         self._opening: WeakValueDictionary[TopicPartition, asyncio.Lock] = WeakValueDictionary()
         self._failed: dict[TopicPartition, str] = {}
         self._state: DirectoryState | None = None
+        self._written_positions: WrittenPositions | None = None
         self._clean = False
         # Checkpoints as they were read, of the logs that are not open.
         self._recovery_points: dict[TopicPartition, int] = {}
@@ -149,6 +153,7 @@ class LogManager:
             self._rng,
             roll_executor=self._roll_executor,
             checkpoint=self.checkpoint,
+            written_slot=self._written_slot,
         )
 
     # ---- start
@@ -162,6 +167,9 @@ class LogManager:
         """
         known = {(log.topic, log.index): log for log in expected}
         self._state = await self._lock_directory(lock_timeout_ms)
+        self._written_positions = await self._run(
+            WrittenPositions.open, self._files, self.directory, boot_id()
+        )
         self._clean = await self._run(is_clean, self.directory, self._files)
         await self._run(remove_clean_shutdown, self.directory, self._files)
         self._written = offsets = self._state.offsets
@@ -184,6 +192,7 @@ class LogManager:
                 continue
             steps.append(self._start_log(log, folder, limit, report))
         await asyncio.gather(*steps)
+        self._written_positions.keep_only({(log.topic_id, log.index) for log in known.values()})
         # From now on a missing file means that somebody removed it.
         await self.checkpoint()
         self._log_report(report)
@@ -280,6 +289,7 @@ class LogManager:
             self._clock.wall_ms(),
             log_start_offset=0 if new else self._log_start.get(key, 0),
             recovery_point=0 if new else self._recovery_points.get(key, 0),
+            written=None if new else self._find_written(known.topic_id, known.index),
             clean=self._clean and not new,
             gaps_allowed=known.config.compact or self._gaps_allowed,
             producer_id_expiration_ms=self.config.producer_id_expiration_ms,
@@ -295,6 +305,14 @@ class LogManager:
         if any(s.sealed and not s.trimmed for s in loaded.segments):
             log.request_flush()
         return log
+
+    def _find_written(self, topic_id: bytes, index: int) -> Written | None:
+        positions = self._written_positions
+        return None if positions is None else positions.find(topic_id, index)
+
+    def _written_slot(self, topic_id: bytes, index: int) -> WrittenSlot | None:
+        positions = self._written_positions
+        return None if positions is None else positions.slot(topic_id, index)
 
     def _went_offline(self, log: PartitionLog, error: BaseException) -> None:
         if self.on_offline is not None:
@@ -315,6 +333,8 @@ class LogManager:
             return target
 
         await log.moved_to(rename)
+        if self._written_positions is not None:
+            self._written_positions.release(log.topic_id, log.index)
         self._remove_folder_later(target, log.config.file_delete_delay_ms)
 
     def _fresh_id(self) -> str:
@@ -441,6 +461,9 @@ class LogManager:
                 log.release()
             self._logs.clear()
             self._roll_executor.shutdown()
+            if self._written_positions is not None:
+                self._written_positions.close()
+                self._written_positions = None
             if self._state is not None:
                 os.close(self._state.lock_fd)
                 self._state = None

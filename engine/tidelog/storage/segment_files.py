@@ -251,6 +251,7 @@ def rebuild_segment(
     *,
     verify: bool,
     cut: bool,
+    believed_bytes: int = 0,
     keep_below: int = 0,
     next_offset: int | None = None,
     epochs: list[tuple[int, int]] | None = None,
@@ -258,8 +259,9 @@ def rebuild_segment(
 ) -> Rebuilt:
     """Reads the whole log and writes its indexes anew, as Kafka's recovery does.
 
-    `verify`: checksums too; a wrong one below the offset `keep_below` is told, not cut. `cut`: the
-    file ends behind the last good batch, whatever follows; without it what follows stays and is
+    `verify`: checksums too, but for those of the first `believed_bytes` (of a file that has not
+    become shorter than that); a wrong one below the offset `keep_below` is told, not cut. `cut`:
+    the file ends behind the last good batch, whatever follows; without it what follows stays and is
     only not indexed. `next_offset`: what is known to follow the segment. `epochs` grows by the
     epochs that the batches bring.
     """
@@ -278,7 +280,7 @@ def rebuild_segment(
             base_offset,
             end,
             index_interval_bytes=settings.index_interval_bytes,
-            verify_from=0 if verify else end,
+            verify_from=(believed_bytes if believed_bytes <= end else 0) if verify else end,
             keep_below=keep_below,
         )
         scanner.run(offset_index, time_index, epochs=epochs)

@@ -11,6 +11,7 @@ from tidelog._native.batch cimport BatchInfo, CheckFailure, CheckLimits
 from tidelog._native.producer_state cimport ProducerStates
 from tidelog._native.segment cimport Segment
 from tidelog._native.segments cimport ReadResult
+from tidelog._native.written cimport WrittenSlot
 
 cdef enum AppendStatus:
     APPENDED = 0
@@ -48,6 +49,7 @@ cdef class LogCore:
     cdef readonly int32_t leader_epoch  # latest epoch in the leader-epoch cache, -1 when none
     cdef readonly int16_t offline_error  # 0, or KAFKA_STORAGE_ERROR: fenced after a disk error
     cdef readonly bint rolling  # a helper changes the files: appends answer NEEDS_ROLL
+    cdef WrittenSlot written  # or None
     cdef readonly bint roll_wanted  # an append was told NEEDS_ROLL since the last roll
 
     # Leader's path for one client batch: checked, stamped and written in place (the buffer is
@@ -87,4 +89,7 @@ cdef class LogCore:
     cdef void answer(self, AppendResult *result, int64_t base_offset, int64_t last_offset,
                      int64_t log_append_time, int64_t consumed_bytes) noexcept
     cdef AppendStatus refuse(self, AppendResult *result, int error_code) noexcept
+    # Another segment is active; nothing of the log may be believed after a kill.
+    cdef void note_segment(self) noexcept
+    cdef void forget_written(self) noexcept
     cdef int fence_for(self, object error) except -1

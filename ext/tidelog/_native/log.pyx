@@ -193,6 +193,8 @@ cdef class LogCore:
         except OSError as error:
             self.fence_for(error)
             return self.refuse(result, self.offline_error)
+        if self.written is not None:
+            self.written.put(self.active.size)
         self.log_end_offset = last_offset + 1
         self.update_producers(data, info, base_offset)
         if self.active.allocated_bytes and self.active.allocation_low():
@@ -285,6 +287,8 @@ cdef class LogCore:
                 if self.owner is not None:
                     self.owner.on_epoch(info.partition_leader_epoch, info.base_offset)
             size += info.size
+        if self.written is not None:
+            self.written.put(self.active.size)
         self.answer(result, first_offset, self.log_end_offset - 1, -1, consumed)
         return APPENDED
 
@@ -312,8 +316,20 @@ cdef class LogCore:
     cdef bint flush_due(self) noexcept:
         return self.log_end_offset - self.flushed_offset >= self.flush_messages
 
+    cdef void note_segment(self) noexcept:
+        if self.written is not None:
+            if self.active is None:
+                self.written.forget()
+            else:
+                self.written.begin(self.active.base_offset, self.active.size)
+
+    cdef void forget_written(self) noexcept:
+        if self.written is not None:
+            self.written.forget()
+
     cdef int fence_for(self, object error) except -1:
         self.offline_error = ERROR_KAFKA_STORAGE_ERROR
+        self.forget_written()
         if self.owner is not None:
             self.owner.on_disk_error(error)
         return 0
@@ -361,6 +377,11 @@ cdef class LogCore:
 
     # ---- for storage.log (loop thread)
 
+    def keep_written(self, WrittenSlot slot not None):
+        """Every append leaves its position there from now on. To be set before install()."""
+        slot.forget()
+        self.written = slot
+
     def install(
         self,
         list segments not None,
@@ -394,12 +415,14 @@ cdef class LogCore:
         self.producers.map_end_offset = log_end_offset
         self.rolling = False
         self.roll_wanted = False
+        self.note_segment()
 
     def retire(self):
         """Ends the use of the log: lets go of the segments and refuses everything from now on."""
         self.offline_error = ERROR_KAFKA_STORAGE_ERROR
         self.segments = []
         self.active = None
+        self.written = None
 
     def begin_roll(self):
         """Stops appends until install_segment() or end_roll(). Returns the new base offset."""
@@ -426,6 +449,7 @@ cdef class LogCore:
             old.seal()
         self.segments.append(segment)
         self.active = segment
+        self.note_segment()
         self.roll_jitter_ms = roll_jitter_ms
         self.rolling = False
         self.roll_wanted = False
@@ -451,6 +475,7 @@ cdef class LogCore:
     def limit_end(self, int64_t offset):
         """First step of a truncation: readers no longer see `offset` and what follows."""
         if offset < self.log_end_offset:
+            self.forget_written()
             self.log_end_offset = offset
             self.recovery_point = min(self.recovery_point, offset)
             self.flushed_offset = self.recovery_point
@@ -470,6 +495,7 @@ cdef class LogCore:
     def fence(self):
         """No further append or read: answers KAFKA_STORAGE_ERROR until the log is opened again."""
         self.offline_error = ERROR_KAFKA_STORAGE_ERROR
+        self.forget_written()
 
     def is_flush_due(self):
         return self.flush_due()

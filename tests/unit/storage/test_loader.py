@@ -15,6 +15,7 @@ from tidelog.storage.files import SYSTEM_FILES
 from tidelog.storage.leader_epochs import EpochEntry
 from tidelog.storage.loader import LoadedLog, LoadRequest, load_log
 from tidelog.storage.segment_files import path_of
+from tidelog.storage.written_positions import Written
 
 
 @pytest.fixture
@@ -29,6 +30,7 @@ def load(
     recovery_point: int = 0,
     log_start_offset: int = 0,
     gaps_allowed: bool = False,
+    written: Written | None = None,
     now_ms: int = NOW,
 ) -> LoadedLog:
     return load_log(
@@ -39,6 +41,7 @@ def load(
             now_ms,
             log_start_offset=log_start_offset,
             recovery_point=recovery_point,
+            written=written,
             clean=clean,
             gaps_allowed=gaps_allowed,
             verify_transactions=False,
@@ -78,6 +81,14 @@ def bases(directory: str) -> list[int]:
 
 def content(loaded: LoadedLog) -> bytes:
     return b"".join(segment.read_at(0, segment.size) for segment in loaded.segments)
+
+
+def flip(path: str, position: int) -> None:
+    with open(path, "r+b") as file:
+        file.seek(position)
+        byte = file.read(1)
+        file.seek(position)
+        file.write(bytes([byte[0] ^ 0xFF]))
 
 
 # ---- the ordinary ways
@@ -394,3 +405,52 @@ def test_a_swap_beside_unfinished_output_is_dropped(directory: str) -> None:
 def test_a_folder_that_is_not_there_is_an_error(directory: str) -> None:
     with pytest.raises(OSError):
         load(os.path.join(directory, "none"))
+
+
+# ---- written positions of a killed process
+
+
+def test_what_a_killed_process_wrote_is_not_verified(directory: str) -> None:
+    written = write_log(directory, clean=False)
+    last = bases(directory)[-1]
+    size = os.path.getsize(log_path(directory, last))
+    flip(log_path(directory, 0), 70)  # which nobody looks for
+    flip(log_path(directory, last), 70)
+    loaded = load(directory, written=Written(last, size))
+    assert (loaded.log_end_offset, loaded.recovery_point) == (30, 0), "it may not be on the disk"
+    assert (loaded.report.verified_bytes, loaded.report.eventful) == (0, False)
+    assert len(content(loaded)) == sum(map(len, written))
+    entry = loaded.producers.entry(5)
+    assert entry is not None
+    assert entry.retained[-1][1] == 29
+
+
+def test_what_stands_behind_the_written_position_is_verified(directory: str) -> None:
+    written = write_log(directory, clean=False)
+    last = bases(directory)[-1]
+    path = log_path(directory, last)
+    size = os.path.getsize(path)
+    flip(path, size - 1)
+    loaded = load(directory, written=Written(last, size - len(written[-1])))
+    assert (loaded.log_end_offset, loaded.report.cut_bytes) == (29, len(written[-1]))
+    assert loaded.report.cut_reason == "wrong checksum"
+
+
+def test_a_segment_behind_the_written_one_is_verified(directory: str) -> None:
+    write_log(directory, clean=False)
+    *_, before, last = bases(directory)
+    flip(log_path(directory, last), 70)
+    loaded = load(directory, written=Written(before, os.path.getsize(log_path(directory, before))))
+    assert loaded.log_end_offset == last
+    assert loaded.report.cut_bytes
+
+
+def test_a_file_that_is_shorter_than_was_written_is_verified(directory: str) -> None:
+    write_log(directory, clean=False)
+    last = bases(directory)[-1]
+    path = log_path(directory, last)
+    size = os.path.getsize(path)
+    os.truncate(path, size - 3)
+    flip(path, 70)
+    loaded = load(directory, written=Written(last, size))
+    assert loaded.log_end_offset == last

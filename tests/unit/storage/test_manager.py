@@ -103,7 +103,12 @@ async def test_a_first_start(harness: Harness) -> None:
     manager = harness.manager()
     report = await manager.start()
     assert (report.clean, report.loaded, report.unknown, report.failed) == (False, 0, [], [])
-    assert harness.names() == [".lock", "meta.properties", "recovery-point-offset-checkpoint"]
+    assert harness.names() == [
+        ".lock",
+        ".written",
+        "meta.properties",
+        "recovery-point-offset-checkpoint",
+    ]
     assert manager.logs() == []
     assert manager.get("t", 0) is None
 

@@ -79,6 +79,20 @@ def available_memory() -> int:
     raise RuntimeError("/proc/meminfo names no MemAvailable")
 
 
+def largest_rss(pids: Iterable[int]) -> int:
+    """Resident bytes of the largest single process in the trees under `pids`."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    largest = 0
+    for root in pids:
+        for pid in process_tree(root):
+            try:
+                resident = int((PROC / str(pid) / "statm").read_text().split()[1])
+            except OSError:
+                continue
+            largest = max(largest, resident * page)
+    return largest
+
+
 def memory(pids: Iterable[int]) -> Memory:
     rss = pss = 0
     for root in pids:

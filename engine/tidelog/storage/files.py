@@ -130,9 +130,21 @@ class Files:
             done = os.pwrite(fd, view, position)
             view, position = view[done:], position + done
 
+    def cut(self, path: str, size: int) -> None:
+        """truncate() by name."""
+        os.truncate(path, size)
+
     def truncate(self, fd: int, size: int) -> None:
         """Cuts or grows the file; cutting also gives back blocks reserved behind its end."""
         os.ftruncate(fd, size)
+
+    def sync_file(self, path: str) -> None:
+        """sync() by name."""
+        fd = self.open(path)
+        try:
+            self.sync(fd)
+        finally:
+            self.close(fd)
 
     def sync(self, fd: int) -> None:
         """Content and metadata are on the disk when it returns."""
@@ -170,7 +182,7 @@ class Files:
     def write(self, path: str, data: bytes, *, durable: bool = True) -> None:
         """Replaces the file, atomically and durably: a crash leaves the old or the new one.
 
-        Not `durable`: the caller syncs the whole file system afterwards.
+        Not `durable`: so it is for a killed process; after a power cut it may be anything.
         """
         temporary = f"{path}.tmp"
         fd = self.create(temporary)

@@ -16,6 +16,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from tidelog._native.batch import parse
@@ -85,7 +86,7 @@ class PartitionLog:
             services.files, services.executor, self._collect_flush, self._flushed, self.fence
         )
         self._pending_snapshots: list[tuple[int, bytes]] = []
-        self._epochs_changed = False
+        self._epochs_changed = self._epochs_unsynced = False
         self._writing_epochs = False
         self._allocating = False
         self._names_changed = False
@@ -225,7 +226,10 @@ class PartitionLog:
                 async with self._flusher.lock:
                     self._epochs_changed = False
                     path = os.path.join(self.directory, LEADER_EPOCH_CHECKPOINT)
-                    await self._run(self._services.files.write, path, self.epochs.encode())
+                    # The next flush makes it durable, before it moves the recovery point.
+                    write = partial(self._services.files.write, durable=False)
+                    await self._run(write, path, self.epochs.encode())
+                    self._epochs_unsynced = True
         except OSError as error:
             self.fence(error)
         finally:
@@ -313,22 +317,21 @@ class PartitionLog:
 
     def flush_if_older(self, now_monotonic_ms: int) -> None:
         """flush.ms: flushes when the last flush is longer ago and something was appended."""
-        if self.config.flush_ms == LONG_MAX or self.core.flushed_offset == self.core.log_end_offset:
-            return
-        if now_monotonic_ms - self.last_flush_ms >= self.config.flush_ms:
+        dirty = self.core.flushed_offset < self.core.log_end_offset
+        if dirty and now_monotonic_ms - self.last_flush_ms >= self.config.flush_ms:
             self.request_flush()
 
     def _collect_flush(self) -> FlushWork:
-        core = self.core
+        core, active = self.core, self.core.active_segment
         work = FlushWork(self.directory, core.log_end_offset)
-        active = core.active_segment
         work.sealed = [s for s in core.segment_list if s is not active and not s.trimmed]
         if core.flushed_offset < core.log_end_offset:
             work.active = active
         work.snapshots, self._pending_snapshots = self._pending_snapshots, []
         work.names_changed, self._names_changed = self._names_changed, False
-        if self._epochs_changed:
-            work.epochs, self._epochs_changed = self.epochs.encode(), False
+        if self._epochs_changed or self._epochs_unsynced:
+            work.epochs = self.epochs.encode()
+            self._epochs_changed = self._epochs_unsynced = False
         return work
 
     def _flushed(self, work: FlushWork) -> None:
@@ -541,11 +544,8 @@ class PartitionLog:
         self.core.on_flushed(self.core.log_end_offset)
 
     async def _close_files(self, durable: bool) -> None:
-        core = self.core
-        active = core.active_segment
-        if active is not None and not active.sealed:
-            active.seal()
-        work = self._collect_flush()
+        core, work = self.core, self._collect_flush()
+        core.begin_roll()  # no further append; it stays so
         work.active = None
         work.sealed = [segment for segment in core.segment_list if not segment.trimmed]
         work.snapshots += self._take_snapshot(core.log_end_offset)
@@ -569,7 +569,7 @@ class PartitionLog:
     # ---- helpers
 
     def _progress(self) -> None:
-        if self.on_progress is not None:
+        if self.on_progress:
             self.on_progress()
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -579,8 +579,8 @@ class PartitionLog:
         return task
 
     async def _run(self, function: Callable[..., T], *args: Any) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._services.executor, function, *args)
+        executor = self._services.executor
+        return await asyncio.get_running_loop().run_in_executor(executor, function, *args)
 
     async def _exclusively(self, step: Callable[[], Awaitable[T]], *, flushing: bool = False) -> T:
         """Runs `step` with the locks held. It ends even when the caller is cancelled meanwhile."""

@@ -340,25 +340,24 @@ def activate(files: Files, segment: Segment, settings: SegmentSettings) -> None:
 
 
 def trim_segment(files: Files, segment: Segment, *, durable: bool = True) -> None:
-    """Cuts the indexes of a sealed segment to their entries and makes all three files durable.
+    """Cuts the indexes of a segment to their entries and makes all three files durable.
 
-    May run while the loop looks up in the segment. Not `durable`: the caller syncs afterwards.
+    A segment that is not sealed is sealed first: the caller has ended its appends. May run while
+    the loop looks up in the segment. Not `durable`: the caller syncs afterwards.
     """
     if durable:
         files.sync_data(segment.fd)
     if segment.trimmed:
         return
+    if not segment.sealed:
+        segment.seal()
     if segment.allocated_bytes:
         files.truncate(segment.fd, segment.size)  # blocks reserved behind the end
     for index in (segment.offset_index, segment.time_index):
         index.trim_map()
-        fd = files.open(index.path)
-        try:
-            files.truncate(fd, index.size_bytes)
-            if durable:
-                files.sync(fd)
-        finally:
-            files.close(fd)
+        files.cut(index.path, index.size_bytes)
+        if durable:
+            files.sync_file(index.path)
     segment.trimmed = True
 
 

@@ -26,6 +26,7 @@ cdef extern from *:
     #include <unistd.h>
     """
     enum:
+        MADV_RANDOM
         MAP_SHARED
         O_CLOEXEC
         O_RDWR
@@ -33,6 +34,7 @@ cdef extern from *:
         PROT_WRITE
     void *map_failed "MAP_FAILED"
     void *mmap(void *addr, size_t size, int prot, int flags, int fd, long offset) noexcept nogil
+    int madvise(void *addr, size_t size, int advice) noexcept nogil
     int munmap(void *addr, size_t size) noexcept nogil
     int open_file "open"(const char *path, int flags) noexcept nogil
     int fallocate(int fd, int mode, long offset, long size) noexcept nogil
@@ -86,6 +88,8 @@ cdef class MappedIndex:
             address = mmap(NULL, <size_t>map_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
             if address == map_failed:
                 raise OSError(errno, os.strerror(errno), self.path)
+            # Without it every first touch reads (mostly holes) far ahead of the entry.
+            madvise(address, <size_t>map_size, MADV_RANDOM)
             self.map = <uint8_t *>address
             self.map_size = <size_t>map_size
         self.max_entries = map_size // self.entry_size

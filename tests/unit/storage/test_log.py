@@ -254,6 +254,24 @@ async def test_epochs_are_written_and_found(harness: LogHarness) -> None:
     assert harness.open(clean=True).epoch_for_offset(0) == 2
 
 
+async def test_epochs_become_durable_with_the_next_flush(harness: LogHarness) -> None:
+    log = harness.open()
+    await harness.produce(log, batch(), 1)
+    path = Path(harness.directory, "leader-epoch-checkpoint")
+    await until(path.exists)
+    await log.flush()
+    del harness.files.calls[:]
+    log.assign_epoch(4)
+    await until(lambda: b"4 1" in path.read_bytes())
+    assert "sync_directory" not in harness.files.calls, "a killed process does not lose it"
+    await harness.produce(log, batch(), 4)
+    await log.flush()
+    assert harness.files.calls[-2:] == ["rename", "sync_directory"]
+    del harness.files.calls[:]
+    await log.flush()
+    assert "rename" not in harness.files.calls, "it was durable already"
+
+
 # ---- removing old records
 
 

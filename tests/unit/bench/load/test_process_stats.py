@@ -9,6 +9,7 @@ from bench.load.process_stats import (
     available_memory,
     busy_share,
     cpu_s,
+    largest_rss,
     machine_cpu_s,
     memory,
     parse_stat_cpu_s,
@@ -62,3 +63,15 @@ def test_work_shows_in_the_process_and_in_the_machine() -> None:
         total += sum(range(10_000))
     assert total
     assert machine_cpu_s() > machine
+
+
+def test_the_largest_process_of_a_tree() -> None:
+    block = b"x" * 50_000_000
+    with subprocess.Popen(["sleep", "30"]) as child:
+        try:
+            own = largest_rss([os.getpid()])
+            assert own > len(block)
+            assert largest_rss([child.pid]) < own
+        finally:
+            child.kill()
+    assert largest_rss([child.pid]) == 0

@@ -29,7 +29,6 @@ from tidelog.storage.flush import Flusher, FlushWork, run_flush
 from tidelog.storage.leader_epochs import LEADER_EPOCH_CHECKPOINT, EpochEnd
 from tidelog.storage.loader import LoadedLog
 from tidelog.storage.log_config import (
-    LONG_MAX,
     LogConfig,
     LogServices,
     core_settings,

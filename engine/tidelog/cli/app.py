@@ -12,8 +12,12 @@ from typing import Annotated, Any
 
 import typer
 
-from tidelog.cli import topics
-from tidelog.cli.cluster import CommandError
+from tidelog.cli import configs, metadata, topics
+from tidelog.cli.cluster import CommandError, give_up_output
+from tidelog.cli.consume import consume
+from tidelog.cli.dump_log import dump_log
+from tidelog.cli.offsets import offsets
+from tidelog.cli.produce import produce
 
 #: typer carries a click of its own, or uses the installed one, depending on its version; only
 #: these are sure to be its.
@@ -29,6 +33,12 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(topics.app, name="topics")
+app.command("produce")(produce)
+app.command("consume")(consume)
+app.command("offsets")(offsets)
+app.add_typer(configs.app, name="configs")
+app.add_typer(metadata.app, name="metadata")
+app.command("dump-log")(dump_log)
 
 
 @app.command(
@@ -52,6 +62,10 @@ def run(arguments: Sequence[str]) -> int:
         return _complain(str(error), 1)
     except _ClickError as error:
         return _complain(*_explained(error))
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):
+            return give_up_output()
+        raise
     except typer.Abort:
         return _complain("stopped", 130)
     return status if isinstance(status, int) else 0

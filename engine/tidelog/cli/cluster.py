@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import socket
 import sys
 from collections.abc import Iterable, Mapping
@@ -11,12 +12,13 @@ from concurrent.futures import Future
 from typing import Annotated, Any, Final, TypeVar
 
 import typer
-from confluent_kafka import KafkaException
+from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 from rich.console import Console
 from rich.table import Table
 
 T = TypeVar("T")
+Client = AdminClient | Consumer | Producer
 
 #: How long a command waits for the cluster. Seconds, as confluent-kafka takes them.
 TIMEOUT_S: Final = 15.0
@@ -47,8 +49,31 @@ class CommandError(Exception):
 
 
 def connect(bootstrap: str) -> AdminClient:
-    """A client, to be kept until its last answer. Raises CommandError when nobody listens at any
-    address: the client itself would go on trying until its time is up.
+    """A client, to be kept until its last answer. Raises CommandError (check_reachable)."""
+    check_reachable(bootstrap)
+    return AdminClient(client_settings(bootstrap), logger=silent_logger())
+
+
+def silent_logger() -> logging.Logger:
+    """The client reports each failed attempt by itself; a command says once what went wrong."""
+    silent = logging.Logger("librdkafka")
+    silent.addHandler(logging.NullHandler())
+    return silent
+
+
+def client_settings(bootstrap: str, **more: object) -> dict[str, Any]:
+    """What every client of the library is made with; names of `more` with _ instead of dots."""
+    settings: dict[str, Any] = {
+        "bootstrap.servers": bootstrap,
+        "client.id": "tidelog",
+        "socket.connection.setup.timeout.ms": 5000,
+    }
+    return settings | {name.replace("_", "."): value for name, value in more.items()}
+
+
+def check_reachable(bootstrap: str) -> None:
+    """Raises CommandError when nobody listens at any address: a client would go on trying until
+    its time is up.
     """
     problems = []
     for address in bootstrap.split(","):
@@ -62,15 +87,6 @@ def connect(bootstrap: str) -> AdminClient:
             problems.append(f"{address.strip()}: {getattr(error, 'strerror', None) or error}")
     else:
         raise CommandError(f"the cluster cannot be reached: {', '.join(problems)}")
-    # The client reports each failed attempt by itself; a command says once what went wrong.
-    silent = logging.Logger("librdkafka")
-    silent.addHandler(logging.NullHandler())
-    settings: dict[str, Any] = {
-        "bootstrap.servers": bootstrap,
-        "client.id": "tidelog",
-        "socket.connection.setup.timeout.ms": 5000,
-    }
-    return AdminClient(settings, logger=silent)
 
 
 def result_of(future: Future[T], what: str) -> T:
@@ -104,6 +120,28 @@ def parse_configs(given: Iterable[str] | None) -> dict[str, str]:
             raise typer.BadParameter(f"--config {key.strip()} is given twice")
         configs[key.strip()] = value.strip()
     return configs
+
+
+def give_up_output() -> int:
+    """Whoever read standard output has gone (| head): no error, status 0. The interpreter flushes
+    once more at its end; that goes nowhere.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def topic_partitions(client: Client, names: Iterable[str]) -> dict[str, list[int]]:
+    """The partitions of the topics, which are not created by it. Raises CommandError."""
+    try:
+        found = client.list_topics(timeout=TIMEOUT_S).topics
+    except KafkaException as error:
+        raise CommandError(f"the topics cannot be listed: {reason(error)}") from error
+    partitions = {}
+    for name in names:
+        if name not in found:
+            raise CommandError(f"topic {name} is not known")
+        partitions[name] = sorted(found[name].partitions)
+    return partitions
 
 
 def print_json(value: object) -> None:

@@ -78,11 +78,17 @@ class FakeCluster:
         (resource,) = resources
         own, default = ConfigSource.DYNAMIC_TOPIC_CONFIG, ConfigSource.DEFAULT_CONFIG
         entries = {
-            key: SimpleNamespace(name=key, value=value, source=own.value)
+            key: SimpleNamespace(
+                name=key, value=value, source=own.value, is_sensitive=False, is_read_only=False
+            )
             for key, value in self.topics[resource.name]["configs"].items()
         }
         entries["segment.bytes"] = SimpleNamespace(
-            name="segment.bytes", value="1073741824", source=default.value
+            name="segment.bytes",
+            value="1073741824",
+            source=default.value,
+            is_sensitive=False,
+            is_read_only=False,
         )
         return {resource: self._future(entries)}
 

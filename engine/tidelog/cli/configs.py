@@ -1,0 +1,156 @@
+"""`tidelog configs`: configs of topics and nodes, shown and changed. Runs in the user's shell."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ConfigSource,
+    ResourceType,
+)
+
+from tidelog.cli.cluster import (
+    DEFAULT_BOOTSTRAP,
+    TIMEOUT_S,
+    Bootstrap,
+    Json,
+    connect,
+    parse_configs,
+    print_json,
+    print_table,
+    result_of,
+)
+
+app = typer.Typer(help="Describe and change configs.", no_args_is_help=True)
+
+Topic = Annotated[str | None, typer.Option(help="Of this topic.")]
+Broker = Annotated[str | None, typer.Option(help="Of the node with this id.")]
+
+
+@app.command()
+def describe(
+    topic: Topic = None,
+    broker: Broker = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Defaults, too, not only what was set.")
+    ] = False,
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+    json: Json = False,
+) -> None:
+    """Show configs, and where each value comes from."""
+    resource = _resource(topic, broker)
+    client = connect(bootstrap)
+    futures = client.describe_configs([resource], request_timeout=TIMEOUT_S)
+    entries = result_of(futures[resource], f"{_name(resource)} cannot be described")
+    rows = [
+        {
+            "name": entry.name,
+            "value": "(secret)" if entry.is_sensitive else entry.value,
+            "source": source_name(entry.source),
+            "read_only": bool(entry.is_read_only),
+        }
+        for entry in sorted(entries.values(), key=lambda entry: entry.name)
+        if everything or source_name(entry.source) != "default"
+    ]
+    if json:
+        print_json(rows)
+        return
+    print_table(
+        {"name": "left", "value": "left", "source": "left"},
+        (
+            (row["name"], "" if row["value"] is None else row["value"], row["source"])
+            for row in rows
+        ),
+    )
+
+
+@app.command()
+def alter(
+    topic: Topic = None,
+    broker: Broker = None,
+    values: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Many times.")
+    ] = None,
+    delete: Annotated[
+        list[str] | None,
+        typer.Option("--delete", metavar="KEY", help="Back to the default; many times."),
+    ] = None,
+    append: Annotated[
+        list[str] | None,
+        typer.Option("--append", metavar="KEY=VALUE", help="Add to a list; many times."),
+    ] = None,
+    subtract: Annotated[
+        list[str] | None,
+        typer.Option("--subtract", metavar="KEY=VALUE", help="Take from a list; many times."),
+    ] = None,
+    validate_only: Annotated[
+        bool, typer.Option("--validate-only", help="Check, and change nothing.")
+    ] = False,
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+) -> None:
+    """Change configs; those that are not named stay."""
+    resource = _resource(topic, broker)
+    changes = [
+        (AlterConfigOpType.SET, parse_configs(values)),
+        (AlterConfigOpType.APPEND, parse_configs(append)),
+        (AlterConfigOpType.SUBTRACT, parse_configs(subtract)),
+        # The library wants a value also where none is sent.
+        (AlterConfigOpType.DELETE, dict.fromkeys(delete or (), "")),
+    ]
+    entries = [
+        ConfigEntry(key, value, incremental_operation=operation)
+        for operation, configs in changes
+        for key, value in configs.items()
+    ]
+    if not entries:
+        raise typer.BadParameter("nothing to change: --set, --delete, --append or --subtract")
+    _alter(connect(bootstrap), resource, entries, validate_only)
+    typer.echo(f"{'valid for' if validate_only else 'changed'} {_name(resource)}")
+
+
+def _alter(
+    client: AdminClient, resource: ConfigResource, entries: list[ConfigEntry], validate_only: bool
+) -> None:
+    changed = ConfigResource(resource.restype, resource.name, incremental_configs=entries)
+    futures = client.incremental_alter_configs(
+        [changed], request_timeout=TIMEOUT_S, validate_only=validate_only
+    )
+    for future in futures.values():
+        result_of(future, f"{_name(resource)} was not changed")
+
+
+def _resource(topic: str | None, broker: str | None) -> ConfigResource:
+    if (topic is None) == (broker is None):
+        raise typer.BadParameter("--topic or --broker, one of them")
+    if topic is not None:
+        return ConfigResource(ResourceType.TOPIC, topic)
+    assert broker is not None
+    if not (broker.isascii() and broker.isdigit()):
+        raise typer.BadParameter(f"--broker {broker}: a node id is expected")
+    return ConfigResource(ResourceType.BROKER, broker)
+
+
+def _name(resource: ConfigResource) -> str:
+    return f"{'topic' if resource.restype is ResourceType.TOPIC else 'node'} {resource.name}"
+
+
+def source_name(source: Any) -> str:
+    """Where a value comes from, in words."""
+    try:
+        return _SOURCES[ConfigSource(source)]
+    except (KeyError, ValueError):
+        return "unknown"
+
+
+_SOURCES = {
+    ConfigSource.DYNAMIC_TOPIC_CONFIG: "topic",
+    ConfigSource.DYNAMIC_BROKER_CONFIG: "node, changed while it ran",
+    ConfigSource.DYNAMIC_DEFAULT_BROKER_CONFIG: "all nodes, changed while they ran",
+    ConfigSource.STATIC_BROKER_CONFIG: "node's file or command line",
+    ConfigSource.DEFAULT_CONFIG: "default",
+}

@@ -1,0 +1,248 @@
+"""`tidelog consume`: the records of a topic on standard output.
+
+Runs in the user's shell. With a group, the offsets that are committed at the end are those of the
+records that were printed.
+"""
+
+from __future__ import annotations
+
+import select
+import sys
+import time
+from collections.abc import Iterator
+from typing import Annotated, Any, Final
+
+import typer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from tidelog.cli.cluster import (
+    DEFAULT_BOOTSTRAP,
+    TIMEOUT_S,
+    Bootstrap,
+    CommandError,
+    check_reachable,
+    client_settings,
+    reason,
+    silent_logger,
+    topic_partitions,
+)
+from tidelog.cli.formats import Format, json_format, keyed_format, template_format, value_format
+
+#: Records asked of the library at once.
+BATCH_RECORDS: Final = 500
+POLL_S: Final = 0.2
+
+
+def consume(
+    topic: Annotated[str, typer.Argument(metavar="TOPIC")],
+    from_beginning: Annotated[
+        bool,
+        typer.Option("--from-beginning", help="Start with the first record, not with new ones."),
+    ] = False,
+    offset: Annotated[
+        int | None,
+        typer.Option(help="Start there; negative: so many before the end. Not with --group."),
+    ] = None,
+    partition: Annotated[
+        list[int] | None, typer.Option(help="Only this one; many times. Not with --group.")
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Share the topic within this group, and commit to it.")
+    ] = None,
+    max_messages: Annotated[
+        int | None, typer.Option("--max-messages", min=1, help="Stop after so many records.")
+    ] = None,
+    exit_at_end: Annotated[
+        bool, typer.Option("--exit-at-end", help="Stop at the end of what is there.")
+    ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Stop when for so long no record came."),
+    ] = None,
+    format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="value, key-value, json, or a template like '%p %o %k %v\\n' "
+            "(%t %p %o %k %v %K %S %T %h).",
+        ),
+    ] = "value",
+    key_separator: Annotated[
+        str, typer.Option("--key-separator", metavar="TEXT", help="Of key-value.")
+    ] = "\t",
+    isolation_level: Annotated[
+        str, typer.Option("--isolation-level", help="read_committed or read_uncommitted.")
+    ] = "read_committed",
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+) -> None:
+    """Print the records of a topic."""
+    show = _format(format, key_separator)
+    if group is not None and (offset is not None or partition):
+        raise typer.BadParameter("--offset and --partition do not go with --group")
+    if isolation_level not in ("read_committed", "read_uncommitted"):
+        raise typer.BadParameter(f"--isolation-level {isolation_level}")
+    check_reachable(bootstrap)
+    consumer = _consumer(bootstrap, group, from_beginning, exit_at_end, isolation_level)
+    try:
+        start = -2 if from_beginning else -1
+        if offset is not None:
+            start = offset if offset >= 0 else 0
+        _start(consumer, topic, group, partition, start, offset)
+        reading = Reading(consumer, max_messages, timeout, exit_at_end, keep=group is not None)
+        _print(reading, show)
+    except KafkaException as error:
+        raise CommandError(f"topic {topic} cannot be read: {reason(error)}") from error
+    finally:
+        consumer.close()
+
+
+def _consumer(
+    bootstrap: str, group: str | None, from_beginning: bool, exit_at_end: bool, isolation: str
+) -> Consumer:
+    settings = client_settings(
+        bootstrap,
+        group_id=group or "tidelog-consume",
+        enable_auto_commit=False,
+        enable_auto_offset_store=False,
+        enable_partition_eof=exit_at_end,
+        auto_offset_reset="earliest" if from_beginning else "latest",
+        isolation_level=isolation,
+        fetch_queue_backoff_ms=10,  # the library's own second would halve the rate
+    )
+    return Consumer(settings, logger=silent_logger())
+
+
+class Reading:
+    """The records one after another until it is time to stop. `keep`: commit what was taken."""
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        max_messages: int | None,
+        timeout_s: float | None,
+        exit_at_end: bool,
+        *,
+        keep: bool,
+    ) -> None:
+        self._consumer = consumer
+        self._left = max_messages
+        self._timeout_s = timeout_s
+        self._exit_at_end = exit_at_end
+        self._keep = keep
+        self._output = select.poll()
+        self._output.register(sys.stdout, 0)
+        self._ended: set[tuple[str | None, int | None]] = set()
+        self._next: dict[tuple[str, int], int] = {}
+
+    def batches(self) -> Iterator[list[Message]]:
+        """Raises CommandError."""
+        last_s = time.monotonic()
+        while self._left is None or self._left > 0:
+            wanted = BATCH_RECORDS if self._left is None else min(self._left, BATCH_RECORDS)
+            records = []
+            if self._reader_left():
+                return
+            for message in self._consumer.consume(wanted, POLL_S):
+                error = message.error()
+                if error is None:
+                    self._ended.discard((message.topic(), message.partition()))
+                    records.append(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    self._ended.add((message.topic(), message.partition()))
+                else:
+                    raise CommandError(f"it cannot be read: {reason(KafkaException(error))}")
+            now_s = time.monotonic()
+            if records:
+                last_s = now_s
+                if self._left is not None:
+                    self._left -= len(records)
+                yield records
+            elif self._is_over(now_s - last_s):
+                return
+
+    def _reader_left(self) -> bool:
+        """Whether whoever reads this output has gone: with nothing to print, no write tells."""
+        return any(event & select.POLLERR for _, event in self._output.poll(0))
+
+    def _is_over(self, silent_s: float) -> bool:
+        if self._timeout_s is not None and silent_s >= self._timeout_s:
+            return True
+        return self._exit_at_end and self._at_end()
+
+    def _at_end(self) -> bool:
+        mine = {(one.topic, one.partition) for one in self._consumer.assignment()}
+        return bool(mine) and mine <= self._ended
+
+    def printed(self, records: list[Message]) -> None:
+        for message in records:
+            topic, partition, offset = message.topic(), message.partition(), message.offset()
+            if topic is not None and partition is not None and offset is not None:
+                self._next[topic, partition] = offset + 1
+
+    def commit(self) -> None:
+        """Raises CommandError."""
+        if not self._keep or not self._next:
+            return
+        offsets = [TopicPartition(*key, offset) for key, offset in self._next.items()]
+        self._next = {}
+        try:
+            for one in self._consumer.commit(offsets=offsets, asynchronous=False) or ():
+                if one.error is not None:
+                    raise KafkaException(one.error)
+        except KafkaException as error:
+            raise CommandError(f"the offsets were not committed: {reason(error)}") from error
+
+
+def _print(reading: Reading, show: Format) -> None:
+    out = sys.stdout.buffer
+    try:
+        for records in reading.batches():
+            out.write(b"".join(map(show, records)))
+            out.flush()
+            reading.printed(records)
+            reading.commit()
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _start(
+    consumer: Consumer,
+    topic: str,
+    group: str | None,
+    partitions: list[int] | None,
+    start: int,
+    offset: int | None,
+) -> None:
+    known = topic_partitions(consumer, [topic])[topic]
+    if group is not None:
+        consumer.subscribe([topic])
+        return
+    for one in partitions or ():
+        if one not in known:
+            raise CommandError(f"topic {topic} has no partition {one}")
+    assigned = []
+    for one in partitions or known:
+        first: Any = start
+        if offset is not None and offset < 0:
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, one), TIMEOUT_S)
+            first = max(low, high + offset)
+        assigned.append(TopicPartition(topic, one, first))
+    consumer.assign(assigned)
+
+
+def _format(name: str, separator: str) -> Format:
+    if name == "value":
+        return value_format
+    if name == "json":
+        return json_format
+    if name == "key-value":
+        return keyed_format(separator.encode())
+    if "%" not in name:
+        raise typer.BadParameter(
+            f"--format {name}: value, key-value, json or a template with % is expected"
+        )
+    try:
+        return template_format(name)
+    except ValueError as error:
+        raise typer.BadParameter(f"--format {name}: {error}") from None

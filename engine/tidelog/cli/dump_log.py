@@ -1,0 +1,95 @@
+"""`tidelog dump-log`: what is in the files of a log directory, without a broker."""
+
+from __future__ import annotations
+
+import dataclasses
+import json as json_format
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tidelog.cli.cluster import CommandError, Json
+from tidelog.cli.log_checks import verify as verify_segment
+from tidelog.cli.log_files import DECODERS, Line, Options, dump
+from tidelog.errors import StorageError
+
+
+def dump_log(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...")],
+    records: Annotated[
+        bool, typer.Option("--records", help="Every record, not only batches.")
+    ] = False,
+    decoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOPIC",
+            help="Read records as those of an internal topic: 'offsets' or 'transactions'. "
+            "Implies --records.",
+        ),
+    ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Print defects only: checksums, order, index entries. Status 1 for any.",
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Print segments, indexes, snapshots, checkpoints: single files, or those of a log's folder."""
+    if decoder is not None and decoder not in DECODERS:
+        raise typer.BadParameter(f"--decoder {decoder}: one of {', '.join(DECODERS)} is expected")
+    options = Options(records=records or decoder is not None, decoder=decoder)
+    defects = 0
+    for path in _expanded(files):
+        if verify and path.suffix in (".index", ".timeindex"):
+            continue  # with their .log
+        if not json and not verify:
+            typer.echo(f"{path}:")
+        try:
+            lines = (
+                verify_segment(path) if verify and path.suffix == ".log" else dump(path, options)
+            )
+            for line in lines:
+                defects += line.broken
+                if line.broken or not verify:
+                    _print(path, line, json, verify)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise CommandError(f"{path}: {error.strerror or error}") from error
+        except StorageError as error:
+            raise CommandError(str(error)) from error
+    if verify and not json:
+        typer.echo(f"{defects} defects")
+    if defects:
+        raise typer.Exit(1)
+
+
+def _print(path: Path, line: Line, json: bool, verify: bool) -> None:
+    if json:
+        found = {"file": str(path), "kind": line.kind.strip(), **line.fields}
+        typer.echo(json_format.dumps(found, default=_plain))
+    else:
+        typer.echo(f"{path}: {line}" if verify else line)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode(errors="backslashreplace")
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else str(value)  # type: ignore[arg-type]
+
+
+_KNOWN = (".log", ".index", ".timeindex", ".txnindex", ".snapshot")
+
+
+def _expanded(files: list[Path]) -> list[Path]:
+    """Folders stand for the files of logs in them."""
+    found = []
+    for path in files:
+        if path.is_dir():
+            found += sorted(one for one in path.iterdir() if one.suffix in _KNOWN)
+        else:
+            found.append(path)
+    return found

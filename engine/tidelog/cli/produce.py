@@ -1,0 +1,215 @@
+"""`tidelog produce`: records from standard input, one for each line.
+
+Runs in the user's shell. Memory is bounded by the client's queue: when it is full, reading waits.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, Final
+
+import typer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from rich.console import Console
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
+from tidelog.cli.cluster import (
+    DEFAULT_BOOTSTRAP,
+    TIMEOUT_S,
+    Bootstrap,
+    CommandError,
+    check_reachable,
+    client_settings,
+    reason,
+    silent_logger,
+    topic_partitions,
+)
+
+#: Records between two looks at what was delivered.
+POLL_EVERY: Final = 1_000
+QUEUE_RECORDS_MAX: Final = 100_000
+QUEUE_KIB_MAX: Final = 256 * 1024
+
+
+class Delivery:
+    """What became of the records: counted, the first refusal kept."""
+
+    def __init__(self) -> None:
+        self.delivered = 0
+        self.failed: Counter[str] = Counter()
+
+    def note(self, error: KafkaError | None, _message: Message) -> None:
+        if error is None:
+            self.delivered += 1
+        else:
+            self.failed[reason(KafkaException(error))] += 1
+
+
+def produce(
+    topic: Annotated[str, typer.Argument(metavar="TOPIC")],
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", metavar="FILE", help="Read from here, not from standard input."),
+    ] = None,
+    key_separator: Annotated[
+        str | None,
+        typer.Option("--key-separator", metavar="TEXT", help="A line is KEY TEXT VALUE."),
+    ] = None,
+    null_value: Annotated[
+        str | None,
+        typer.Option("--null-value", metavar="TEXT", help="A value of this is null (a tombstone)."),
+    ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option("--header", metavar="KEY=VALUE", help="For every record; many times."),
+    ] = None,
+    partition: Annotated[
+        int, typer.Option(help="Write to this one (default: by key, else spread).")
+    ] = -1,
+    compression: Annotated[
+        str, typer.Option(help="none, gzip, snappy, lz4 or zstd.", metavar="CODEC")
+    ] = "none",
+    acks: Annotated[str, typer.Option(help="0, 1 or all.")] = "all",
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+) -> None:
+    """Write records: one for each line of standard input."""
+    separator = _separator(key_separator)
+    headers = _headers(header)
+    settings = client_settings(
+        bootstrap,
+        compression_type=_one_of("--compression", compression, CODECS),
+        acks=_one_of("--acks", acks, ("0", "1", "all", "-1")),
+        enable_idempotence=acks in ("all", "-1"),
+        linger_ms=5,
+        queue_buffering_max_messages=QUEUE_RECORDS_MAX,
+        queue_buffering_max_kbytes=QUEUE_KIB_MAX,
+        message_max_bytes=1_000_000_000,
+    )
+    check_reachable(bootstrap)
+    producer = Producer(settings, logger=silent_logger())
+    _check_partition(producer, topic, partition)
+    delivery = Delivery()
+    options: dict[str, Any] = {"on_delivery": delivery.note}
+    if headers:
+        options["headers"] = headers
+    if partition >= 0:
+        options["partition"] = partition
+    null = None if null_value is None else null_value.encode()
+    stopped = False
+    try:
+        with _source(file) as lines:
+            send_lines(producer, topic, lines, separator, null, options)
+        left = producer.flush(TIMEOUT_S)
+    except KeyboardInterrupt:
+        stopped = True
+        left = producer.flush(TIMEOUT_S)
+    _report(delivery, left, stopped)
+
+
+CODECS: Final = ("none", "gzip", "snappy", "lz4", "zstd")
+
+
+def send_lines(
+    producer: Producer,
+    topic: str,
+    lines: BinaryIO,
+    separator: bytes | None,
+    null: bytes | None,
+    options: dict[str, Any],
+) -> None:
+    """Gives every line to the producer. Raises CommandError for a line without a key."""
+    for number, line in enumerate(_progress(lines), 1):
+        text = line.removesuffix(b"\n").removesuffix(b"\r")
+        key: bytes | None = None
+        value: bytes | None = text
+        if separator is not None:
+            key, found, value = text.partition(separator)
+            if not found:
+                producer.flush(TIMEOUT_S)
+                raise CommandError(f"line {number} has no {separator.decode(errors='replace')!r}")
+        if value == null:
+            value = None
+        while True:
+            try:
+                producer.produce(topic, value, key, **options)
+                break
+            except BufferError:  # the queue is full: wait for room
+                producer.poll(0.1)
+            except KafkaException as error:
+                producer.flush(TIMEOUT_S)
+                raise CommandError(f"line {number} was not sent: {reason(error)}") from error
+        if not number % POLL_EVERY:
+            producer.poll(0)
+
+
+def _progress(lines: BinaryIO) -> Iterator[bytes]:
+    """The lines; counted on a terminal's standard error while they come from elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal or lines.isatty():
+        yield from lines
+        return
+    columns = (TextColumn("{task.completed:,} records"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("read", total=None)
+        for number, line in enumerate(lines):
+            if not number % POLL_EVERY:
+                progress.update(task, completed=number)
+            yield line
+
+
+def _report(delivery: Delivery, left: int, stopped: bool) -> None:
+    problems = [f"{count} records: {text}" for text, count in delivery.failed.most_common(3)]
+    if left:
+        problems.append(f"{left} records: no answer in {TIMEOUT_S:.0f} s")
+    if problems:
+        raise CommandError(f"{delivery.delivered} records were written, not {'; '.join(problems)}")
+    if stopped or sys.stderr.isatty():
+        typer.echo(f"{delivery.delivered} records were written", err=True)
+    if stopped:
+        raise typer.Exit(130)
+
+
+def _source(file: Path | None) -> BinaryIO:
+    if file is None:
+        return open(sys.stdin.fileno(), "rb", closefd=False)
+    try:
+        return file.open("rb")
+    except OSError as error:
+        raise CommandError(f"{file}: {error.strerror}") from error
+
+
+def _check_partition(producer: Producer, topic: str, partition: int) -> None:
+    """The library would keep records of a partition that is not there until their time is up."""
+    if partition < -1:
+        raise typer.BadParameter(f"--partition {partition}")
+    if partition >= 0 and partition not in topic_partitions(producer, [topic])[topic]:
+        raise CommandError(f"topic {topic} has no partition {partition}")
+
+
+def _separator(text: str | None) -> bytes | None:
+    if text is None:
+        return None
+    if not text:
+        raise typer.BadParameter("--key-separator is empty")
+    return (
+        text.encode().decode("unicode_escape").encode("latin-1") if "\\" in text else text.encode()
+    )
+
+
+def _headers(given: list[str] | None) -> list[tuple[str, bytes]]:
+    headers = []
+    for text in given or ():
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise typer.BadParameter(f"--header {text}: it is not KEY=VALUE")
+        headers.append((key, value.encode()))
+    return headers
+
+
+def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise typer.BadParameter(f"{option} {value}: one of {', '.join(allowed)} is expected")
+    return value

@@ -1,0 +1,113 @@
+"""Tests of `tidelog consume` without a cluster: when it stops, and what it commits."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, TopicPartition
+
+from tidelog.cli.app import run
+from tidelog.cli.cluster import CommandError
+from tidelog.cli.consume import Reading
+
+
+class Message:
+    def __init__(self, offset: int, partition: int = 0, error: int | None = None) -> None:
+        self._offset, self._partition = offset, partition
+        self._error = None if error is None else KafkaError(error)
+
+    def topic(self) -> str:
+        return "t"
+
+    def partition(self) -> int:
+        return self._partition
+
+    def offset(self) -> int:
+        return self._offset
+
+    def error(self) -> KafkaError | None:
+        return self._error
+
+
+END = KafkaError._PARTITION_EOF
+
+
+class FakeConsumer:
+    """Gives one prepared batch for each call, then nothing."""
+
+    def __init__(self, *batches: list[Message]) -> None:
+        self.batches = list(batches)
+        self.wanted: list[int] = []
+        self.committed: list[dict[int, int]] = []
+
+    def consume(self, count: int, timeout: float) -> list[Message]:
+        self.wanted.append(count)
+        return self.batches.pop(0) if self.batches else []
+
+    def assignment(self) -> list[Any]:
+        return [SimpleNamespace(topic="t", partition=0), SimpleNamespace(topic="t", partition=1)]
+
+    def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> list[TopicPartition]:
+        self.committed.append({one.partition: one.offset for one in offsets})
+        return offsets
+
+
+@pytest.fixture(autouse=True)
+def _output(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", sys.__stdout__)
+
+
+def reading(consumer: FakeConsumer, **given: Any) -> Reading:
+    options = {"max_messages": None, "timeout_s": None, "exit_at_end": False, "keep": False} | given
+    return Reading(consumer, **options)  # type: ignore[arg-type]
+
+
+def offsets(reading: Reading) -> list[list[int | None]]:
+    return [[message.offset() for message in batch] for batch in reading.batches()]
+
+
+def test_it_stops_after_so_many() -> None:
+    consumer = FakeConsumer([Message(0), Message(1)], [], [Message(2)])
+    assert offsets(reading(consumer, max_messages=3)) == [[0, 1], [2]]
+    assert consumer.wanted == [3, 1, 1]
+
+
+def test_it_stops_at_the_end_of_every_partition() -> None:
+    end = [Message(2, error=END), Message(5, 1, error=END)]
+    consumer = FakeConsumer([Message(0), end[0]], [], [end[1], Message(4, 1)], [end[1]])
+    assert offsets(reading(consumer, exit_at_end=True)) == [[0], [4]]
+    assert not consumer.batches
+
+
+def test_it_stops_when_nothing_comes() -> None:
+    assert offsets(reading(FakeConsumer([Message(0)]), timeout_s=0.0)) == [[0]]
+
+
+def test_an_error_ends_it() -> None:
+    consumer = FakeConsumer([Message(0, error=KafkaError.TOPIC_AUTHORIZATION_FAILED)])
+    with pytest.raises(CommandError, match="TOPIC_AUTHORIZATION_FAILED"):
+        offsets(reading(consumer))
+
+
+def test_what_was_printed_is_committed() -> None:
+    consumer = FakeConsumer()
+    kept = reading(consumer, keep=True)
+    kept.commit()
+    kept.printed([Message(3), Message(4), Message(9, 1)])  # type: ignore[list-item]
+    kept.commit()
+    kept.commit()
+    assert consumer.committed == [{0: 5, 1: 10}]
+    other = reading(consumer)
+    other.printed([Message(3)])  # type: ignore[list-item]
+    other.commit()
+    assert len(consumer.committed) == 1, "without a group there is nothing to commit to"
+
+
+@pytest.mark.parametrize(
+    "options", ["--format %q", "--format xyz", "--group g --offset 1", "--isolation-level x"]
+)
+def test_wrong_options(options: str) -> None:
+    assert run(["consume", "t", *options.split()]) == 2

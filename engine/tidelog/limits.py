@@ -43,7 +43,7 @@ WORKER_HELLO_TIMEOUT_MS: Final = 30_000
 
 #: Waits before a worker that died is started again; the last one repeats. The first ones are
 #: 0: a death or two cost no wait.
-RESTART_BACKOFF_MS: Final = (0, 0, 100, 500, 1_000, 2_000, 5_000, 10_000)
+RESTART_BACKOFF_MS: Final = (0, 0, 100, 200, 400, 800, 2_000, 5_000, 10_000)
 
 #: A worker that served this long has proven itself: the next death starts at the first back-off
 #: again. Short, because a restart costs little, and every wait is one of its clients.

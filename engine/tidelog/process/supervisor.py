@@ -286,7 +286,7 @@ class Supervisor:
             reason = slot.failure or f"it died {deaths} times"
             self._all_serve.set_exception(StartError(f"node {slot.node_id} cannot start: {reason}"))
             return
-        if wait_ms >= RESTART_FENCED_MS:
+        if wait_ms > RESTART_FENCED_MS:
             log.error("worker is fenced node=%d restart_ms=%d", slot.node_id, wait_ms)
             slot.stop_listening()
             self._runtime.submit(FenceNode(slot.node_id, node_epoch), when_committed=True)

@@ -20,11 +20,13 @@ import fcntl
 import json
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 from tidelog.errors import StorageError
+from tidelog.storage.directory import DELETE_SUFFIX, STRAY_SUFFIX
+from tidelog.storage.partition_metadata import PARTITION_METADATA
 
 FORMAT: Final = 1
 CLUSTER_FILE: Final = "cluster.json"
@@ -79,7 +81,9 @@ class DataDirectory:
         try:
             found = _read_cluster_file(path / CLUSTER_FILE)
             if found is not None:
-                return cls(path, lock, *found)
+                known = cls(path, lock, *found)
+                known.check_store()
+                return known
             made = cls(path, lock, make_cluster_id(), {})
             made.save()
             return made
@@ -90,6 +94,26 @@ class DataDirectory:
     @property
     def store_path(self) -> Path:
         return self.path / STORE_FILE
+
+    def check_store(self) -> None:
+        """Logs without their metadata are no new cluster: an empty one would be served in their
+        place. Raises DataDirectoryError when the store is gone and a node holds logs.
+        """
+        store = self.store_path
+        journal = store.with_name(store.name + "-wal")
+        if any(file.exists() and file.stat().st_size for file in (store, journal)):
+            return
+        held = sum(1 for name in self.nodes.values() for _ in self._log_folders(name))
+        if held:
+            raise DataDirectoryError(
+                f"{store} is missing or empty, but the nodes hold {held} log(s): put it back from a"
+                " copy, or move the logs away to begin anew"
+            )
+
+    def _log_folders(self, name: str) -> Iterator[Path]:
+        for metadata in (self.path / name).glob(f"*/{PARTITION_METADATA}"):
+            if not metadata.parent.name.endswith((DELETE_SUFFIX, STRAY_SUFFIX)):
+                yield metadata.parent
 
     def node_path(self, node_id: int) -> Path:
         """The node's log directory."""

@@ -138,3 +138,24 @@ def test_a_stop_in_the_middle_of_saving_leaves_the_old_record(
     assert (tmp_path / "cluster.json").read_bytes() == before
     directory.save()
     directory.close()
+
+
+@pytest.mark.parametrize("store", [None, b""])
+def test_logs_without_their_store_are_no_new_cluster(tmp_path: Path, store: bytes | None) -> None:
+    made = DataDirectory.open(tmp_path)
+    made.add_node(1)
+    made.save()
+    made.close()
+    if store is not None:
+        (tmp_path / "metadata.db").write_bytes(store)
+    DataDirectory.open(tmp_path).close()  # nothing is lost: there is no log yet
+    gone = tmp_path / "node-1" / "u-0.0123-delete"
+    for folder in (gone, tmp_path / "node-1" / "t-0"):
+        DataDirectory.open(tmp_path).close()
+        folder.mkdir()
+        (folder / "partition.metadata").write_text("?")
+    for _ in range(2):  # the lock is given up
+        with pytest.raises(DataDirectoryError, match=r"missing or empty, .* hold 1 log"):
+            DataDirectory.open(tmp_path)
+    (tmp_path / "metadata.db-wal").write_bytes(b"journal")
+    DataDirectory.open(tmp_path).close()

@@ -11,7 +11,9 @@ command line or file. Each of them is explained in one line on standard error.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import resource
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -94,6 +96,7 @@ def main(argv: Sequence[str]) -> int:
         text = read_properties(options.config)
     except UsageError as error:
         return _complain(str(error), EXIT_USAGE)
+    raise_descriptor_limit()  # before the fork: the workers inherit it
     zygote = fork_zygote(partial(_load_apart, options.parent_fd))
     return run(options, workers, text, zygote)
 
@@ -119,6 +122,16 @@ def run(options: argparse.Namespace, workers: int | None, text: str, zygote: Zyg
         return run_broker(broker, zygote, _say)
     except StartFailure as failure:
         return _complain(str(failure), EXIT_USAGE if failure.usage else EXIT_FAILED)
+
+
+def raise_descriptor_limit() -> None:
+    """The soft limit of open files up to the hard one: shells start with 1,024, and every segment
+    and connection needs one. (The soft limit protects programs that use select(); none is here.)
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def parse_workers(text: str) -> int | None:

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,15 @@ def _free_port_pair() -> int:
                 continue
 
 
+@pytest.fixture
+def hang_ups_not_ignored() -> Iterator[None]:
+    """As a terminal has it: under nohup they are ignored, and a broker would keep that."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hang_ups_not_ignored")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_stops_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     with StubBroker(tmp_path / "d", workers=2) as broker:

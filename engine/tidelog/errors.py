@@ -9,6 +9,25 @@ the rest of the package.
 * Ours (`InvariantError`): never handled. The worker dies and the supervisor recovers it.
 """
 
+import errno
+from typing import Final
+
+#: Errors of the system that say no more than that there is no room (on the disk, for descriptors):
+#: what was done before is not in doubt, and the same may work later.
+NO_ROOM: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE))
+
+
+class SyncError(OSError):
+    """The disk did not take what was written: nobody knows what of it is there, and asking again
+    would be answered with success (the system forgets failed pages)."""
+
+
+def may_be_tried_again(error: BaseException) -> bool:
+    """Whether the same may work later, and nothing was lost meanwhile."""
+    return (
+        isinstance(error, OSError) and error.errno in NO_ROOM and not isinstance(error, SyncError)
+    )
+
 
 class TidelogError(Exception):
     """Base of every exception that this package defines."""

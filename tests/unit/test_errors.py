@@ -1,5 +1,7 @@
 """The three kinds of wrong, and what a caller may catch by which base."""
 
+import errno
+
 import pytest
 
 from tidelog import errors
@@ -9,8 +11,10 @@ from tidelog.errors import (
     MessageEncodeError,
     PeerError,
     StorageError,
+    SyncError,
     TidelogError,
     UnsupportedVersionError,
+    may_be_tried_again,
 )
 
 KINDS = (PeerError, StorageError, InvariantError)
@@ -34,3 +38,11 @@ def test_bad_bytes_are_the_peers_fault(error: type[Exception]) -> None:
 
 def test_a_message_that_cannot_be_written_is_ours() -> None:
     assert issubclass(MessageEncodeError, InvariantError)
+
+
+def test_what_may_be_tried_again() -> None:
+    assert may_be_tried_again(OSError(errno.ENOSPC, "full"))
+    assert may_be_tried_again(OSError(errno.EMFILE, "no descriptor"))
+    assert not may_be_tried_again(OSError(errno.EIO, "disk"))
+    assert not may_be_tried_again(SyncError(errno.ENOSPC, "full")), "pages were lost already"
+    assert not may_be_tried_again(StorageError("damaged"))

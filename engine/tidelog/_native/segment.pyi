@@ -11,6 +11,7 @@ class CorruptSegmentError(StorageError): ...
 
 class WriteHook(Protocol):
     def pwrite(self, fd: int, data: bytes, position: int) -> int: ...
+    def truncate(self, fd: int, size: int) -> None: ...
 
 class Segment:
     base_offset: int
@@ -29,6 +30,7 @@ class Segment:
     last_modified_ms: int
     sealed: bool
     trimmed: bool
+    torn: bool
     txn_index: object | None
     write_hook: WriteHook | None
     allocated_bytes: int

@@ -6,7 +6,7 @@ the disk). Every function of the engine that opens, sizes, syncs, renames or rem
 the n-th. The bytes of batches and index entries are written natively, through descriptors and
 mappings that were opened here.
 
-Errors are OSError, as the system gives them.
+Errors are OSError, as the system gives them; SyncError where what was written before is in doubt.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ import fcntl
 import os
 import shutil
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tidelog.errors import SyncError
+
+if TYPE_CHECKING:
+    from tidelog._native.segment import WriteHook
 
 _FALLOC_FL_KEEP_SIZE = 1
 #: Largest small file (checkpoint, metadata, snapshot) that is read whole.
@@ -28,6 +35,13 @@ SMALL_FILE_LIMIT_BYTES = 64 * 1024 * 1024
 
 class FileTooLargeError(OSError):
     """A file that should be small is not; it is not read into memory."""
+
+
+def _sync(call: Callable[[int], None], fd: int, path: str | None = None) -> None:
+    try:
+        call(fd)
+    except OSError as error:
+        raise SyncError(error.errno, error.strerror, path) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +56,9 @@ class Entry:
 class Files:
     """Operations on real files."""
 
+    #: What the native appends go through instead of the system calls; for tests.
+    append_hook: WriteHook | None = None
+
     # ---- names
 
     def list_directory(self, path: str) -> list[Entry]:
@@ -52,6 +69,10 @@ class Files:
 
     def exists(self, path: str) -> bool:
         return os.path.exists(path)
+
+    def size_of(self, path: str) -> int:
+        """size() by name. Raises FileNotFoundError."""
+        return os.stat(path).st_size
 
     def make_directory(self, path: str) -> None:
         """Makes the directory with its parents; it may exist already."""
@@ -75,24 +96,24 @@ class Files:
             shutil.rmtree(path)
 
     def sync_directory(self, path: str) -> None:
-        """Makes creations, renames and removals in the directory durable."""
+        """Makes creations, renames and removals in the directory durable. Raises SyncError."""
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fsync(fd)
+            _sync(os.fsync, fd, path)
         finally:
             os.close(fd)
 
     def sync_file_system(self, path: str) -> None:
         """Makes everything durable that was written to the file system of `path`.
 
-        For the end of thousands of files at once. Raises OSError, also for an earlier write that
+        For the end of thousands of files at once. Raises SyncError, also for an earlier write that
         failed (Linux 5.8).
         """
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             if _libc.syncfs(fd) != 0:
                 code = ctypes.get_errno()
-                raise OSError(code, os.strerror(code), path)
+                raise SyncError(code, os.strerror(code), path)
         finally:
             os.close(fd)
 
@@ -147,12 +168,12 @@ class Files:
             self.close(fd)
 
     def sync(self, fd: int) -> None:
-        """Content and metadata are on the disk when it returns."""
-        os.fsync(fd)
+        """Content and metadata are on the disk when it returns. Raises SyncError."""
+        _sync(os.fsync, fd)
 
     def sync_data(self, fd: int) -> None:
-        """Content, and the size if it changed, are on the disk when it returns."""
-        os.fdatasync(fd)
+        """Content and a changed size are on the disk when it returns. Raises SyncError."""
+        _sync(os.fdatasync, fd)
 
     def reserve(self, fd: int, position: int, size: int) -> bool:
         """Has the file system keep blocks ready without changing the file's size.

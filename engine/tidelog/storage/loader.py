@@ -124,7 +124,10 @@ class _Loader:
 
     def load(self) -> LoadedLog:
         bases, snapshots = self._tidy()
+        empty_end = self._pass_over_empty(bases)
         self._open_segments(bases)
+        if empty_end is not None:
+            self._open_empty_end(empty_end)
         log_start, log_end = self._settle_offsets()
         epochs = self._load_epochs(log_start, log_end)
         producers = self._load_producers(snapshots, log_start, log_end)
@@ -192,11 +195,39 @@ class _Loader:
         self.changed = True
 
     def _remove(self, name: str) -> None:
-        self.files.unlink(os.path.join(self.directory, name))
-        self.report.removed_files.append(name)
-        self.changed = True
+        if self.files.unlink(os.path.join(self.directory, name)):
+            self.report.removed_files.append(name)
+            self.changed = True
 
     # ---- segments
+
+    def _pass_over_empty(self, bases: list[int]) -> int | None:
+        """Takes empty segments out of `bases`, but for a first one: they say nothing of the log.
+
+        One may be left by a roll that found no room, and the segment before may have gone on beyond
+        its base since. Returns the last one if it may mark the log's end, behind a gap.
+        """
+        end = None
+        for base in bases[1:]:
+            if self.files.size_of(path_of(self.directory, base, LOG_SUFFIX)):
+                continue
+            if base == bases[-1] and self.request.gaps_allowed:
+                end = base
+            else:
+                self._remove_segment(base)
+            bases.remove(base)
+        return end
+
+    def _open_empty_end(self, base: int) -> None:
+        last = self.segments[-1]
+        if last.next_offset <= base and self.report.cut_at_offset < 0:
+            self._open_believed(base, None)
+        else:
+            self._remove_segment(base)
+
+    def _remove_segment(self, base: int) -> None:
+        for suffix in SEGMENT_SUFFIXES:
+            self._remove(os.path.basename(path_of(self.directory, base, suffix)))
 
     def _open_segments(self, bases: list[int]) -> None:
         for i, base in enumerate(bases):
@@ -204,6 +235,9 @@ class _Loader:
             synced = following is not None and following <= self.request.recovery_point
             if self.request.clean or synced or (following is not None and self._is_written(base)):
                 self._open_believed(base, following)
+                if not self.request.clean and not synced:
+                    # The killed process may not have come to writing its epochs down.
+                    header_scanner(self.segments[-1]).run(epochs=self.scanned_epochs)
                 continue
             if not self._verify(base, following):
                 self._drop(bases[i + 1 :])
@@ -278,13 +312,13 @@ class _Loader:
             verify=verify,
             cut=cut,
             believed_bytes=self._written_bytes(base),
-            keep_below=self.request.recovery_point,
+            keep_below=max(self.request.recovery_point, next or 0),
             next_offset=next,
             epochs=self.scanned_epochs,
             last=last,
         )
         self.report.damaged.extend(
-            f"segment {base}: wrong checksum of the batch at {offset} (position {position})"
+            f"segment {base}: not readable at offset {offset} (position {position})"
             for position, offset in rebuilt.damaged
         )
         return rebuilt
@@ -330,8 +364,15 @@ class _Loader:
         except MalformedFileError as error:
             self.report.notes.append(f"leader epochs rebuilt: {error}")
             cache = LeaderEpochCache()
-        if not cache.entries and self.segments:
-            self.scanned_epochs = self._scan_epochs()
+        first = cache.entries[0].start_offset if cache.entries else log_end
+        if first > log_start and not (self.request.clean and cache.entries):
+            # Lost, or cut for a log start that never got into its checkpoint.
+            known, cache = cache, LeaderEpochCache()
+            self.scanned_epochs = [
+                *self._scan_epochs(first),
+                *((entry.epoch, entry.start_offset) for entry in known.entries),
+                *self.scanned_epochs,
+            ]
         for epoch, start_offset in self.scanned_epochs:
             if epoch > cache.latest_epoch:
                 cache.assign(epoch, start_offset)
@@ -341,12 +382,11 @@ class _Loader:
             write_leader_epochs(path, cache, self.files)
         return cache
 
-    def _scan_epochs(self) -> list[tuple[int, int]]:
+    def _scan_epochs(self, until: int) -> list[tuple[int, int]]:
         epochs: list[tuple[int, int]] = []
         for segment in self.segments:
-            SegmentScanner(
-                segment.fd, segment.base_offset, segment.size, verify_from=segment.size
-            ).run(epochs=epochs)
+            if segment.base_offset < until:
+                header_scanner(segment).run(epochs=epochs)
         return epochs
 
     # ---- producer state
@@ -383,6 +423,17 @@ class _Loader:
         return producers, log_start
 
 
+def header_scanner(segment: Segment) -> SegmentScanner:
+    """Reads an opened segment's headers; what was found bad in it is passed over."""
+    return SegmentScanner(
+        segment.fd,
+        segment.base_offset,
+        segment.size,
+        verify_from=segment.size,
+        keep_below=segment.next_offset,
+    )
+
+
 def new_producers(request: LoadRequest) -> ProducerStates:
     return ProducerStates(verify_transactions=request.verify_transactions)
 
@@ -392,9 +443,7 @@ def replay(segments: list[Segment], producers: ProducerStates, from_offset: int)
     for segment in segments:
         if segment.next_offset <= from_offset or segment.size == 0:
             continue
-        scanner = SegmentScanner(
-            segment.fd, segment.base_offset, segment.size, verify_from=segment.size
-        )
+        scanner = header_scanner(segment)
         found = segment.find(from_offset) if from_offset > segment.base_offset else (0, 0, 0)
         if found is not None:
             scanner.start_at(found[0])

@@ -14,19 +14,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Awaitable, Callable, Coroutine
-from functools import partial
 from typing import Any, Final, TypeVar
 
 from tidelog._native.batch import parse
 from tidelog._native.log import LogCore
 from tidelog._native.segment import Segment
-from tidelog.errors import KafkaError, StorageError
+from tidelog.errors import KafkaError, StorageError, may_be_tried_again
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.storage import retention, timestamps, truncation
-from tidelog.storage.flush import Flusher, FlushWork, run_flush
-from tidelog.storage.leader_epochs import LEADER_EPOCH_CHECKPOINT, EpochEnd
+from tidelog.storage.epochs_file import EpochsFile
+from tidelog.storage.flush import Flusher, FlushWork, Pending, run_flush
+from tidelog.storage.leader_epochs import EpochEnd
 from tidelog.storage.loader import LoadedLog
 from tidelog.storage.log_config import (
     LogConfig,
@@ -34,6 +33,7 @@ from tidelog.storage.log_config import (
     core_settings,
     segment_settings,
 )
+from tidelog.storage.refusals import Refusals
 from tidelog.storage.removal import Removal
 from tidelog.storage.segment_files import (
     SNAPSHOT_SUFFIX,
@@ -82,13 +82,13 @@ class PartitionLog:
         self._changing = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._flusher = Flusher(
-            services.files, services.executor, self._collect_flush, self._flushed, self.fence
-        )
-        self._pending_snapshots: list[tuple[int, bytes]] = []
-        self._epochs_changed = self._epochs_unsynced = False
-        self._writing_epochs = False
+            services.files, services.executor,
+            self._collect_flush, self._flushed, self._flush_delayed, self.fence,
+        )  # fmt: skip
+        self._refusals = Refusals(topic, index)
+        self._epochs_file = EpochsFile(self.epochs, services.files, self._run, self._flusher.lock)
+        self._pending = Pending(self._epochs_file)
         self._allocating = False
-        self._names_changed = False
         self._closed = False
         self._removal = Removal(services.files, services.executor)
         self._configure()
@@ -214,25 +214,16 @@ class PartitionLog:
         return -1 if found is None else found
 
     def _epochs_moved(self) -> None:
-        self._epochs_changed = True
-        if not self._writing_epochs and not self._closed:
-            self._writing_epochs = True
+        if self._epochs_file.note_change() and not self._closed:
             self._spawn(self._write_epochs())
 
     async def _write_epochs(self) -> None:
         try:
-            while self._epochs_changed and not self._closed and not self.offline:
-                async with self._flusher.lock:
-                    self._epochs_changed = False
-                    path = os.path.join(self.directory, LEADER_EPOCH_CHECKPOINT)
-                    # The next flush makes it durable, before it moves the recovery point.
-                    write = partial(self._services.files.write, durable=False)
-                    await self._run(write, path, self.epochs.encode())
-                    self._epochs_unsynced = True
+            await self._epochs_file.write(
+                lambda: None if self._closed or self.offline else self.directory
+            )
         except OSError as error:
-            self.fence(error)
-        finally:
-            self._writing_epochs = False
+            self._fail(error)
 
     # ---- rolling
 
@@ -240,7 +231,7 @@ class PartitionLog:
         """Makes the next segment for an append that was told NEEDS_ROLL.
 
         Returns when the append may be tried again; does nothing when another roll came first,
-        unless `force` asks for one. Raises StorageError: the log is offline.
+        unless `force` asks for one. Raises StorageError: no room, or the log is offline.
         """
         await self._exclusively(self._roll if force else self._roll_if_wanted)
 
@@ -268,10 +259,10 @@ class PartitionLog:
             )
         except OSError as error:
             core.end_roll()
-            self.fence(error)
+            self._fail(error)  # what was made of it is made anew the next time
             raise StorageError(f"{self.directory}: no new segment: {error}") from error
-        self._pending_snapshots += snapshot
-        self._names_changed = True
+        self._pending.snapshots += snapshot
+        self._pending.names_changed = True
         old = core.install_segment(segment, self._jitter_ms())
         if old is not None:
             self._flusher.request()
@@ -321,17 +312,12 @@ class PartitionLog:
             self.request_flush()
 
     def _collect_flush(self) -> FlushWork:
-        core, active = self.core, self.core.active_segment
-        work = FlushWork(self.directory, core.log_end_offset)
-        work.sealed = [s for s in core.segment_list if s is not active and not s.trimmed]
-        if core.flushed_offset < core.log_end_offset:
-            work.active = active
-        work.snapshots, self._pending_snapshots = self._pending_snapshots, []
-        work.names_changed, self._names_changed = self._names_changed, False
-        if self._epochs_changed or self._epochs_unsynced:
-            work.epochs = self.epochs.encode()
-            self._epochs_changed = self._epochs_unsynced = False
-        return work
+        return self._pending.take(self.directory, self.core)
+
+    def _flush_delayed(self, work: FlushWork, error: OSError) -> None:
+        self._pending.put_back(work)
+        logger.warning("flush delayed topic=%s partition=%d error=%s",
+                       self.topic, self.index, error)  # fmt: skip
 
     def _flushed(self, work: FlushWork) -> None:
         self.last_flush_ms = self._services.clock.monotonic_ms()
@@ -468,7 +454,7 @@ class PartitionLog:
             raise StorageError(f"{self.directory}: truncation failed: {error}") from error
         if self.epochs.clear() if fully else self.epochs.truncate_from_end(offset):
             self._epochs_moved()
-        self._pending_snapshots = []
+        self._pending.snapshots = []
         core.install(
             done.segments,
             log_start_offset=log_start,
@@ -480,10 +466,21 @@ class PartitionLog:
         )
         if done.deleted_files:
             self._removal.unlink_later(done.deleted_files, self.config.file_delete_delay_ms)
-        self._names_changed = True
+        self._pending.names_changed = True
         return True
 
     # ---- failure and end
+
+    def on_append_refused(self, error: OSError) -> None:
+        """No room for an append: the log stays as it is, and is served."""
+        self._refusals.note(error, self._services.clock.monotonic_ms())
+
+    def _fail(self, error: OSError) -> None:
+        """Something did not work that left nothing behind and can be done again."""
+        if may_be_tried_again(error):
+            self.on_append_refused(error)
+        else:
+            self.fence(error)
 
     def on_disk_error(self, error: BaseException) -> None:
         """The core could not write: it is fenced already."""

@@ -107,7 +107,10 @@ class StartReport:
 
 
 class LogManager:
-    """One per worker. `executor`: helper threads; `cluster_id` "": not checked and not written."""
+    """One per worker. `executor`: helper threads; `cluster_id` "": not checked and not written.
+
+    `roll_executor`: threads that do nothing but make new segments, shut down at the end.
+    """
 
     def __init__(
         self,
@@ -120,6 +123,7 @@ class LogManager:
         cluster_id: str = "",
         files: Files = SYSTEM_FILES,
         rng: random.Random | None = None,
+        roll_executor: Executor | None = None,
     ) -> None:
         self.directory = directory
         self.node_id = node_id
@@ -145,7 +149,9 @@ class LogManager:
         self._checkpointing = asyncio.Lock()
         self._periodic: list[asyncio.Task[None]] = []
         self._removals: dict[asyncio.TimerHandle, str] = {}
-        self._roll_executor = ThreadPoolExecutor(ROLL_THREADS, thread_name_prefix="roll")
+        self._roll_executor = roll_executor or ThreadPoolExecutor(
+            ROLL_THREADS, thread_name_prefix="roll"
+        )
         self._services = LogServices(
             files,
             executor,

@@ -12,6 +12,7 @@ yet and already complete.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 
@@ -83,28 +84,36 @@ def create_segment(
 ) -> Segment:
     """Makes the three files of a new active segment. What a crash left under the names is emptied.
 
-    The directory entries are durable only after sync_directory().
+    The directory entries are durable only after sync_directory(). Raises OSError; then the files
+    are gone again, if that can be done: appends may go on in the segment before.
     """
-    fd = files.create(path_of(directory, base_offset, LOG_SUFFIX))
     try:
-        offset_index = OffsetIndex(path_of(directory, base_offset, INDEX_SUFFIX), base_offset)
-        time_index = TimeIndex(path_of(directory, base_offset, TIME_INDEX_SUFFIX), base_offset)
-        _make_index(files, offset_index, settings.offset_index_bytes)
-        _make_index(files, time_index, settings.time_index_bytes)
-        segment = Segment(
-            directory,
-            base_offset,
-            fd,
-            offset_index,
-            time_index,
-            created_ms=now_ms,
-            index_interval_bytes=settings.index_interval_bytes,
-        )
-    except BaseException:
-        files.close(fd)
+        fd = files.create(path_of(directory, base_offset, LOG_SUFFIX))
+        try:
+            offset_index = OffsetIndex(path_of(directory, base_offset, INDEX_SUFFIX), base_offset)
+            time_index = TimeIndex(path_of(directory, base_offset, TIME_INDEX_SUFFIX), base_offset)
+            _make_index(files, offset_index, settings.offset_index_bytes)
+            _make_index(files, time_index, settings.time_index_bytes)
+            segment = Segment(
+                directory,
+                base_offset,
+                fd,
+                offset_index,
+                time_index,
+                created_ms=now_ms,
+                index_interval_bytes=settings.index_interval_bytes,
+            )
+        except BaseException:
+            files.close(fd)
+            raise
+        segment.write_hook = files.append_hook
+        if settings.preallocate:
+            preallocate(files, segment)
+    except OSError:
+        for suffix in SEGMENT_SUFFIXES:
+            with contextlib.suppress(OSError):
+                files.unlink(path_of(directory, base_offset, suffix))
         raise
-    if settings.preallocate:
-        preallocate(files, segment)
     return segment
 
 
@@ -334,6 +343,7 @@ def activate(files: Files, segment: Segment, settings: SegmentSettings) -> None:
         finally:
             files.close(fd)
     segment.trimmed = False
+    segment.write_hook = files.append_hook
     segment.unseal()
     if settings.preallocate:
         preallocate(files, segment)

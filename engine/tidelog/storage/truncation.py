@@ -96,11 +96,15 @@ def _cut_segment(
     segment = reopen_segment(files, old, settings, now_ms)
     if size < old.size:
         files.truncate(segment.fd, size)
+        # Or what is cut off might come back after a power cut, behind new batches of the same size.
+        files.sync(segment.fd)
     segment.offset_index.truncate_to(offset)
     segment.time_index.truncate_to(offset)
     # What the log holds behind the last time entry may be newer than it.
     position = segment.offset_index.find(segment.time_index.last_offset)[1]
-    scanner = SegmentScanner(segment.fd, segment.base_offset, size, verify_from=size)
+    scanner = SegmentScanner(
+        segment.fd, segment.base_offset, size, verify_from=size, keep_below=offset
+    )
     scanner.start_at(position)
     scanner.run()
     newer = scanner.max_timestamp > segment.time_index.last_timestamp

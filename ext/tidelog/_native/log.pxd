@@ -92,4 +92,5 @@ cdef class LogCore:
     # Another segment is active; nothing of the log may be believed after a kill.
     cdef void note_segment(self) noexcept
     cdef void forget_written(self) noexcept
+    cdef AppendStatus fail_append(self, object error, AppendResult *result) except *
     cdef int fence_for(self, object error) except -1

@@ -25,7 +25,7 @@ from tidelog._native.producer_state cimport SEQUENCE_DUPLICATE, BatchMetadata, P
 from tidelog._native.segment cimport Segment
 from tidelog._native.segments cimport ReadResult, bytes_between, find_region, last_slot
 
-from tidelog.errors import InvariantError
+from tidelog.errors import NO_ROOM, InvariantError
 
 cdef enum:
     ERROR_OFFSET_OUT_OF_RANGE = 1
@@ -45,7 +45,8 @@ STATUS_NEEDS_RECOMPRESS = NEEDS_RECOMPRESS
 cdef class LogCore:
     """Segments, offsets and producer state of one log. `owner` is told of epochs and disk errors:
 
-    owner.on_epoch(epoch, start_offset), owner.on_disk_error(error),
+    owner.on_epoch(epoch, start_offset), owner.on_disk_error(error): fenced,
+    owner.on_append_refused(error): no room, and nothing of the append is left,
     owner.on_aborted_transaction(producer_id, first_offset, marker_offset), and
     owner.on_allocation_low() when preallocated space runs out. Tests may have none.
     """
@@ -191,8 +192,7 @@ cdef class LogCore:
                 data, info.size, last_offset, info.max_timestamp, last_offset, now_ms
             )
         except OSError as error:
-            self.fence_for(error)
-            return self.refuse(result, self.offline_error)
+            return self.fail_append(error, result)
         if self.written is not None:
             self.written.put(self.active.size)
         self.log_end_offset = last_offset + 1
@@ -272,8 +272,7 @@ cdef class LogCore:
             self.active.reserve_index(batches)
             self.active.write(data, consumed)
         except OSError as error:
-            self.fence_for(error)
-            return self.refuse(result, self.offline_error)
+            return self.fail_append(error, result)
         self.active.last_modified_ms = now_ms
         size = 0
         while size < consumed:
@@ -326,6 +325,16 @@ cdef class LogCore:
     cdef void forget_written(self) noexcept:
         if self.written is not None:
             self.written.forget()
+
+    cdef AppendStatus fail_append(self, object error, AppendResult *result) except *:
+        # Without room or descriptors nothing is wrong with what stands in the log already, as long
+        # as the torn append could be cut off again; anything else may have cost pages.
+        if error.errno in NO_ROOM and not self.active.torn:
+            if self.owner is not None:
+                self.owner.on_append_refused(error)
+        else:
+            self.fence_for(error)
+        return self.refuse(result, ERROR_KAFKA_STORAGE_ERROR)
 
     cdef int fence_for(self, object error) except -1:
         self.offline_error = ERROR_KAFKA_STORAGE_ERROR

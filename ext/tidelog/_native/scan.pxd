@@ -19,18 +19,24 @@ cdef enum:
     SCAN_RANGE = 5  # an offset that is not within 31 bits of the segment's base
     SCAN_IO = 6
 
+# CRC work of one resync() at most, in sizes of the file: candidates are rare but for malice.
+cdef enum:
+    RESYNC_PASSES = 4
+
 # What is kept of a batch until the GIL is held again.
 cdef struct Noted:
     BatchInfo info
     int64_t position
     bint damaged
+    int64_t bad_from  # unreadable bytes stand between this position and the batch; -1: none
+    int64_t bad_offset  # the offset that should have stood there
 
 cdef class SegmentScanner:
     cdef readonly int fd
     cdef readonly int64_t base_offset
     cdef readonly int64_t end  # of the file, or where to stop
     cdef readonly int64_t verify_from  # CRCs are checked from this position on
-    cdef readonly int64_t keep_below  # offset: batches below with a wrong CRC are kept, and told
+    cdef readonly int64_t keep_below  # offset: what is bad below is kept, and told
     cdef readonly int64_t index_interval_bytes
     cdef readonly int64_t valid_bytes  # position behind the last good batch
     cdef readonly int64_t batches
@@ -40,7 +46,7 @@ cdef class SegmentScanner:
     cdef readonly int64_t offset_of_max_timestamp
     cdef readonly int64_t bytes_since_index_entry
     cdef readonly list aborted  # (producer id, first offset, marker's offset) that replay() met
-    cdef readonly list damaged  # (position, base offset) of kept batches with a wrong CRC
+    cdef readonly list damaged  # (position, offset) of what is bad and was kept
     cdef readonly int reason
     cdef readonly int io_errno
     cdef Noted *noted
@@ -55,5 +61,9 @@ cdef class SegmentScanner:
     # Whether what stands at `position` can be the batch that follows `last_offset`.
     cdef bint plausible_at(self, int64_t position, int64_t last_offset) noexcept nogil
     cdef bint check_crc(self, const BatchInfo *info) noexcept nogil
+    # Goes on at the next batch with a good checksum behind valid_bytes, if that stands below
+    # keep_below: one damaged header must not cost what was synced behind it.
+    cdef bint resync(self) noexcept nogil
+    cdef bint is_batch(self, int64_t position, int64_t *budget) noexcept nogil
     cdef void collect(self) noexcept nogil
     cdef int replay(self, ProducerStates producers, const Noted *note) except -1

@@ -8,9 +8,16 @@ table of notes, whatever the file says of its batches.
 from libc.errno cimport EINTR, errno
 from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memmove
+from libc.string cimport memchr, memmove
 
-from tidelog._native.batch cimport ATTR_CONTROL, BATCH_OVERHEAD, BatchInfo, crc_ok, parse_header
+from tidelog._native.batch cimport (
+    ATTR_CONTROL,
+    BATCH_OVERHEAD,
+    MAGIC_V2,
+    BatchInfo,
+    crc_ok,
+    parse_header,
+)
 from tidelog._native.crc32c cimport crc32c
 from tidelog._native.index cimport OffsetIndex, TimeIndex
 from tidelog._native.producer_state cimport ProducerStates
@@ -41,6 +48,7 @@ cdef enum:
     NOTES = 2048
     MAX_MARKER_BYTES = 4096  # a transaction marker has 78
     CRC_START = 21
+    MAGIC_AT = 16
 
 REASONS = (
     "end",
@@ -57,8 +65,9 @@ cdef class SegmentScanner:
     """Reads the batches of `fd` from position 0 up to `end`.
 
     The file is good up to `valid_bytes`; `reason` says what stands behind (0: nothing, the end was
-    reached). Batches that begin before `verify_from` are believed without their checksum; batches
-    that end below the offset `keep_below` and have a wrong one are kept, and named in `damaged`.
+    reached). Batches that begin before `verify_from` are believed without their checksum. What
+    stands below the offset `keep_below` and is bad (a batch with a wrong checksum, bytes that are
+    no batch) is kept and named in `damaged`; the scan goes on behind it.
     """
 
     def __cinit__(self, *args, **kwargs):
@@ -205,15 +214,70 @@ cdef class SegmentScanner:
             return SCAN_CRC
         return SCAN_END
 
+    cdef bint is_batch(self, int64_t position, int64_t *budget) noexcept nogil:
+        cdef BatchInfo info
+        cdef int64_t last_offset
+        if (
+            parse_header(
+                self.chunk + (position - self.chunk_start), BATCH_OVERHEAD, &info
+            ) != 0
+            or info.last_offset_delta < 0
+            or info.size > self.end - position
+        ):
+            return False
+        last_offset = info.base_offset + info.last_offset_delta
+        if info.base_offset < self.next_offset or last_offset >= self.keep_below:
+            return False
+        if last_offset - self.base_offset > INT32_MAX:
+            return False
+        budget[0] -= info.size
+        self.valid_bytes = position
+        return self.check_crc(&info)
+
+    cdef bint resync(self) noexcept nogil:
+        cdef int64_t bad = self.valid_bytes
+        cdef int reason = self.reason
+        cdef int64_t position = bad + 1
+        cdef int64_t budget = RESYNC_PASSES * self.end
+        cdef int64_t starts
+        cdef const uint8_t *first
+        cdef const uint8_t *found
+        if self.next_offset >= self.keep_below:
+            return False
+        while budget > 0 and self.end - position >= BATCH_OVERHEAD:
+            if self.fill(position, BATCH_OVERHEAD) != SCAN_END:
+                break
+            first = self.chunk + (position - self.chunk_start) + MAGIC_AT
+            starts = self.chunk_start + self.chunk_size - position - BATCH_OVERHEAD + 1
+            found = <const uint8_t *>memchr(first, MAGIC_V2, <size_t>starts)
+            if found == NULL:
+                position += starts
+                continue
+            position += found - first
+            if self.is_batch(position, &budget):
+                self.reason = SCAN_END
+                return True
+            position += 1
+        self.valid_bytes = bad
+        self.reason = reason
+        return False
+
     cdef void collect(self) noexcept nogil:
         # Notes batches until the table is full, the end is reached or something is wrong.
         cdef Noted *note
         self.noted_count = 0
         while self.noted_count < NOTES and self.valid_bytes < self.end:
             note = &self.noted[self.noted_count]
+            note.bad_from = -1
             self.reason = self.read_batch(&note.info, &note.damaged)
             if self.reason != SCAN_END:
-                return
+                note.bad_from = self.valid_bytes
+                note.bad_offset = self.next_offset
+                if self.reason == SCAN_IO or not self.resync():
+                    return
+                self.reason = self.read_batch(&note.info, &note.damaged)
+                if self.reason != SCAN_END:
+                    return
             note.position = self.valid_bytes
             self.noted_count += 1
             self.valid_bytes += note.info.size
@@ -266,6 +330,12 @@ cdef class SegmentScanner:
                 last_offset = note.info.base_offset + note.info.last_offset_delta
                 if note.damaged:
                     self.damaged.append((note.position, note.info.base_offset))
+                if note.bad_from >= 0:
+                    self.damaged.append((note.bad_from, note.bad_offset))
+                    # Look-ups come to what stands behind the damage by this entry only.
+                    if offset_index is not None and not offset_index.is_full():
+                        offset_index.append(note.info.base_offset, <int32_t>note.position)
+                        self.bytes_since_index_entry = 0
                 if note.position == 0:
                     self.first_timestamp = note.info.max_timestamp
                 if note.info.max_timestamp > self.max_timestamp:
@@ -283,7 +353,7 @@ cdef class SegmentScanner:
                 if epochs is not None and note.info.partition_leader_epoch > epoch:
                     epoch = note.info.partition_leader_epoch
                     epochs.append((epoch, note.info.base_offset))
-                if producers is not None and note.info.base_offset >= producers_from:
+                if producers is not None and last_offset >= producers_from:
                     self.replay(producers, note)
             if self.reason != SCAN_END or self.valid_bytes >= self.end:
                 return self

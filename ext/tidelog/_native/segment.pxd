@@ -50,7 +50,8 @@ cdef class Segment:
     cdef readonly bint sealed  # no further appends; the indexes may be trimmed
     cdef public bint trimmed  # files trimmed and synced: recovery need not look at this segment
     cdef public object txn_index  # storage.txn_index; None until the first aborted transaction
-    cdef public object write_hook  # None, or has pwrite(fd, data, position): fault tests
+    cdef public object write_hook  # None, or what appends go through (WriteHook): fault tests
+    cdef readonly bint torn  # bytes of a failed append may stand behind `size`
     cdef readonly int64_t allocated_bytes  # reserved by fallocate up to here (preallocate)
     cdef RecentBatch *recent  # ring of the last batches appended; NULL until the first one
     cdef int64_t recent_count  # noted in all

@@ -164,8 +164,13 @@ cdef class Segment:
 
     cdef int cut_back(self) except -1:
         # A torn append must not be taken for a batch by a later recovery. When even this fails,
-        # the log is fenced all the same and recovery cuts the tail by its CRC.
-        ftruncate(self.fd, self.size)
+        # the log is fenced and recovery cuts the tail by its CRC.
+        if self.write_hook is None:
+            self.torn = ftruncate(self.fd, self.size) != 0
+            return 0
+        self.torn = True
+        self.write_hook.truncate(self.fd, self.size)
+        self.torn = False
         return 0
 
     cdef bint allocation_low(self) noexcept:

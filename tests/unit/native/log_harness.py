@@ -62,11 +62,15 @@ class Owner:
     def __init__(self) -> None:
         self.epochs: list[tuple[int, int]] = []
         self.errors: list[BaseException] = []
+        self.refused: list[OSError] = []
         self.aborted: list[tuple[int, int, int]] = []
         self.low = 0
 
     def on_epoch(self, epoch: int, start_offset: int) -> None:
         self.epochs.append((epoch, start_offset))
+
+    def on_append_refused(self, error: OSError) -> None:
+        self.refused.append(error)
 
     def on_disk_error(self, error: BaseException) -> None:
         self.errors.append(error)
@@ -90,3 +94,7 @@ def new_core(directory: Path | str, owner: Owner | None = None, **config: object
 
 def roll(core: LogCore, directory: Path | str, jitter_ms: int = 0) -> Segment | None:
     return core.install_segment(new_segment(directory, core.begin_roll()), jitter_ms)
+
+
+def produce(core: LogCore, data: bytes | bytearray, epoch: int = 0, now: int = NOW) -> tuple:
+    return core.produce(bytearray(data), epoch, VERSION, now)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import struct
 from pathlib import Path
@@ -16,6 +15,7 @@ from tests.unit.native.log_harness import (
     batch,
     new_core,
     new_segment,
+    produce,
     roll,
 )
 from tidelog._native.batch import is_crc_ok, parse
@@ -40,10 +40,6 @@ from tidelog.storage.segment_files import (
 )
 
 SIZE = len(batch())
-
-
-def produce(core: LogCore, data: bytes | bytearray, epoch: int = 0, now: int = NOW) -> tuple:
-    return core.produce(bytearray(data), epoch, VERSION, now)
 
 
 # ---- appends of clients
@@ -543,33 +539,6 @@ def test_flush_is_due_by_records(tmp_path: Path) -> None:
     assert core.flushed_offset == core.recovery_point == 3
     core.on_flushed(100)
     assert core.flushed_offset == 3
-
-
-class FullDisk:
-    def pwrite(self, fd: int, data: bytes, position: int) -> int:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def test_a_disk_error_fences_the_log(tmp_path: Path) -> None:
-    owner = Owner()
-    core = new_core(tmp_path, owner)
-    produce(core, batch(producer=Producer(9, 0, 0)))
-    assert core.active_segment is not None
-    core.active_segment.write_hook = FullDisk()
-    answer = produce(core, batch(producer=Producer(9, 0, 1)))
-    assert answer[:4] == (STATUS_REFUSED, ErrorCode.KAFKA_STORAGE_ERROR, -1, -1)
-    assert [getattr(error, "errno", 0) for error in owner.errors] == [errno.ENOSPC]
-    assert core.offline_error == ErrorCode.KAFKA_STORAGE_ERROR
-    core.active_segment.write_hook = None
-    # Not even when the disk has room again: what was written before may be gone.
-    assert produce(core, batch())[1] == ErrorCode.KAFKA_STORAGE_ERROR
-    assert core.append_batch(batch(), 0, NOW)[1] == ErrorCode.KAFKA_STORAGE_ERROR
-    assert core.append_fetched(batch(base_offset=1), NOW)[1] == ErrorCode.KAFKA_STORAGE_ERROR
-    assert core.read_region(0, 100, 1)[0] == ErrorCode.KAFKA_STORAGE_ERROR
-    assert (core.log_end_offset, core.active_segment.size) == (1, SIZE)
-    entry = core.producers.entry(9)
-    assert entry is not None
-    assert [kept[0] for kept in entry.retained] == [0]
 
 
 def test_retire_lets_go_of_the_files(tmp_path: Path) -> None:

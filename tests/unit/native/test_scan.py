@@ -155,6 +155,42 @@ def test_damage_below_a_synced_offset_is_told_and_kept(tmp_path: Path) -> None:
     assert (scan.batches, scan.damaged) == (1, [])
 
 
+@pytest.mark.parametrize("where", [0, 8, 11, 16, 23, 60])
+@pytest.mark.parametrize("first", [0, 1, 3])
+def test_a_bad_header_costs_no_more_than_itself(tmp_path: Path, where: int, first: int) -> None:
+    """Below `keep_below` the scan goes on at the next batch with a good checksum."""
+    written = batches(6, size=300)
+    size = len(written[0])
+    data = bytearray(b"".join(written))
+    for broken in (first, first + 1):
+        data[broken * size + where] ^= 0x41
+    scan = scan_bytes(tmp_path, bytes(data), keep_below=6)
+    assert (scan.reason, scan.next_offset, scan.valid_bytes) == (0, 6, len(data))
+    assert scan.damaged[0][0] == first * size
+    assert all(first <= position // size <= first + 1 for position, _ in scan.damaged)
+    # What was never synced is a torn tail, and ends the log.
+    scan = scan_bytes(tmp_path, bytes(data), keep_below=first)
+    assert (scan.reason != 0, scan.next_offset, scan.damaged) == (True, first, [])
+
+
+def test_nothing_good_behind_the_damage_ends_the_scan(tmp_path: Path) -> None:
+    written = batches(3)
+    data = b"".join(written[:2]) + b"\x02" * 5000 + written[2][: len(written[2]) - 1]
+    scan = scan_bytes(tmp_path, data, keep_below=3)
+    assert (scan.reason != 0, scan.valid_bytes) == (True, len(written[0]) * 2)
+    # A batch whose offset was there already is an old copy of it.
+    scan = scan_bytes(tmp_path, b"".join(written[:2]) + b"x" * 70 + written[1], keep_below=3)
+    assert (scan.next_offset, scan.damaged) == (2, [])
+
+
+def test_damage_larger_than_a_chunk(tmp_path: Path) -> None:
+    written = batches(3, size=10)
+    data = written[0] + b"\x02\x00" * 1_500_000 + written[1] + written[2]
+    for verify_from in (0, len(data)):
+        scan = scan_bytes(tmp_path, data, keep_below=3, verify_from=verify_from)
+        assert (scan.next_offset, scan.damaged) == (3, [(len(written[0]), 1)])
+
+
 def test_the_indexes_are_those_of_the_appends(tmp_path: Path) -> None:
     segment, _ = filled_segment(tmp_path, 80)
     again = new_segment(tmp_path / "again" if (tmp_path / "again").mkdir() is None else "")
@@ -232,10 +268,29 @@ def test_producer_state_is_replayed(tmp_path: Path) -> None:
     assert second is not None
     assert (second.current_txn_first_offset, second.coordinator_epoch) == (-1, 3)
     assert scan.aborted == [(8, 4, 5)]
-    later = ProducerStates(verify_transactions=False)
-    SegmentScanner(fd, 0, size).run(producers=later, producers_from=6)
-    assert [entry[0] for entry in later.dump()] == [7]
     os.close(fd)
+
+
+@pytest.mark.parametrize(("start", "known"), [(6, [(3, 6)]), (2, [(2, 3), (3, 6)])])
+def test_producer_state_is_replayed_from_an_offset(
+    tmp_path: Path, start: int, known: list[tuple[int, int]]
+) -> None:
+    assert retained_from(tmp_path, start) == known
+
+
+def test_the_batch_that_the_log_starts_within_counts(tmp_path: Path) -> None:
+    """DeleteRecords may leave the log start between its records; the producer still goes on."""
+    assert retained_from(tmp_path, 1) == [(1, 1), (2, 3), (3, 6)]
+
+
+def retained_from(tmp_path: Path, start: int) -> list[tuple[int, int]]:
+    fd, size = producer_log(tmp_path)
+    producers = ProducerStates(verify_transactions=False)
+    SegmentScanner(fd, 0, size).run(producers=producers, producers_from=start)
+    os.close(fd)
+    found = producers.entry(7)
+    assert found is not None
+    return [(kept[0], kept[1]) for kept in found.retained]
 
 
 def test_a_hostile_control_batch_is_not_read_into_a_small_buffer(tmp_path: Path) -> None:

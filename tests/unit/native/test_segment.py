@@ -185,6 +185,9 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return os.pwrite(fd, data[:20], position)
 
+        def truncate(self, fd: int, size: int) -> None:
+            os.ftruncate(fd, size)
+
     segment, written = filled_segment(tmp_path, 2)
     segment.write_hook = Full()
     with pytest.raises(OSError) as caught:
@@ -192,6 +195,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     assert caught.value.errno == errno.ENOSPC
     assert Path(segment.log_path).read_bytes() == b"".join(written)
     assert (segment.size, segment.next_offset) == (sum(map(len, written)), 2)
+    assert not segment.torn
     segment.write_hook = None
     segment.append_batch(batch(base_offset=2), 2, NOW, NOW)
     assert segment.find(2) == (sum(map(len, written)), len(batch()), 2)

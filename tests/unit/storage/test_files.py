@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
+from tidelog.errors import SyncError
 from tidelog.storage.files import SYSTEM_FILES, Entry, Files, FileTooLargeError
 
 
@@ -96,6 +98,27 @@ def test_descriptors(tmp_path: Path) -> None:
     SYSTEM_FILES.close(fd)
     with pytest.raises(FileNotFoundError):
         SYSTEM_FILES.open(str(tmp_path / "none"))
+
+
+def test_failed_syncs_have_a_type_of_their_own() -> None:
+    first, second = os.pipe()
+    try:
+        for sync in (SYSTEM_FILES.sync, SYSTEM_FILES.sync_data):
+            with pytest.raises(SyncError) as caught:
+                sync(first)
+            assert caught.value.errno == errno.EINVAL
+    finally:
+        os.close(first)
+        os.close(second)
+    with pytest.raises(FileNotFoundError):
+        SYSTEM_FILES.sync_directory("/nowhere")
+
+
+def test_sizes_by_name(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"123")
+    assert SYSTEM_FILES.size_of(str(tmp_path / "f")) == 3
+    with pytest.raises(FileNotFoundError):
+        SYSTEM_FILES.size_of(str(tmp_path / "none"))
 
 
 def test_reserve_keeps_the_size(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 from collections.abc import AsyncIterator
@@ -12,9 +13,13 @@ from pathlib import Path
 import pytest
 
 from tests.unit.native.log_harness import filled_segment
-from tidelog.errors import StorageError
+from tidelog._native.log import LogCore
+from tidelog._native.producer_state import ProducerStates
+from tidelog.errors import StorageError, SyncError
+from tidelog.storage.epochs_file import EpochsFile
 from tidelog.storage.files import SYSTEM_FILES, Files
-from tidelog.storage.flush import Flusher, FlushWork, run_flush
+from tidelog.storage.flush import Flusher, FlushWork, Pending, run_flush
+from tidelog.storage.leader_epochs import LeaderEpochCache
 from tidelog.storage.producer_snapshot import read_snapshot
 
 
@@ -98,13 +103,19 @@ class Owner:
         self.flushed: list[int] = []
         self.errors: list[BaseException] = []
         self.executor = ThreadPoolExecutor(2)
-        self.flusher = Flusher(gate, self.executor, self.collect, self.done, self.errors.append)
+        self.put_back: list[int] = []
+        self.flusher = Flusher(
+            gate, self.executor, self.collect, self.done, self.delayed, self.errors.append
+        )
 
     def collect(self) -> FlushWork:
         return FlushWork("/nowhere", self.end, names_changed=True)
 
     def done(self, work: FlushWork) -> None:
         self.flushed.append(work.end_offset)
+
+    def delayed(self, work: FlushWork, error: OSError) -> None:
+        self.put_back.append(work.end_offset)
 
 
 @pytest.fixture
@@ -172,6 +183,85 @@ async def test_a_failed_flush_is_the_last(owner: Owner, gate: Gate) -> None:
     owner.flusher.request()
     await turns()
     assert (owner.flushed, len(owner.errors)) == ([], 1)
+
+
+async def test_a_flush_without_a_descriptor_is_done_again(
+    owner: Owner, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidelog.storage.flush.RETRY_MS", 1)
+    gate.error = OSError(errno.EMFILE, "none left")
+    gate.permits.release()
+    owner.end = 1
+    with pytest.raises(OSError, match="none left"):
+        await owner.flusher.flush()
+    assert (owner.put_back, owner.flushed, owner.errors) == ([1], [], [])
+    assert owner.flusher.waiting
+    gate.error = None
+    gate.permits.release(10)
+    while not owner.flushed:
+        await asyncio.sleep(0.001)
+    assert (owner.flushed, owner.flusher.waiting) == ([1], False)
+
+
+async def test_a_request_does_not_wait_for_the_next_try(
+    owner: Owner, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidelog.storage.flush.RETRY_MS", 3_600_000)
+    gate.error = OSError(errno.ENFILE, "none left")
+    gate.permits.release(10)
+    owner.flusher.request()
+    while not owner.flusher.waiting:
+        await asyncio.sleep(0.001)
+    gate.error = None
+    await owner.flusher.flush()
+    assert (owner.flushed, owner.flusher.waiting) == ([0], False)
+
+
+async def test_a_failed_sync_is_not_done_again(owner: Owner, gate: Gate) -> None:
+    gate.error = SyncError(errno.ENOSPC, "of the blocks that were promised")
+    gate.permits.release()
+    with pytest.raises(SyncError):
+        await owner.flusher.flush()
+    assert (owner.put_back, owner.errors) == ([], [gate.error])
+
+
+async def test_what_a_flush_could_not_do_is_given_to_the_next(tmp_path: Path) -> None:
+    cache = LeaderEpochCache()
+    epochs = EpochsFile(cache, SYSTEM_FILES, _not_called, asyncio.Lock())
+    pending = Pending(epochs)
+    pending.snapshots = [(5, b"five")]
+    pending.names_changed = True
+    cache.assign(1, 3)
+    epochs.note_change()
+    core = LogCore(ProducerStates(verify_transactions=False), None)
+    first = pending.take("/somewhere", core)
+    assert first.epochs == cache.encode()
+    pending.snapshots.append((9, b"nine"))
+    assert pending.take("/somewhere", core).epochs is None
+    pending.snapshots = [(9, b"nine")]
+    pending.put_back(first)
+    again = pending.take("/somewhere", core)
+    assert again.snapshots == [(5, b"five"), (9, b"nine")]
+    assert again.names_changed
+    assert again.epochs == cache.encode()
+
+
+async def _not_called(*_: object) -> None:
+    raise AssertionError
+
+
+def test_a_snapshot_that_finds_no_room_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Full(Recording):
+        def write(self, path: str, data: bytes, *, durable: bool = True) -> None:
+            raise OSError(errno.ENOSPC, "full", path)
+
+    work = FlushWork(str(tmp_path), 0, snapshots=[(3, b"")], names_changed=True)
+    files = Full()
+    run_flush(files, work)
+    assert files.calls == ["directory"], "the rest is done"
+    assert "no producer snapshot" in caplog.text
 
 
 async def test_a_cancelled_waiter_harms_nobody(owner: Owner, gate: Gate) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.oracle.storage.log_driver import LogDriver, make_batch
 from tests.unit.native.log_harness import NOW, SETTINGS, batch
+from tidelog._native.segment import CorruptSegmentError
 from tidelog.errors import StorageError
 from tidelog.record.builder import Producer
 from tidelog.storage.files import SYSTEM_FILES
@@ -267,6 +268,40 @@ def test_a_clean_log_with_a_bad_end_gets_a_definite_one(directory: str) -> None:
     assert loaded.report.lost_synced_bytes
 
 
+@pytest.mark.parametrize("clean", [True, False])
+@pytest.mark.parametrize("in_last", [True, False])
+def test_an_unreadable_header_costs_its_own_range(
+    directory: str, clean: bool, in_last: bool
+) -> None:
+    """It was synced, so it is damage: what stands behind it is served, its range is an error."""
+    written = write_log(directory, clean=clean)
+    base = bases(directory)[-1 if in_last else 0]
+    bad = base + 1
+    position = len(written[base])
+    with open(log_path(directory, base), "r+b") as file:
+        file.seek(position + 8)
+        file.write(b"\xff\xff\xff\xff")
+    os.unlink(path_of(directory, base, ".index"))
+    size = os.path.getsize(log_path(directory, base))
+    for _ in range(2):  # the second time with the indexes that the first one wrote
+        loaded = load(directory, clean=clean, recovery_point=30)
+        assert (loaded.log_end_offset, loaded.report.cut_bytes) == (30, 0)
+        assert os.path.getsize(log_path(directory, base)) == size
+        segment = next(s for s in loaded.segments if s.base_offset == base)
+        assert segment.find(base) == (0, len(written[base]), base)
+        with pytest.raises(CorruptSegmentError):
+            segment.find(bad)
+        for offset in range(bad + 1, segment.next_offset):
+            found = segment.find(offset)
+            assert found is not None
+            assert segment.read_at(found[0], found[1]) == written[offset]
+        entry = loaded.producers.entry(5)
+        assert entry is not None
+        assert entry.retained[-1][1] == 29
+        for one in loaded.segments:
+            one.close()
+
+
 # ---- what can be rebuilt
 
 
@@ -321,6 +356,58 @@ def test_snapshots_beyond_the_end_are_removed(directory: str) -> None:
 def test_idle_producers_are_not_loaded(directory: str) -> None:
     write_log(directory)
     assert load(directory, clean=True, now_ms=NOW + 10**9).producers.entry(5) is None
+
+
+def test_leader_epochs_before_a_log_start_that_was_lost(directory: str) -> None:
+    """The checkpoint was cut for a DeleteRecords whose log start never got to the disk."""
+    write_log(directory, clean=False)
+    Path(directory, "leader-epoch-checkpoint").write_bytes(b"0\n1\n1 20\n")
+    assert load(directory).epochs.entries == [EpochEntry(0, 0), EpochEntry(1, 15)]
+
+
+def test_leader_epochs_of_segments_that_a_killed_process_wrote(directory: str) -> None:
+    write_log(directory, clean=False)
+    Path(directory, "leader-epoch-checkpoint").write_bytes(b"0\n1\n0 0\n")
+    size = os.path.getsize(log_path(directory, bases(directory)[-1]))
+    written = Written(bases(directory)[-1], size)
+    loaded = load(directory, written=written)
+    assert loaded.report.verified_bytes == 0
+    assert loaded.epochs.entries == [EpochEntry(0, 0), EpochEntry(1, 15)]
+
+
+# ---- empty segments
+
+
+@pytest.mark.parametrize("clean", [True, False])
+@pytest.mark.parametrize("gaps_allowed", [True, False])
+@pytest.mark.parametrize("recovery_point", [0, 30])
+def test_an_empty_segment_does_not_hide_what_the_one_before_holds(
+    directory: str, clean: bool, gaps_allowed: bool, recovery_point: int
+) -> None:
+    """A roll found no room and left it; appends that fitted went on in the old segment."""
+    written = write_log(directory)
+    last = bases(directory)[-1]
+    Path(log_path(directory, last + 2)).write_bytes(b"")
+    loaded = load(directory, clean=clean, gaps_allowed=gaps_allowed, recovery_point=recovery_point)
+    assert content(loaded) == b"".join(written)
+    assert loaded.log_end_offset == 30
+    assert bases(directory)[-1] == last
+
+
+def test_an_empty_segment_in_the_middle(directory: str) -> None:
+    written = write_log(directory)
+    Path(log_path(directory, bases(directory)[0] + 2)).write_bytes(b"")
+    for clean in (False, True):
+        assert content(load(directory, clean=clean)) == b"".join(written)
+
+
+def test_an_empty_segment_behind_a_gap_is_the_end_of_a_compacted_log(directory: str) -> None:
+    write_log(directory)
+    for suffix in (".log", ".index", ".timeindex"):
+        Path(path_of(directory, 40, suffix)).write_bytes(b"")
+    assert load(directory, clean=True, gaps_allowed=True).log_end_offset == 40
+    assert load(directory, clean=False, gaps_allowed=True).log_end_offset == 40
+    assert load(directory, clean=True).log_end_offset == 30
 
 
 def test_leader_epochs_follow_the_log(directory: str) -> None:

@@ -144,17 +144,38 @@ async def test_a_roll_does_not_wait_for_a_sync(harness: LogHarness) -> None:
     assert log.core.recovery_point == 4
 
 
-async def test_no_room_for_a_segment_takes_the_log_offline(harness: LogHarness) -> None:
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EMFILE])
+async def test_no_room_for_a_segment_refuses_the_append(
+    harness: LogHarness, code: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = harness.open()
+    await fill(harness, log, 3)
+    await log.flush()
+    harness.files.errors["create"] = OSError(code, "no room")
+    log.core.produce(batch(), 0, 9, NOW)
+    for _ in range(3):
+        with pytest.raises(StorageError):
+            await log.roll(force=True)
+    assert caplog.text.count("append refused topic=topic partition=3 times=1") == 1
+    assert not log.offline
+    end = log.core.log_end_offset
+    assert log.read_bytes(end - 1, 100)
+    harness.files.errors.clear()
+    await log.roll(force=True)
+    assert await harness.produce(log, batch()) == end
+
+
+async def test_a_disk_error_at_a_new_segment_takes_the_log_offline(harness: LogHarness) -> None:
     log = harness.open()
     await fill(harness, log, 3)
     offline: list[BaseException] = []
     log.on_offline = lambda _, error: offline.append(error)
-    harness.files.errors["create"] = OSError(errno.ENOSPC, "no room")
+    harness.files.errors["create"] = OSError(errno.EIO, "bad disk")
     log.core.produce(batch(), 0, 9, NOW)
     with pytest.raises(StorageError):
         await log.roll()
     assert log.core.produce(batch(), 0, 9, NOW)[:2] == (1, ErrorCode.KAFKA_STORAGE_ERROR)
-    assert [getattr(error, "errno", 0) for error in offline] == [errno.ENOSPC]
+    assert [getattr(error, "errno", 0) for error in offline] == [errno.EIO]
     with pytest.raises(KafkaError):
         log.read_bytes(0, 100)
     with pytest.raises(KafkaError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -97,6 +98,22 @@ def test_create_leaves_no_descriptor_when_it_fails(tmp_path: Path) -> None:
     links = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
     open_files = [os.readlink(link) for link in links if os.path.lexists(link)]
     assert not [path for path in open_files if path.startswith(str(tmp_path))]
+
+
+@pytest.mark.parametrize("which", [1, 2])
+def test_create_takes_back_what_it_made_when_it_finds_no_room(tmp_path: Path, which: int) -> None:
+    class Full(Files):
+        made = 0
+
+        def create(self, path: str) -> int:
+            self.made += 1
+            if self.made > which:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+            return super().create(path)
+
+    with pytest.raises(OSError, match="No space"):
+        create_segment(Full(), str(tmp_path), 7, SETTINGS, NOW)
+    assert os.listdir(tmp_path) == []
 
 
 def test_open_finds_what_was_sealed(tmp_path: Path) -> None:

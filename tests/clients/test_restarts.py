@@ -79,9 +79,12 @@ def records(first: int, count: int) -> list[Sent]:
     return [Sent(b"%d" % i, b"value %d" % i) for i in range(first, first + count)]
 
 
-@pytest.mark.parametrize("end", ["stopped", "killed"])
-def test_a_restart_keeps_everything(tmp_path: Path, end: str) -> None:
-    """Records, committed offsets, topic and its configs; after kill -9 of all processes too."""
+@pytest.mark.parametrize(
+    ("end", "then"), [("stopped", 2), ("killed", 2), ("stopped", 1), ("killed", 1), ("killed", 3)]
+)
+def test_a_restart_keeps_everything(tmp_path: Path, end: str, then: int) -> None:
+    """Records, committed offsets, topic and its configs; after kill -9 of all processes too, and
+    with fewer or more workers."""
     broker = ServedBroker(tmp_path / "data", ["--workers", "2"])
     broker.start()
     try:
@@ -97,10 +100,13 @@ def test_a_restart_keeps_everything(tmp_path: Path, end: str) -> None:
                 os.kill(pid, signal.SIGKILL)
             broker.kill()
             wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "all ended")
+        broker.arguments = ["--workers", str(then)]
         broker.start()
         bootstrap = broker.bootstrap_servers
         client = confluent_kafka.admin.AdminClient({"bootstrap.servers": bootstrap})
-        assert len(client.list_topics("t", TIMEOUT_S).topics["t"].partitions) == PARTITIONS
+        metadata = client.list_topics("t", TIMEOUT_S)
+        assert sorted(metadata.brokers) == list(range(1, then + 1))
+        assert len(metadata.topics["t"].partitions) == PARTITIONS
         resource = confluent_kafka.admin.ConfigResource("topic", "t")
         configs = client.describe_configs([resource])[resource].result(TIMEOUT_S)
         assert configs["retention.ms"].value == "-1"

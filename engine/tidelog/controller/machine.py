@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tidelog.config import BrokerConfig, BrokerLayers, ResourceType
-from tidelog.controller import configs, nodes, topics
+from tidelog.controller import configs, moves, nodes, topics
 from tidelog.controller.decision import Decision, Random
 from tidelog.controller.requests import (
     AllocateProducerIds,
@@ -21,6 +21,8 @@ from tidelog.controller.requests import (
     CreateTopics,
     DeleteTopics,
     FenceNode,
+    FinishMoves,
+    PlanMoves,
     RegisterNode,
     RemoveNode,
     StartCluster,
@@ -70,6 +72,10 @@ class Controller:
                 return nodes.fence_node(image, request)
             case RemoveNode():
                 return nodes.remove_node(image, request)
+            case PlanMoves():
+                return moves.plan_moves(image, request)
+            case FinishMoves():
+                return moves.finish_moves(image)
             case StartCluster():
                 return nodes.start_cluster(image, request)
         raise InvariantError(f"the controller has no decision for {type(request).__name__}")

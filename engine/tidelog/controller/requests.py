@@ -250,6 +250,19 @@ class RemoveNode(ControllerRequest, frozen=True):
     node_id: int
 
 
+class PlanMoves(ControllerRequest, frozen=True):
+    """Before any node runs: writes down where each log of the source nodes is to go, among the
+    targets. Nothing is served from there before FinishMoves.
+    """
+
+    sources: tuple[int, ...]
+    targets: tuple[int, ...]
+
+
+class FinishMoves(ControllerRequest, frozen=True):
+    """All logs that were written down are where they are to be."""
+
+
 class StartCluster(ControllerRequest, frozen=True):
     """First event of a new store: records the cluster's id and its features."""
 
@@ -274,6 +287,8 @@ AnyRequest = (
     | UnfenceNode
     | FenceNode
     | RemoveNode
+    | PlanMoves
+    | FinishMoves
     | StartCluster
 )
 

@@ -20,8 +20,10 @@ from tidelog.metadata.records import (
     ChangeRecord,
     ClusterRecord,
     ConfigRecord,
+    EndMoveRecord,
     Endpoint,
     FeatureRecord,
+    MoveRecord,
     NodeRecord,
     PartitionRecord,
     ProducerIdsRecord,
@@ -79,7 +81,7 @@ class MetadataImage(msgspec.Struct, frozen=True):
 
     version: of the store's last transaction that is in it. topics by name, topic_names by 16-byte
     id, configs by (resource type, resource name); leader_counts: partitions that each node leads
-    (nodes that lead none may be absent).
+    (nodes that lead none may be absent). moves: those under way, by (topic id, partition).
     """
 
     version: int = 0
@@ -91,6 +93,7 @@ class MetadataImage(msgspec.Struct, frozen=True):
     features: Mapping[str, int] = {}
     next_producer_id: int = 0
     leader_counts: Mapping[int, int] = {}
+    moves: Mapping[tuple[bytes, int], MoveRecord] = {}
 
     @classmethod
     def from_records(cls, records: Iterable[ChangeRecord], version: int) -> MetadataImage:
@@ -126,6 +129,7 @@ class MetadataImage(msgspec.Struct, frozen=True):
             yield FeatureRecord(name, level)
         if self.next_producer_id:
             yield ProducerIdsRecord(self.next_producer_id)
+        yield from self.moves.values()
 
     @property
     def controller_id(self) -> int:
@@ -243,6 +247,10 @@ class _Change:
                     self._copy("features")[record.name] = record.level
                 else:
                     self._copy("features").pop(record.name, None)
+            case MoveRecord():
+                self._copy("moves")[record.topic_id, record.partition] = record
+            case EndMoveRecord():
+                self._copy("moves").pop((record.topic_id, record.partition), None)
             case ClusterRecord():
                 if self._base.cluster_id not in ("", record.cluster_id):
                     raise InvariantError("the cluster id changes")

@@ -184,6 +184,37 @@ class FeatureRecord(msgspec.Struct, frozen=True, gc=False, tag="feature"):
         return self.kind, self.name
 
 
+class MoveRecord(msgspec.Struct, frozen=True, gc=False, tag="move"):
+    """A journal entry: a log is moved from one node's folder to another's while neither runs.
+
+    As long as the entry stands, the log may be in either of them.
+    """
+
+    kind: ClassVar[str] = "move"
+
+    topic_id: bytes
+    partition: int
+    source: int
+    target: int
+
+    @property
+    def store_key(self) -> tuple[str, str]:
+        return self.kind, f"{self.topic_id.hex()}/{self.partition}"
+
+
+class EndMoveRecord(msgspec.Struct, frozen=True, gc=False, tag="end_move"):
+    """The log is where it was to go."""
+
+    kind: ClassVar[str] = "move"
+
+    topic_id: bytes
+    partition: int
+
+    @property
+    def store_key(self) -> tuple[str, str]:
+        return self.kind, f"{self.topic_id.hex()}/{self.partition}"
+
+
 ChangeRecord = (
     ClusterRecord
     | NodeRecord
@@ -194,13 +225,15 @@ ChangeRecord = (
     | ConfigRecord
     | ProducerIdsRecord
     | FeatureRecord
+    | MoveRecord
+    | EndMoveRecord
 )
 
 
 def is_removal(record: ChangeRecord) -> bool:
     """Whether the record ends its key instead of giving it a value."""
     match record:
-        case RemoveNodeRecord() | RemoveTopicRecord():
+        case RemoveNodeRecord() | RemoveTopicRecord() | EndMoveRecord():
             return True
         case ConfigRecord(value=None) | FeatureRecord(level=0):
             return True

@@ -30,7 +30,6 @@ from tidelog.controller.requests import (
     FenceNode,
     RegisterNode,
     RegisterNodeAnswer,
-    RemoveNode,
     StartCluster,
     UnfenceNode,
     WorkerRequest,
@@ -53,6 +52,7 @@ from tidelog.process.channel import ChannelError, encode_frame
 from tidelog.process.data_directory import DataDirectory
 from tidelog.process.listening import ListenError, host_and_port, reachable_host
 from tidelog.process.messages import Configure, Delta
+from tidelog.process.node_moves import MoveError, NodeMoves
 from tidelog.process.spawner import Spawner, SpawnError
 from tidelog.process.worker_link import WorkerLink
 from tidelog.process.worker_slot import WorkerSlot
@@ -167,18 +167,12 @@ class Supervisor:
         answer = await self._runtime.submit(StartCluster(self._directory.cluster_id))
         if not isinstance(answer, Done) or answer.error_code:
             raise StartError(f"the metadata store cannot be used: {answer}")
-        for node_id in self._settings.surplus:
-            held = sum(1 for _ in self.image.partitions_held_by(node_id))
-            if held:
-                # Their logs would have to move to the other nodes, which this version cannot do.
-                raise StartError(
-                    f"node {node_id} holds {held} partition(s): start as many workers as before"
-                )
-        for node_id in self._settings.surplus:
-            await self._runtime.submit(RemoveNode(node_id))
-            self._directory.remove_node(node_id)
-        if self._settings.surplus:
-            self._directory.save()
+        moves = NodeMoves(self._runtime, self._directory, self._clock)
+        try:
+            await moves.finish()
+            await moves.leave(self._settings.surplus, tuple(self._slots))
+        except MoveError as error:
+            raise StartError(str(error)) from error
 
     async def _until_ready(self) -> None:
         stop = asyncio.ensure_future(self._stop_asked.wait())

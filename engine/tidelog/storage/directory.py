@@ -7,7 +7,8 @@ never open a log and never remove a folder.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tidelog.errors import StorageError
@@ -69,6 +70,22 @@ class LogFolder:
     topic_id: bytes | None  # None: no readable partition.metadata
 
 
+class DirectoryInUseError(StorageError):
+    """Another process holds the directory."""
+
+
+@contextmanager
+def lock_directory(files: Files, directory: str) -> Iterator[None]:
+    """Holds a directory for as long as the context lasts. Raises DirectoryInUseError, OSError."""
+    fd = files.lock(os.path.join(directory, LOCK_FILE))
+    if fd is None:
+        raise DirectoryInUseError(f"{directory} is in use by another process")
+    try:
+        yield
+    finally:
+        files.close(fd)
+
+
 def open_directory(
     files: Files, directory: str, node_id: int, cluster_id: str, directory_id: bytes, now_ms: int
 ) -> DirectoryState | None:
@@ -83,7 +100,7 @@ def open_directory(
     try:
         meta = _check_meta(files, directory, node_id, cluster_id, directory_id, now_ms)
         notes: list[str] = []
-        offsets = _read_checkpoints(files, directory, notes)
+        offsets = read_checkpoints(files, directory, notes)
     except BaseException:
         os.close(lock_fd)
         raise
@@ -107,7 +124,8 @@ def _check_meta(
     return meta
 
 
-def _read_checkpoints(files: Files, directory: str, notes: list[str]) -> Offsets:
+def read_checkpoints(files: Files, directory: str, notes: list[str]) -> Offsets:
+    """What is not readable is left out, and noted. Raises OSError."""
     path = os.path.join(directory, RECOVERY_POINT_CHECKPOINT)
     known = files.exists(path)
     found = []
@@ -176,18 +194,28 @@ def make_folder(files: Files, path: str, topic_id: bytes) -> bool:
     parent = os.path.dirname(path)
     existed = files.exists(path)
     if existed:
-        try:
-            found = read_partition_metadata(metadata, files)
-        except MalformedFileError:
-            found = None
+        found = topic_id_of(files, path)
         if found == topic_id:
             return True
         if found is not None:
-            topic, index = parse_folder(os.path.basename(path))
-            name = renamed_folder(topic, index, found.hex(), STRAY_SUFFIX)
-            files.rename(path, os.path.join(parent, name))
+            set_aside(files, path, found)
             existed = False
     files.make_directory(path)
     write_partition_metadata(metadata, topic_id, files)
     files.sync_directory(parent)
     return existed
+
+
+def topic_id_of(files: Files, path: str) -> bytes | None:
+    """Whose log a folder is; None when it does not say so readably. Raises OSError."""
+    try:
+        return read_partition_metadata(os.path.join(path, PARTITION_METADATA), files)
+    except MalformedFileError:
+        return None
+
+
+def set_aside(files: Files, path: str, topic_id: bytes) -> None:
+    """Gives a log's folder a stray name, under which nobody serves it. Raises OSError."""
+    topic, index = parse_folder(os.path.basename(path))
+    name = renamed_folder(topic, index, topic_id.hex(), STRAY_SUFFIX)
+    files.rename(path, os.path.join(os.path.dirname(path), name))

@@ -22,8 +22,6 @@ from tests.recovery.disk.operations import (
     Make,
     Naming,
     Operation,
-    Remove,
-    Rename,
     Resize,
     Sync,
     SyncAll,
@@ -55,7 +53,7 @@ class Disk:
 
     def apply(self, operation: Operation) -> None:
         self._last = operation
-        if isinstance(operation, Make | Remove | Rename):
+        if isinstance(operation, Naming):
             self._pending.setdefault(operation.parent, []).append(operation)
             if isinstance(operation, Make) and not operation.is_directory:
                 self._files[operation.inode] = _File()

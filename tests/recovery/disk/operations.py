@@ -37,6 +37,15 @@ class Rename:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """A rename from one directory (`source`) into another: one transaction of the file system."""
+
+    parent: int
+    name: str
+    source: int
+
+
+@dataclass(frozen=True, slots=True)
 class Write:
     inode: int
     position: int
@@ -66,7 +75,7 @@ class SyncAll:
     """syncfs."""
 
 
-Naming = Make | Remove | Rename
+Naming = Make | Remove | Rename | Move
 Content = Write | Resize
 Operation = Naming | Content | Sync | SyncDirectory | SyncAll
 
@@ -86,6 +95,10 @@ class Tree:
                 self.entries.setdefault(operation.inode, {})
         elif isinstance(operation, Remove):
             names.pop(operation.name, None)
+        elif isinstance(operation, Move):
+            old = self.entries.get(operation.source, {})
+            if operation.name in old:
+                names[operation.name] = old.pop(operation.name)
         elif operation.old in names:
             names[operation.new] = names.pop(operation.old)
 

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from tests.recovery.disk.operations import (
     ROOT,
     Make,
+    Move,
+    Naming,
     Operation,
     Remove,
     Rename,
@@ -82,7 +84,7 @@ class RecordingFiles(Files):
 
     def _record(self, operation: Operation) -> None:
         self.journal.append(operation)
-        if isinstance(operation, Make | Remove | Rename):
+        if isinstance(operation, Naming):
             self._tree.apply(operation)
         elif isinstance(operation, Write | Resize):
             apply_content(self._content.setdefault(operation.inode, bytearray()), operation)
@@ -140,9 +142,12 @@ class RecordingFiles(Files):
         with self._lock:
             self._enter("rename")
             super().rename(old, new)
-            assert os.path.dirname(old) == os.path.dirname(new)
-            parent = self._parent(old)
-            self._record(Rename(parent, os.path.basename(old), os.path.basename(new)))
+            source, parent = self._parent(old), self._parent(new)
+            if source == parent:
+                self._record(Rename(parent, os.path.basename(old), os.path.basename(new)))
+            else:
+                assert os.path.basename(old) == os.path.basename(new)
+                self._record(Move(parent, os.path.basename(new), source))
 
     def unlink(self, path: str) -> bool:
         with self._lock:

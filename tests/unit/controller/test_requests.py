@@ -19,6 +19,8 @@ REQUESTS: list[r.ControllerRequest] = [
     r.RegisterNode(1, None, (Endpoint("L", "", 1),), "h", 1),
     r.UnfenceNode(1, 2),
     r.FenceNode(1, 2),
+    r.PlanMoves((2, 3), (1,)),
+    r.FinishMoves(),
     r.RemoveNode(1),
     r.StartCluster("c", (("f", 1),)),
 ]

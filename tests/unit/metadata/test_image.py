@@ -14,8 +14,10 @@ from tidelog.metadata.records import (
     ChangeRecord,
     ClusterRecord,
     ConfigRecord,
+    EndMoveRecord,
     Endpoint,
     FeatureRecord,
+    MoveRecord,
     NodeRecord,
     PartitionRecord,
     ProducerIdsRecord,
@@ -51,6 +53,7 @@ BASE: list[ChangeRecord] = [
     ConfigRecord(2, "a", "retention.ms", "5"),
     ProducerIdsRecord(1000),
     FeatureRecord("group.version", 1),
+    MoveRecord(topic_id(1), 1, 2, 1),
 ]
 
 
@@ -195,3 +198,11 @@ def test_many_topics_share_their_parts() -> None:
     same = sum(changed.topics[name] is topic for name, topic in image.topics.items())
     assert same == 9_999
     assert sum(image.leader_counts.values()) == 10_000
+
+
+def test_moves_stand_until_they_end() -> None:
+    image = base()
+    assert image.moves == {(topic_id(1), 1): MoveRecord(topic_id(1), 1, 2, 1)}
+    after = image.apply([EndMoveRecord(topic_id(1), 1)], 2)
+    assert (after.moves, len(image.moves)) == ({}, 1)
+    assert after.topics is image.topics

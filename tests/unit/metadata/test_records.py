@@ -10,8 +10,10 @@ from tidelog.metadata.records import (
     ChangeRecord,
     ClusterRecord,
     ConfigRecord,
+    EndMoveRecord,
     Endpoint,
     FeatureRecord,
+    MoveRecord,
     NodeRecord,
     PartitionRecord,
     ProducerIdsRecord,
@@ -34,12 +36,14 @@ STORED: list[ChangeRecord] = [
     ConfigRecord(32, "a/b", "retention.ms", ""),
     ProducerIdsRecord(2**62),
     FeatureRecord("metadata.version", 1),
+    MoveRecord(ID, 7, 2, 1),
 ]
 REMOVALS: list[ChangeRecord] = [
     RemoveNodeRecord(1),
     RemoveTopicRecord(ID),
     ConfigRecord(2, "t", "retention.ms", None),
     FeatureRecord("metadata.version", 0),
+    EndMoveRecord(ID, 7),
 ]
 
 

@@ -132,9 +132,10 @@ class KafkaNode:
             await self._logs.close(clean=True, broker_epoch=self._setup.node_epoch)
         self._executor.shutdown(wait=True)
         log.info(
-            "node stopped connections_ms=%d logs_ms=%d",
+            "node stopped connections_ms=%d logs_ms=%d flushes=%d",
             answered_ms - began_ms,
             clock.monotonic_ms() - answered_ms,
+            self._logs.flushes,
         )
 
     def _known_logs(self, image: MetadataImage) -> Iterator[KnownLog]:

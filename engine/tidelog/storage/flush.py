@@ -122,6 +122,7 @@ class Flusher:
         self._waiters: list[asyncio.Future[None]] = []
         self._error: BaseException | None = None
         self._retry: asyncio.TimerHandle | None = None
+        self.count = 0  # flushes done
         #: Held while files are synced; who renames or cuts them takes it first.
         self.lock = asyncio.Lock()
 
@@ -198,6 +199,7 @@ class Flusher:
                 self._error = error
                 self._failed(error)
             return error
+        self.count += 1
         self._done(work)
         return None
 

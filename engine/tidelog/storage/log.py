@@ -135,6 +135,10 @@ class PartitionLog:
     def offline(self) -> bool:
         return self.core.offline_error != 0
 
+    @property
+    def flushes(self) -> int:
+        return self._flusher.count
+
     def describe(self) -> dict[str, int | str | bool]:
         """Figures for logs and tools."""
         core = self.core

@@ -149,6 +149,8 @@ class LogManager:
         self._checkpointing = asyncio.Lock()
         self._periodic: list[asyncio.Task[None]] = []
         self._removals: dict[asyncio.TimerHandle, str] = {}
+        #: Flushes of the logs that were open at the end; known once it is closed.
+        self.flushes = 0
         self._roll_executor = roll_executor or ThreadPoolExecutor(
             ROLL_THREADS, thread_name_prefix="roll"
         )
@@ -464,6 +466,7 @@ class LogManager:
                 await self._close_directory(healthy, broker_epoch)
         finally:
             for log in self.logs():
+                self.flushes += log.flushes
                 log.release()
             self._logs.clear()
             self._roll_executor.shutdown()

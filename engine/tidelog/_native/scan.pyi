@@ -3,12 +3,14 @@
 from typing_extensions import Buffer
 
 from tidelog._native.index import OffsetIndex, TimeIndex
+from tidelog._native.log_file import LogFile
 from tidelog._native.producer_state import ProducerStates
 
 REASONS: tuple[str, ...]
 
 class SegmentScanner:
     fd: int
+    file: LogFile | None
     base_offset: int
     end: int
     verify_from: int
@@ -34,6 +36,7 @@ class SegmentScanner:
         index_interval_bytes: int = 4096,
         verify_from: int = 0,
         keep_below: int = 0,
+        file: LogFile | None = None,
     ) -> None: ...
     def run(
         self,

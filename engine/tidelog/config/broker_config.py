@@ -85,6 +85,7 @@ class BrokerConfig:
     tidelog_connection_max_inflight_requests: int
     tidelog_connection_max_queued_bytes: int
     tidelog_process_max_queued_bytes: int
+    tidelog_open_segments_max: int
     tidelog_sendfile_slice_bytes: int
     tidelog_helper_threads: int
 

@@ -101,6 +101,7 @@ BROKER_EFFECTS: frozenset[str] = frozenset(
         "tidelog.connection.max.inflight.requests",
         "tidelog.connection.max.queued.bytes",
         "tidelog.helper.threads",
+        "tidelog.open.segments.max",
         "tidelog.process.max.queued.bytes",
         "tidelog.sendfile.slice.bytes",
     }

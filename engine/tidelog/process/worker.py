@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from tidelog._native import log_file
 from tidelog._native.partition import PartitionTable, Progress
 from tidelog.config import ConfigValueError
 from tidelog.controller.requests import AllocateProducerIds, AllocateProducerIdsAnswer
@@ -48,6 +49,7 @@ class KafkaNode:
         static = setup.static | {"node.id": str(setup.node_id)}
         self._config = NodeConfig(setup.node_id, static)
         config = self._config.broker(setup.metadata.image)
+        log_file.set_limit(config.tidelog_open_segments_max)
         self._executor = ThreadPoolExecutor(
             config.tidelog_helper_threads, thread_name_prefix="helper"
         )

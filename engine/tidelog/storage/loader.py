@@ -425,12 +425,14 @@ class _Loader:
 
 def header_scanner(segment: Segment) -> SegmentScanner:
     """Reads an opened segment's headers; what was found bad in it is passed over."""
+    file = segment.take_file()
     return SegmentScanner(
-        segment.fd,
+        file.fd,
         segment.base_offset,
         segment.size,
         verify_from=segment.size,
         keep_below=segment.next_offset,
+        file=file,
     )
 
 

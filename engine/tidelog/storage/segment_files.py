@@ -181,7 +181,7 @@ def open_segment(
         offset_of_max_timestamp=time_index.last_offset if time_index.entries else -1,
         last_modified_ms=modified_ms,
     )
-    segment.trimmed = True
+    segment.set_trimmed(True)
     return segment
 
 
@@ -342,7 +342,7 @@ def activate(files: Files, segment: Segment, settings: SegmentSettings) -> None:
             index.attach(fd, size, index.entries)
         finally:
             files.close(fd)
-    segment.trimmed = False
+    segment.set_trimmed(False)
     segment.write_hook = files.append_hook
     segment.unseal()
     if settings.preallocate:
@@ -368,7 +368,7 @@ def trim_segment(files: Files, segment: Segment, *, durable: bool = True) -> Non
         files.cut(index.path, index.size_bytes)
         if durable:
             files.sync_file(index.path)
-    segment.trimmed = True
+    segment.set_trimmed(True)
 
 
 def mark_deleted(files: Files, directory: str, base_offsets: list[int]) -> list[str]:

@@ -88,10 +88,11 @@ def _search(segment: Segment, timestamp: int, start_offset: int) -> TimestampOff
     indexed_offset = segment.time_index.find(timestamp)[1]
     position = segment.offset_index.find(max(indexed_offset, start_offset))[1]
     size = segment.size
+    file = segment.take_file()  # held until the end of the search
     while True:
         try:
             found = find_batch_by_timestamp(
-                segment.fd, position, size, segment.base_offset, timestamp, start_offset
+                file.fd, position, size, segment.base_offset, timestamp, start_offset
             )
         except ValueError as error:
             raise CorruptSegmentError(f"{segment.log_path}: {error}") from None

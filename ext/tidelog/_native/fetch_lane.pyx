@@ -34,6 +34,7 @@ from tidelog._native.request cimport (
     wall_ms,
 )
 from tidelog._native.response cimport Peer
+from tidelog._native.log_file cimport LogFile
 from tidelog._native.segment cimport Segment
 from tidelog._native.wire cimport (
     wire_array_length,
@@ -183,7 +184,7 @@ cdef class FetchTask(FetchMessage):
         self.budget = min(
             <int64_t>max(self.max_bytes, 0), min(<int64_t>self.lane.max_bytes, ANSWER_BYTES_MAX)
         )
-        self.drop_segments()
+        self.drop_files()
         self.total_bytes = 0
         self.any_failed = self.any_complete = False
         for i in range(self.part_count):
@@ -274,8 +275,8 @@ cdef class FetchTask(FetchMessage):
             return 0
         if segment is None or result.size <= 0:
             return 0
-        Py_INCREF(segment)
-        part.segment = <void*>segment
+        Py_INCREF(segment.file)
+        part.file = <void*>segment.file
         part.position = result.position
         part.size = result.size
         if upper > segment.next_offset:
@@ -335,7 +336,7 @@ cdef class FetchTask(FetchMessage):
         if self.session is None or self.parts[0].session_partition == NULL:
             # Keys point into the connection's buffer, which goes on to other requests.
             self.detach_keys()
-        self.drop_segments()
+        self.drop_files()
         self.slot = self.peer.queue.open_slot()
         self.peer.queue.hold(self.slot, self.held_bytes())
         self.partitions = []
@@ -364,7 +365,7 @@ cdef class FetchTask(FetchMessage):
                 self.forget_waits()
                 self.answer()
             else:
-                self.drop_segments()
+                self.drop_files()
         except BaseException:
             self.fail()
             raise
@@ -478,7 +479,7 @@ cdef class FetchTask(FetchMessage):
                 p = self.encode_part(p, part)
                 if part.size > 0:
                     slot.bytes.length = p - start
-                    slot.add_region(<Segment>part.segment, part.position, part.size)
+                    slot.add_region(<LogFile>part.file, part.position, part.size)
                 p = self.encode_part_tags(p, part)
             if self.api_version >= FETCH_FLEXIBLE_FROM:
                 p = wire_put_int8(p, 0)

@@ -36,7 +36,7 @@ cdef struct FetchPart:
     int32_t leader_epoch
     int64_t* aborted             # malloc'ed pairs of producer id and first offset; NULL: none
     int32_t aborted_count
-    void* segment                # owned reference (Segment) or NULL
+    void* file                   # owned reference (LogFile) or NULL
     int64_t position
     int64_t size
 
@@ -75,7 +75,7 @@ cdef class FetchMessage(Waiter):
     # After drop_parts(0): give back what an unusually large request took.
     cdef int shrink(self) except -1
     cdef int drop_parts(self, int32_t keep) except -1
-    cdef int drop_segments(self) except -1
+    cdef int drop_files(self) except -1
     cdef size_t bound(self) noexcept
     cdef uint8_t* encode_head(self, uint8_t* p) noexcept
     cdef int32_t group_end(self, int32_t first, int32_t* last) noexcept

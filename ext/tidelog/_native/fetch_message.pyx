@@ -243,19 +243,19 @@ cdef class FetchMessage(Waiter):
         cdef int32_t i
         for i in range(keep, self.part_count):
             free(self.parts[i].aborted)
-            if self.parts[i].segment != NULL:
-                Py_DECREF(<object>self.parts[i].segment)
+            if self.parts[i].file != NULL:
+                Py_DECREF(<object>self.parts[i].file)
             if self.parts[i].session_partition != NULL:
                 Py_DECREF(<object>self.parts[i].session_partition)
         self.part_count = keep
         return 0
 
-    cdef int drop_segments(self) except -1:
+    cdef int drop_files(self) except -1:
         cdef int32_t i
         for i in range(self.part_count):
-            if self.parts[i].segment != NULL:
-                Py_DECREF(<object>self.parts[i].segment)
-                self.parts[i].segment = NULL
+            if self.parts[i].file != NULL:
+                Py_DECREF(<object>self.parts[i].file)
+                self.parts[i].file = NULL
             free(self.parts[i].aborted)
             self.parts[i].aborted = NULL
             self.parts[i].aborted_count = 0

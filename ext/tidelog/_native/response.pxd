@@ -4,12 +4,12 @@
 # An answer that is ready at once while nothing waits before it goes straight into `out`.
 # Otherwise it gets a Slot; slots form a queue.
 from libc.stdint cimport int64_t, uint8_t
-from tidelog._native.segment cimport Segment
+from tidelog._native.log_file cimport LogFile
 from tidelog._native.wire cimport wire_buffer
 
 cdef struct Region:
     size_t after                 # bytes of the slot that come before it
-    void* segment                # owned reference (Segment): the file stays open while it is sent
+    void* file                   # owned reference (LogFile): it stays open while it is sent
     int fd
     int64_t position
     int64_t size
@@ -22,7 +22,7 @@ cdef class Slot:
     cdef bint ready
     cdef int64_t held            # memory of the request that waits for this answer
     cdef Slot next
-    cdef int add_region(self, Segment segment, int64_t position, int64_t size) except -1
+    cdef int add_region(self, LogFile file, int64_t position, int64_t size) except -1
 
 cdef enum OutputKind:
     OUTPUT_NOTHING = 0

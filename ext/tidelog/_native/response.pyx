@@ -10,7 +10,7 @@ from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove
 
-from tidelog._native.segment cimport Segment
+from tidelog._native.log_file cimport LogFile
 from tidelog._native.wire cimport wire_reserve
 
 from tidelog.errors import InvariantError
@@ -26,11 +26,11 @@ cdef class Slot:
     def __dealloc__(self):
         cdef int i
         for i in range(self.region_count):
-            Py_DECREF(<object>self.regions[i].segment)
+            Py_DECREF(<object>self.regions[i].file)
         free(self.regions)
         free(self.bytes.data)
 
-    cdef int add_region(self, Segment segment, int64_t position, int64_t size) except -1:
+    cdef int add_region(self, LogFile file, int64_t position, int64_t size) except -1:
         cdef Region* grown
         cdef Region* region
         cdef int capacity
@@ -43,9 +43,9 @@ cdef class Slot:
             self.region_capacity = capacity
         region = &self.regions[self.region_count]
         region.after = self.bytes.length
-        Py_INCREF(segment)
-        region.segment = <void*>segment
-        region.fd = segment.fd
+        Py_INCREF(file)
+        region.file = <void*>file
+        region.fd = file.fd
         region.position = position
         region.size = size
         self.region_count += 1

@@ -33,6 +33,7 @@ cdef struct Noted:
 
 cdef class SegmentScanner:
     cdef readonly int fd
+    cdef readonly object file  # what keeps fd open, if somebody else might close it
     cdef readonly int64_t base_offset
     cdef readonly int64_t end  # of the file, or where to stop
     cdef readonly int64_t verify_from  # CRCs are checked from this position on

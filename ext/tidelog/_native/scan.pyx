@@ -83,8 +83,10 @@ cdef class SegmentScanner:
         int64_t index_interval_bytes=4096,
         int64_t verify_from=0,
         int64_t keep_below=0,
+        object file=None,
     ):
         self.fd = fd
+        self.file = file
         self.base_offset = base_offset
         self.end = end
         self.index_interval_bytes = index_interval_bytes

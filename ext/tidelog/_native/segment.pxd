@@ -1,7 +1,7 @@
 """One segment: a .log file and its two indexes (contract).
 
 The loop thread appends and looks up; helper threads create, flush, trim and unlink the files. Every
-answer that still sends from a segment holds a reference: the descriptor closes when the last one
+answer that still sends from a segment holds its LogFile: the descriptor closes when the last one
 goes, so a segment that retention has deleted stays readable for them.
 """
 
@@ -9,6 +9,7 @@ cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from tidelog._native.index cimport OffsetIndex, TimeIndex
+from tidelog._native.log_file cimport FileHolder
 
 cdef enum:
     RECENT_BATCHES = 64  # power of two
@@ -32,10 +33,9 @@ cdef struct RecentBatch:
     int64_t position
 
 @cython.final
-cdef class Segment:
+cdef class Segment(FileHolder):  # the file: the .log, O_RDWR
     cdef readonly int64_t base_offset
     cdef readonly str directory
-    cdef readonly int fd  # of the .log, O_RDWR; -1 once closed
     cdef readonly int64_t size  # bytes of valid batches
     cdef readonly int64_t next_offset  # behind the last batch, base_offset when empty
     cdef readonly int64_t created_ms
@@ -48,7 +48,8 @@ cdef class Segment:
     cdef readonly int64_t offset_of_max_timestamp  # last offset of the batch that brought it
     cdef readonly int64_t last_modified_ms
     cdef readonly bint sealed  # no further appends; the indexes may be trimmed
-    cdef public bint trimmed  # files trimmed and synced: recovery need not look at this segment
+    # Files trimmed and synced: recovery need not look at this segment, and it may lose its file.
+    cdef readonly bint trimmed
     cdef public object txn_index  # storage.txn_index; None until the first aborted transaction
     cdef public object write_hook  # None, or what appends go through (WriteHook): fault tests
     cdef readonly bint torn  # bytes of a failed append may stand behind `size`

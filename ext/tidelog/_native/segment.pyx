@@ -1,6 +1,6 @@
 """One segment of a log (see segment.pxd for the contract and the threads).
 
-Owned by the LogCore of a partition. Never opens, renames or syncs a file: storage/segment_files.py
+Owned by the LogCore of a partition. Never makes, renames or syncs a file: storage/segment_files.py
 does. Writes of 64 KiB and more release the GIL, so that helper threads go on meanwhile.
 """
 
@@ -11,6 +11,7 @@ from libc.stdlib cimport free, malloc
 
 from tidelog._native.batch cimport BATCH_OVERHEAD, BatchInfo, parse_header
 from tidelog._native.index cimport OffsetIndex, OffsetPosition, TimeIndex
+from tidelog._native.log_file cimport FileHolder, LogFile
 from tidelog._native.wire cimport wire_load64
 
 import os
@@ -28,7 +29,6 @@ cdef extern from *:
     ssize_t pread(int fd, void *data, size_t n, long offset) noexcept nogil
     ssize_t pwrite(int fd, const void *data, size_t n, long offset) noexcept nogil
     int ftruncate(int fd, long size) noexcept nogil
-    int close_file "close"(int fd) noexcept nogil
 
 cdef enum:
     RELEASE_GIL_BYTES = 65536
@@ -82,11 +82,10 @@ cdef int scan_forward(
 
 
 @cython.final
-cdef class Segment:
+cdef class Segment(FileHolder):
     """A .log file with its indexes. Takes over the descriptor `fd`."""
 
     def __cinit__(self, *args, **kwargs):
-        self.fd = -1
         self.recent = NULL
         self.recent_count = 0
 
@@ -106,7 +105,7 @@ cdef class Segment:
     ):
         self.directory = directory
         self.base_offset = base_offset
-        self.fd = fd
+        self.hold(LogFile(fd))
         self.offset_index = offset_index
         self.time_index = time_index
         self.size = size
@@ -121,8 +120,6 @@ cdef class Segment:
         self.trimmed = False
 
     def __dealloc__(self):
-        if self.fd >= 0:
-            close_file(self.fd)
         free(self.recent)
 
     cdef int reserve_index(self, int64_t batches) except -1:
@@ -235,6 +232,7 @@ cdef class Segment:
         cdef int64_t middle
         cdef RecentBatch *found
         cdef OffsetPosition start
+        cdef int code
         if target >= self.next_offset:
             return LOCATE_BEYOND
         if self.recent_count > 0:
@@ -260,6 +258,10 @@ cdef class Segment:
                         self.recent[(low + 1) & (RECENT_BATCHES - 1)].position - found.position
                     )
                 return LOCATE_FOUND
+        code = self.wake()
+        if code:
+            location.io_errno = code
+            return LOCATE_IO
         start = self.offset_index.lookup(target)
         return scan_forward(self.fd, start.position, self.size, target, location)
 
@@ -304,6 +306,15 @@ cdef class Segment:
     def set_index_interval_bytes(self, int64_t index_interval_bytes):
         self.index_interval_bytes = index_interval_bytes
 
+    def set_trimmed(self, bint trimmed):
+        """Whether the files are trimmed and synced. Raises OSError: not to be opened again."""
+        if trimmed:
+            self.touch()
+        else:
+            self.take_file()
+            self.unlist()
+        self.trimmed = trimmed
+
     def set_allocated_bytes(self, int64_t allocated_bytes):
         """The file system holds blocks ready up to this position."""
         self.allocated_bytes = allocated_bytes
@@ -342,7 +353,8 @@ cdef class Segment:
         """find() by reading headers from `position` on, without indexes."""
         cdef BatchLocation location
         cdef int status
-        cdef int fd = self.fd
+        cdef LogFile file = self.take_file()
+        cdef int fd = file.fd
         cdef int64_t end = self.size
         with nogil:
             status = scan_forward(fd, position, end, target, &location)
@@ -364,13 +376,8 @@ cdef class Segment:
             return b""
         if n > MAX_READ:
             n = MAX_READ
-        return os.pread(self.fd, n, position)
-
-    def close(self):
-        """Closes the descriptor. Only when no answer can still send from it."""
-        if self.fd >= 0:
-            close_file(self.fd)
-            self.fd = -1
+        cdef LogFile file = self.take_file()
+        return os.pread(file.fd, n, position)
 
     def __repr__(self):
         return f"Segment({self.log_path}, size={self.size}, next_offset={self.next_offset})"

@@ -84,6 +84,11 @@ cdef Segment find_region(
             size = first.size if min_one_batch else 0
     if size <= 0:
         return None
+    if segment.trimmed:
+        if segment.wake():
+            result.error_code = ERROR_KAFKA_STORAGE_ERROR
+            return None
+        segment.touch()
     result.position = first.position
     result.size = size
     result.start_offset = first.base_offset

@@ -9,6 +9,7 @@ import pytest
 
 from tests.oracle.storage.log_driver import LogDriver, make_batch
 from tests.unit.native.log_harness import NOW, SETTINGS, batch
+from tidelog._native import log_file
 from tidelog._native.segment import CorruptSegmentError
 from tidelog.errors import StorageError
 from tidelog.record.builder import Producer
@@ -373,6 +374,21 @@ def test_leader_epochs_of_segments_that_a_killed_process_wrote(directory: str) -
     loaded = load(directory, written=written)
     assert loaded.report.verified_bytes == 0
     assert loaded.epochs.entries == [EpochEntry(0, 0), EpochEntry(1, 15)]
+
+
+def test_a_log_of_many_segments_holds_few_descriptors(directory: str) -> None:
+    written = write_log(directory, 60)
+    log_file.set_limit(2)
+    try:
+        for clean in (True, False):
+            loaded = load(directory, clean=clean, recovery_point=60)
+            closed = [segment for segment in loaded.segments if segment.fd < 0]
+            assert len(loaded.segments) >= 6
+            assert len(closed) >= len(loaded.segments) - 3
+            assert loaded.segments[-1].fd >= 0
+            assert content(loaded) == b"".join(written)
+    finally:
+        log_file.set_limit(512)
 
 
 # ---- empty segments

@@ -26,6 +26,9 @@ ROWS: tuple[Row, ...] = (
      "Bytes of requests and answers that one worker holds before it stops reading."),
     ("tidelog.sendfile.slice.bytes", INT, 1048576, at_least(4096), LOW, READ_ONLY,
      "Most bytes sent to one connection before the others get their turn."),
+    ("tidelog.open.segments.max", INT, 1000, at_least(1), LOW, READ_ONLY,
+     "Files of segments that take no more appends which one worker keeps open; those that were not"
+     " read for the longest time are closed, and opened again when they are read."),
     ("tidelog.helper.threads", INT, 4, at_least(1), LOW, READ_ONLY,
      "Threads of one worker that wait for the disk in place of its event loop."),
 )

@@ -1,4 +1,4 @@
-"""Descriptors of .log files (see log_file.pxd): who has one, and who loses it when many are open."""
+"""Descriptors of .log files (see log_file.pxd): who has one, who loses it when there are many."""
 
 from libc.errno cimport EBADF, EMFILE, ENFILE, ENOMEM, errno
 
@@ -93,7 +93,6 @@ cdef class FileHolder:
     cdef int wake(self) noexcept:
         global _opened
         cdef int fd
-        cdef int attempt
         cdef bytes path
         if self.fd >= 0:
             return 0
@@ -101,7 +100,7 @@ cdef class FileHolder:
             return EBADF
         try:
             path = os.fsencode(self.log_path)
-            for attempt in range(2):
+            for _ in range(2):
                 fd = open_file(path, O_RDWR | O_CLOEXEC)
                 if fd >= 0:
                     self.hold(LogFile(fd))

@@ -105,7 +105,9 @@ class KafkaNode:
 
     async def start(self, image: MetadataImage) -> None:
         """Loads the logs and applies the image. Raises StorageError, OSError."""
-        await self._logs.start(self._known_logs(image), lock_timeout_ms=NODE_LOCK_TIMEOUT_MS)
+        await self._logs.start(
+            self._known_logs(image), lock_timeout_ms=NODE_LOCK_TIMEOUT_MS, set_strays_aside=True
+        )
         self._started = True
         await self._replicas.apply(MetadataImage(), image)
         self._logs.run()

@@ -37,6 +37,7 @@ DELETE_SUFFIX = "-delete"
 STRAY_SUFFIX = "-stray"
 FUTURE_SUFFIX = "-future"
 MAX_NAME_BYTES = 255
+PARTITION_MAX = 2**31 - 1
 
 TopicPartition = tuple[str, int]
 
@@ -164,7 +165,11 @@ def parse_folder(name: str) -> tuple[str, int]:
     topic, dash, digits = name.rpartition("-")
     if not dash or not topic or not digits.isascii() or not digits.isdigit() or len(digits) > 10:
         return "", -1
-    return topic, int(digits)
+    index = int(digits)
+    # "t-007" is no log of t-7: each log has one name.
+    if folder_name(topic, index) != name or index > PARTITION_MAX:
+        return "", -1
+    return topic, index
 
 
 def find_folders(files: Files, directory: str) -> list[LogFolder]:

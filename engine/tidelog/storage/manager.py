@@ -16,7 +16,7 @@ What stands in the directory (all of it Kafka's):
 | `.written` | how far the logs are written, for a start after a kill (Tidelog's own) |
 | `topic-N/` | a log |
 | `topic-N.<id>-delete/` | a removed log, to be unlinked |
-| `topic-N.<id>-stray/` | a log of another topic of that name: kept, not served |
+| `topic-N.<id>-stray/` | a log that the metadata did not know: kept, not served |
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from tidelog.errors import InvariantError, StorageError
 from tidelog.storage.clean_shutdown import is_clean, remove_clean_shutdown, write_clean_shutdown
 from tidelog.storage.directory import (
     DELETE_SUFFIX,
+    STRAY_SUFFIX,
     DirectoryState,
     LogFolder,
     Offsets,
@@ -52,6 +53,7 @@ from tidelog.storage.files import SYSTEM_FILES, Files
 from tidelog.storage.loader import LoadedLog, LoadReport, LoadRequest, load_log
 from tidelog.storage.log import PartitionLog
 from tidelog.storage.log_config import LONG_MAX, LogConfig, LogServices, segment_settings
+from tidelog.storage.strays import set_aside
 from tidelog.storage.written_positions import Written, WrittenPositions, boot_id
 
 logger: Final = logging.getLogger(__name__)
@@ -102,7 +104,9 @@ class StartReport:
     loaded: int = 0
     reports: list[LoadReport] = field(default_factory=list)  # only those with something to say
     failed: list[tuple[str, str]] = field(default_factory=list)  # (folder, error): offline
-    unknown: list[str] = field(default_factory=list)  # folders of logs that were not expected
+    unknown: list[str] = field(default_factory=list)  # folders that were not expected, left alone
+    set_aside: list[tuple[str, str]] = field(default_factory=list)  # (folder, its stray name)
+    strays: int = 0  # folders set aside, now or earlier
     notes: list[str] = field(default_factory=list)
 
 
@@ -167,11 +171,17 @@ class LogManager:
     # ---- start
 
     async def start(
-        self, expected: Iterable[KnownLog] = (), *, lock_timeout_ms: int = 0
+        self,
+        expected: Iterable[KnownLog] = (),
+        *,
+        lock_timeout_ms: int = 0,
+        set_strays_aside: bool = False,
     ) -> StartReport:
         """Takes the directory and opens the expected logs that are in it, side by side.
 
-        Raises StorageError: the directory belongs to another node or is in use, OSError.
+        set_strays_aside: `expected` is all that belongs here, so any other log is renamed to a
+        stray one; otherwise it is left alone. Raises StorageError: the directory belongs to another
+        node or is in use, OSError.
         """
         known = {(log.topic, log.index): log for log in expected}
         self._state = await self._lock_directory(lock_timeout_ms)
@@ -190,15 +200,20 @@ class LogManager:
         folders = await self._run(find_folders, self._files, self.directory)
         limit = asyncio.Semaphore(max(self.config.num_recovery_threads_per_data_dir, 1))
         steps = []
+        unknown = []
         for folder in folders:
             if folder.name.endswith(DELETE_SUFFIX):
                 self._remove_folder_later(os.path.join(self.directory, folder.name), 0)
                 continue
             log = known.get((folder.topic, folder.index))
             if log is None or folder.topic_id not in (None, log.topic_id):
-                report.unknown.append(folder.name)
+                unknown.append(folder)
                 continue
             steps.append(self._start_log(log, folder, limit, report))
+        if set_strays_aside:
+            await self._set_aside(unknown, report)
+        else:
+            report.unknown += [folder.name for folder in unknown]
         await asyncio.gather(*steps)
         self._written_positions.keep_only({(log.topic_id, log.index) for log in known.values()})
         # From now on a missing file means that somebody removed it.
@@ -224,6 +239,28 @@ class LogManager:
                 raise StorageError(f"{self.directory} is in use by another process")
             await asyncio.sleep(0.05)
 
+    async def _set_aside(self, unknown: list[LogFolder], report: StartReport) -> None:
+        """Renames the logs among folders that nobody knows; other folders are not ours to touch."""
+        for folder in unknown:
+            if folder.name.endswith(STRAY_SUFFIX):
+                report.strays += 1
+                continue
+            try:
+                name = await self._run(
+                    set_aside, self._files, self.directory, folder, self._fresh_id()
+                )
+            except OSError as error:
+                logger.error("log cannot be set aside folder=%s error=%s", folder.name, error)
+                name = None
+            if name is None:
+                report.unknown.append(folder.name)
+                continue
+            report.strays += 1
+            report.set_aside.append((folder.name, name))
+            # They would be taken for those of the next log of that name.
+            self._recovery_points.pop((folder.topic, folder.index), None)
+            self._log_start.pop((folder.topic, folder.index), None)
+
     async def _start_log(
         self, log: KnownLog, folder: LogFolder, limit: asyncio.Semaphore, report: StartReport
     ) -> None:
@@ -243,13 +280,18 @@ class LogManager:
 
     def _log_report(self, report: StartReport) -> None:
         logger.info(
-            "log directory ready directory=%s clean=%s logs=%d failed=%d unknown=%d",
+            "log directory ready directory=%s clean=%s logs=%d failed=%d unknown=%d strays=%d",
             self.directory, report.clean, report.loaded, len(report.failed), len(report.unknown),
+            report.strays,
         )  # fmt: skip
         for name, error in report.failed:
             logger.error("log offline folder=%s error=%s", name, error)
         for name in report.unknown:
-            logger.warning("log not known to the metadata, left alone folder=%s", name)
+            logger.warning("folder not known to the metadata, left alone folder=%s", name)
+        for name, stray in report.set_aside:
+            logger.warning(
+                "log not known to the metadata, set aside folder=%s stray=%s", name, stray
+            )
         for one in report.reports:
             logger.warning(
                 "log recovered directory=%s cut_bytes=%d cut_at_offset=%d reason=%r"

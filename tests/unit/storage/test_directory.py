@@ -105,6 +105,9 @@ def test_a_bad_checkpoint_is_told_and_not_used(tmp_path: Path) -> None:
         ("topic-1.0123abc-delete", ("", -1)),
         ("topic-1.0123abc-stray", ("", -1)),
         ("topic-99999999999", ("", -1)),
+        ("topic-2147483647", ("topic", 2**31 - 1)),
+        ("topic-2147483648", ("", -1)),
+        ("topic-007", ("", -1)),
     ],
 )
 def test_folder_names(name: str, parsed: tuple[str, int]) -> None:

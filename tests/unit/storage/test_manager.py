@@ -195,6 +195,59 @@ async def test_logs_that_nobody_knows_are_left_alone(harness: Harness) -> None:
     assert harness.checkpoint("recovery-point-offset-checkpoint") == {("t", 0): 1, ("t", 1): 1}
 
 
+async def test_logs_that_nobody_knows_are_set_aside(
+    harness: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager = harness.manager()
+    await manager.start()
+    for index in range(3):
+        await produce(await manager.create("t", ID, index, topic()))
+    await manager.close()
+    for name in ("notes", "backup-2024"):
+        (harness.directory / name).mkdir()
+    before = (harness.directory / "t-0" / f"{0:020d}.log").read_bytes()
+    manager = harness.manager()
+    with caplog.at_level(logging.WARNING):
+        # t-0 is now another topic's, t-2 nobody's.
+        report = await manager.start([known(0, OTHER_ID), known(1)], set_strays_aside=True)
+    assert (report.loaded, report.unknown, report.strays) == (1, ["backup-2024", "notes"], 2)
+    strays = dict(report.set_aside)
+    assert sorted(strays) == ["t-0", "t-2"]
+    assert len(set(strays.values())) == 2
+    for name, stray in strays.items():
+        assert stray.startswith(f"{name}.") and stray.endswith("-stray")
+        assert f"set aside folder={name} stray={stray}" in caplog.text
+    assert (harness.directory / strays["t-0"] / f"{0:020d}.log").read_bytes() == before
+    # The name is free, and nothing of the old log is taken for the new one's.
+    log = await manager.create("t", OTHER_ID, 0, topic())
+    assert (log.core.log_end_offset, log.report.eventful) == (0, False)
+    await manager.close()
+    assert harness.checkpoint("recovery-point-offset-checkpoint") == {("t", 0): 0, ("t", 1): 1}
+    # They are kept, and no news any more.
+    caplog.clear()
+    report = await harness.manager().start([known(0, OTHER_ID), known(1)], set_strays_aside=True)
+    assert (report.set_aside, report.strays) == ([], 2)
+    assert set(strays.values()) <= set(harness.names())
+    assert "-stray" not in caplog.text
+
+
+async def test_a_log_that_cannot_be_set_aside_is_left(
+    harness: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager = harness.manager()
+    await manager.start()
+    await produce(await manager.create("t", ID, 0, topic()))
+    await manager.close()
+    manager = harness.manager()
+    set_aside = "tidelog.storage.manager.set_aside"
+    with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.ERROR):
+        patch.setattr(set_aside, lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
+        report = await manager.start(set_strays_aside=True)
+    assert (report.unknown, report.set_aside) == (["t-0"], [])
+    assert "log cannot be set aside folder=t-0" in caplog.text
+    assert "t-0" in harness.names()
+
+
 async def test_a_log_that_cannot_be_opened_does_not_keep_the_others(harness: Harness) -> None:
     manager = harness.manager()
     await manager.start()

@@ -21,6 +21,10 @@ class MetastoreError(StorageError):
     """The store cannot be read or written, or holds something unreadable. Nothing was changed."""
 
 
+class DamagedStoreError(MetastoreError):
+    """What is stored cannot be made sense of, and will not be by trying again."""
+
+
 class VersionConflictError(MetastoreError):
     """Somebody else has written: the caller's view is old. It must load again before it decides
     anything.
@@ -47,7 +51,7 @@ class Metastore(ABC):
         """The version (0 when nothing was ever committed) and one record for each key, in any
         order.
 
-        Raises MetastoreError.
+        Raises MetastoreError; DamagedStoreError when it is certain that the content is lost.
         """
 
     @abstractmethod

@@ -23,7 +23,9 @@ from typing import Final
 
 import msgspec
 
+from tidelog.errors import InvariantError
 from tidelog.limits import METASTORE_BUSY_TIMEOUT_MS
+from tidelog.metadata.image import MetadataImage
 from tidelog.metadata.records import (
     ChangeRecord,
     RemoveTopicRecord,
@@ -31,9 +33,22 @@ from tidelog.metadata.records import (
     encode_record,
     is_removal,
 )
-from tidelog.metastore.contract import Metastore, MetastoreError, VersionConflictError
+from tidelog.metastore.contract import (
+    DamagedStoreError,
+    Metastore,
+    MetastoreError,
+    VersionConflictError,
+)
 
 FORMAT: Final = 1
+
+#: What SQLite keeps beside the file while it is open, and after its process was killed. The
+#: journal belongs to its file: beside any other one it does damage.
+JOURNAL_SUFFIX: Final = "-wal"
+SHARED_MEMORY_SUFFIX: Final = "-shm"
+
+#: Primary result codes by which SQLite says that the file itself is bad.
+_DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 _SCHEMA: Final = (
     "CREATE TABLE IF NOT EXISTS entity (kind TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,"
@@ -47,10 +62,10 @@ class LocalMetastore(Metastore):
     """See the module. May be made on one thread and used on another, but on one at a time."""
 
     def __init__(self, path: Path) -> None:
-        """Opens the file, or makes it. Raises MetastoreError when it is no store or cannot be
-        written.
+        """Opens the file, or makes it. Raises DamagedStoreError when it is no store, MetastoreError
+        when it cannot be used for another reason.
         """
-        self._path = path
+        self.path = path
         try:
             self._db = sqlite3.connect(
                 path,
@@ -107,7 +122,8 @@ class LocalMetastore(Metastore):
         """Makes the tables of a new file; refuses a file of a later format or a damaged one."""
         check = self._db.execute("PRAGMA quick_check(1)").fetchone()
         if check != ("ok",):
-            raise MetastoreError(f"metadata store {self._path} is damaged: {check[0]}")
+            problem = " ".join(str(check and check[0]).split())
+            raise DamagedStoreError(f"metadata store {self.path} is damaged: {problem}")
         tables = {row[0] for row in self._db.execute("SELECT name FROM sqlite_schema")}
         if not {"entity", "meta"} <= tables:
             # One transaction, so that a crash here leaves a file that is made anew.
@@ -116,22 +132,22 @@ class LocalMetastore(Metastore):
                 self._db.execute(statement)
             self._db.execute("COMMIT")
         found = self._db.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
-        if found is None or found[0] != FORMAT:
-            raise MetastoreError(
-                f"metadata store {self._path} has format {found and found[0]}, not {FORMAT}"
-            )
+        if found is None or not isinstance(found[0], int):
+            raise DamagedStoreError(f"metadata store {self.path} has no format")
+        if found[0] != FORMAT:
+            raise MetastoreError(f"metadata store {self.path} has format {found[0]}, not {FORMAT}")
 
     def _version(self) -> int:
         row = self._db.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
         if row is None or not isinstance(row[0], int):
-            raise MetastoreError(f"metadata store {self._path} has no version")
+            raise DamagedStoreError(f"metadata store {self.path} has no version")
         return row[0]
 
     def _write(self, records: Sequence[ChangeRecord], expected_version: int) -> None:
         version = self._version()
         if version != expected_version:
             raise VersionConflictError(
-                f"metadata store {self._path} is at version {version}, not {expected_version}"
+                f"metadata store {self.path} is at version {version}, not {expected_version}"
             )
         for record in records:
             kind, key = record.store_key
@@ -160,8 +176,8 @@ class LocalMetastore(Metastore):
         except (msgspec.MsgspecError, ValueError) as error:
             raise self._failure(f"holds an unreadable {kind} {key}", error) from error
         if record.store_key != (kind, key):
-            raise MetastoreError(
-                f"metadata store {self._path} holds {record.store_key} under {kind} {key}"
+            raise DamagedStoreError(
+                f"metadata store {self.path} holds {record.store_key} under {kind} {key}"
             )
         return record
 
@@ -174,4 +190,26 @@ class LocalMetastore(Metastore):
                 return
 
     def _failure(self, what: str, error: Exception) -> MetastoreError:
-        return MetastoreError(f"metadata store {self._path} {what}: {error}")
+        text = f"metadata store {self.path} {what}: {error}"
+        return DamagedStoreError(text) if _is_damage(error) else MetastoreError(text)
+
+
+def load_image(store: LocalMetastore) -> MetadataImage:
+    """All that the store holds. Raises MetastoreError; DamagedStoreError also when its records
+    contradict each other.
+    """
+    version, records = store.load()
+    try:
+        return MetadataImage.from_records(records, version)
+    except InvariantError as error:
+        raise DamagedStoreError(f"metadata store {store.path} is damaged: {error}") from error
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether the content is bad, and not the moment (locked, full, no permission)."""
+    if not isinstance(error, sqlite3.Error):
+        return True  # read, and found to be no record
+    # The low byte is the primary code. Without any code it is Python that failed: a text that is
+    # no UTF-8.
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is None or code & 0xFF in _DAMAGE

@@ -10,9 +10,9 @@ import pytest
 
 from tests.unit.metastore.store_suite import StoreSuite
 from tidelog.errors import StorageError
-from tidelog.metadata.records import FeatureRecord, TopicRecord
-from tidelog.metastore.contract import Metastore, MetastoreError
-from tidelog.metastore.local import LocalMetastore
+from tidelog.metadata.records import FeatureRecord, PartitionRecord, TopicRecord
+from tidelog.metastore.contract import DamagedStoreError, Metastore, MetastoreError
+from tidelog.metastore.local import LocalMetastore, load_image
 
 
 class TestLocalMetastore(StoreSuite):
@@ -31,14 +31,15 @@ def test_every_commit_is_synced(tmp_path: Path) -> None:
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     path = tmp_path / "m.db"
     path.write_bytes(b"this is a text, and not a short one\n" * 400)
-    with pytest.raises(MetastoreError, match=r"m\.db"):
+    with pytest.raises(DamagedStoreError, match=r"m\.db"):
         LocalMetastore(path)
     assert issubclass(MetastoreError, StorageError)
 
 
 def test_a_directory_that_does_not_exist(tmp_path: Path) -> None:
-    with pytest.raises(MetastoreError):
+    with pytest.raises(MetastoreError) as failed:
         LocalMetastore(tmp_path / "none" / "m.db")
+    assert not isinstance(failed.value, DamagedStoreError)
 
 
 def test_a_damaged_page_is_found(tmp_path: Path) -> None:
@@ -49,7 +50,7 @@ def test_a_damaged_page_is_found(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[4096 * 2 : 4096 * 12] = b"\xff" * 4096 * 10
     path.write_bytes(data)
-    with pytest.raises(MetastoreError):
+    with pytest.raises(DamagedStoreError):
         LocalMetastore(path).load()
 
 
@@ -59,8 +60,9 @@ def test_a_later_format_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(path) as db:
         db.execute("UPDATE meta SET value = 2 WHERE key = 'format'")
     db.close()
-    with pytest.raises(MetastoreError, match="format 2"):
+    with pytest.raises(MetastoreError, match="format 2") as failed:
         LocalMetastore(path)
+    assert not isinstance(failed.value, DamagedStoreError)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +72,9 @@ def test_a_later_format_is_refused(tmp_path: Path) -> None:
         'UPDATE entity SET value = \'{"type":"unheard-of"}\'',
         "UPDATE entity SET key = 'elsewhere'",
         "UPDATE entity SET value = x'00'",
+        "UPDATE entity SET value = CAST(x'ff' AS TEXT)",
+        "DELETE FROM meta WHERE key = 'format'",
+        "UPDATE meta SET value = 'none' WHERE key = 'format'",
         "DELETE FROM meta WHERE key = 'version'",
         "UPDATE meta SET value = 'many' WHERE key = 'version'",
     ],
@@ -82,7 +87,7 @@ def test_unreadable_rows_are_errors_and_not_silence(tmp_path: Path, statement: s
     with sqlite3.connect(path) as db:
         db.execute(statement)
     db.close()
-    with pytest.raises(MetastoreError):
+    with pytest.raises(DamagedStoreError):
         LocalMetastore(path).load()
 
 
@@ -94,11 +99,31 @@ def test_a_locked_store_is_an_error_and_recovers(
     store = LocalMetastore(path)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(MetastoreError):
+    with pytest.raises(MetastoreError) as failed:
         store.commit([FeatureRecord("f", 1)], 0)
+    assert not isinstance(failed.value, DamagedStoreError)
     other.execute("ROLLBACK")
     assert store.commit([FeatureRecord("f", 1)], 0) == 1
     other.close()
+    store.close()
+
+
+def test_records_that_contradict_each_other_are_damage(tmp_path: Path) -> None:
+    path = tmp_path / "m.db"
+    store = LocalMetastore(path)
+    store.commit([FeatureRecord("f", 1)], 0)
+    image = load_image(store)
+    assert (image.version, dict(image.features)) == (1, {"f": 1})
+    store.commit([PartitionRecord(bytes(16), 0, (1,), (1,), 1, 0, 0)], 1)
+    with pytest.raises(DamagedStoreError, match=r"m\.db is damaged"):
+        load_image(store)
+    store.close()
+
+
+def test_a_used_store_is_never_in_its_journal_alone(tmp_path: Path) -> None:
+    """A start relies on it: an empty file is a lost store, whatever journal lies beside it."""
+    store = LocalMetastore(tmp_path / "m.db")
+    assert (tmp_path / "m.db").stat().st_size > 0
     store.close()
 
 

@@ -105,6 +105,10 @@ WRITTEN_SLOTS_MAX: Final = 262_144
 
 # --- metastore ---------------------------------------------------------------------------------
 
+#: What a rebuilt store adds to the highest leader epoch in a log: one for each life of its leader
+#: that wrote nothing, and is known to clients only. They ignore what has a lower epoch.
+REBUILT_LEADER_EPOCH_STEP: Final = 1_000
+
 #: How long the local store waits for another process's lock on the database before it gives up.
 METASTORE_BUSY_TIMEOUT_MS: Final = 2_000
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.recovery.stub_client import StubBroker, children, is_alive, wait_for
+from tidelog.metastore.local import LocalMetastore
 
 
 def refused(broker: StubBroker) -> tuple[int, str]:
@@ -119,6 +120,24 @@ def test_a_damaged_store(tmp_path: Path) -> None:
     status, text = refused(StubBroker(tmp_path / "d"))
     assert status == 1
     assert "metadata.db" in text
+    assert f"`tidelog metadata rebuild --data-dir {tmp_path / 'd'}`" in text
+    assert one_line(text)
+
+
+@pytest.mark.parametrize("store", ["missing", "holds nothing"])
+def test_logs_without_what_the_store_held(tmp_path: Path, store: str) -> None:
+    """Nothing is served in their place; also when the store is a good one, but a new one."""
+    with StubBroker(tmp_path / "d"):
+        pass
+    (tmp_path / "d/node-1/t-0").mkdir()
+    (tmp_path / "d/node-1/t-0/partition.metadata").write_text("?")
+    (tmp_path / "d/metadata.db").unlink()
+    if store == "holds nothing":
+        LocalMetastore(tmp_path / "d/metadata.db").close()
+    status, text = refused(StubBroker(tmp_path / "d"))
+    assert status == 1
+    assert store in text
+    assert f"`tidelog metadata rebuild --data-dir {tmp_path / 'd'}`" in text
     assert one_line(text)
 
 

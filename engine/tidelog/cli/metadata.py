@@ -1,7 +1,10 @@
-"""`tidelog metadata`: the cluster as it says it is. Runs in the user's shell."""
+"""`tidelog metadata`: the cluster as it says it is, and `rebuild` when it cannot say so any more.
+Runs in the user's shell.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -68,6 +71,28 @@ def default(
                 for partition in topic["partitions"]
             ),
         )
+
+
+@app.command("rebuild")
+def rebuild(
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Of the broker (default: ./tidelog-data)."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also when the store is good. It is set aside.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Restore the topics from the logs when the metadata store is lost or damaged.
+
+    The broker must be stopped. No log is changed or deleted, the old store is kept under another
+    name; configs of topics, brokers and groups are lost.
+    """
+    # Only now: it loads most of a broker, which the other commands have no need of.
+    from tidelog.cli.metadata_rebuild import run_rebuild
+
+    run_rebuild(data_dir, force=force, json=json)
 
 
 def _cluster(client: AdminClient) -> dict[str, Any]:

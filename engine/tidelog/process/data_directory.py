@@ -26,6 +26,7 @@ from typing import Final
 
 from tidelog.errors import StorageError
 from tidelog.storage.directory import DELETE_SUFFIX, STRAY_SUFFIX
+from tidelog.storage.meta_properties import META_PROPERTIES
 from tidelog.storage.partition_metadata import PARTITION_METADATA
 
 FORMAT: Final = 1
@@ -43,6 +44,15 @@ class DataDirectoryError(StorageError):
 
 class LockedError(DataDirectoryError):
     """Another process holds the lock."""
+
+
+class DamagedClusterFileError(DataDirectoryError):
+    """It holds nothing that could be read."""
+
+
+def rebuild_hint(path: Path) -> str:
+    """What a user can do when logs are there and what belongs to them is not."""
+    return f"`tidelog metadata rebuild --data-dir {path}` restores the topics from the logs"
 
 
 def new_cluster_id() -> str:
@@ -79,7 +89,7 @@ class DataDirectory:
                 f"data directory {path} cannot be used: {error.strerror}"
             ) from error
         try:
-            found = _read_cluster_file(path / CLUSTER_FILE)
+            found = _read_cluster(path)
             if found is not None:
                 known = cls(path, lock, *found)
                 known.check_store()
@@ -96,18 +106,21 @@ class DataDirectory:
         return self.path / STORE_FILE
 
     def check_store(self) -> None:
-        """Logs without their metadata are no new cluster: an empty one would be served in their
-        place. Raises DataDirectoryError when the store is gone and a node holds logs.
-        """
+        """Raises DataDirectoryError when the store is gone and a node holds logs."""
+        # A store that was ever used has pages; its journal alone (-wal) is none.
         store = self.store_path
-        journal = store.with_name(store.name + "-wal")
-        if any(file.exists() and file.stat().st_size for file in (store, journal)):
-            return
+        if not store.exists() or not store.stat().st_size:
+            self.check_no_logs("is missing or empty")
+
+    def check_no_logs(self, problem: str) -> None:
+        """Logs without their metadata are no new cluster: an empty one would be served in their
+        place. Raises DataDirectoryError when a node holds logs; problem: of the store.
+        """
         held = sum(1 for name in self.nodes.values() for _ in self._log_folders(name))
         if held:
             raise DataDirectoryError(
-                f"{store} is missing or empty, but the nodes hold {held} log(s): put it back from a"
-                " copy, or move the logs away to begin anew"
+                f"{self.store_path} {problem}, but the nodes hold {held} log(s): put it back from a"
+                f" copy, or {rebuild_hint(self.path)}; or move the logs away to begin anew"
             )
 
     def _log_folders(self, name: str) -> Iterator[Path]:
@@ -196,8 +209,26 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def _read_cluster_file(path: Path) -> tuple[str, dict[int, str]] | None:
-    """Cluster id and folders by node id; None when there is no such file."""
+def _read_cluster(path: Path) -> tuple[str, dict[int, str]] | None:
+    """None for a new directory only: nodes without their record are no new cluster."""
+    has_nodes = any(path.glob(f"*/{META_PROPERTIES}"))
+    try:
+        found = read_cluster_file(path / CLUSTER_FILE)
+    except DamagedClusterFileError as error:
+        if not has_nodes:
+            raise
+        raise DamagedClusterFileError(f"{error}; {rebuild_hint(path)}") from error
+    if found is None and has_nodes:
+        raise DataDirectoryError(
+            f"{path / CLUSTER_FILE} is missing, but nodes' folders are there: {rebuild_hint(path)}"
+        )
+    return found
+
+
+def read_cluster_file(path: Path) -> tuple[str, dict[int, str]] | None:
+    """Cluster id and folders by node id; None when there is no such file. Raises
+    DataDirectoryError.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(_CLUSTER_FILE_BYTES_MAX)
@@ -215,5 +246,5 @@ def _read_cluster_file(path: Path) -> tuple[str, dict[int, str]] | None:
     except OSError as error:
         raise DataDirectoryError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataDirectoryError(f"{path} is damaged: {error}") from error
+        raise DamagedClusterFileError(f"{path} is damaged: {error}") from error
     return cluster_id, nodes

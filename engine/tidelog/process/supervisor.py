@@ -47,9 +47,10 @@ from tidelog.limits import (
 )
 from tidelog.metadata.image import MetadataImage
 from tidelog.metadata.records import ChangeRecord
-from tidelog.metastore.local import LocalMetastore
+from tidelog.metastore.contract import DamagedStoreError
+from tidelog.metastore.local import LocalMetastore, load_image
 from tidelog.process.channel import ChannelError, encode_frame
-from tidelog.process.data_directory import DataDirectory
+from tidelog.process.data_directory import DataDirectory, rebuild_hint
 from tidelog.process.listening import ListenError, host_and_port, reachable_host
 from tidelog.process.messages import Configure, Delta
 from tidelog.process.node_moves import MoveError, NodeMoves
@@ -151,12 +152,17 @@ class Supervisor:
     # --- start ---
 
     def _open_controller(self) -> ControllerRuntime:
-        store = LocalMetastore(self._directory.store_path)
-        version, records = store.load()
+        try:
+            store = LocalMetastore(self._directory.store_path)
+            image = load_image(store)
+        except DamagedStoreError as error:
+            raise StartError(f"{error}; {rebuild_hint(self._directory.path)}") from error
+        if not image.cluster_id:
+            self._directory.check_no_logs("holds nothing")
         return ControllerRuntime(
             Controller(self._settings.static),
             store,
-            MetadataImage.from_records(records, version),
+            image,
             self._publish,
             self._clock,
             random.SystemRandom(),

@@ -154,8 +154,28 @@ def test_logs_without_their_store_are_no_new_cluster(tmp_path: Path, store: byte
         DataDirectory.open(tmp_path).close()
         folder.mkdir()
         (folder / "partition.metadata").write_text("?")
+    # A journal without its store is none: SQLite gives the store a page before it has one.
     for _ in range(2):  # the lock is given up
-        with pytest.raises(DataDirectoryError, match=r"missing or empty, .* hold 1 log"):
+        with pytest.raises(DataDirectoryError, match=r"missing or empty, .* hold 1 log") as refused:
             DataDirectory.open(tmp_path)
-    (tmp_path / "metadata.db-wal").write_bytes(b"journal")
-    DataDirectory.open(tmp_path).close()
+        (tmp_path / "metadata.db-wal").write_bytes(b"journal")
+    assert f"`tidelog metadata rebuild --data-dir {tmp_path}`" in str(refused.value)
+    (tmp_path / "metadata.db").write_bytes(b"store")
+    opened = DataDirectory.open(tmp_path)
+    with pytest.raises(DataDirectoryError, match=r"metadata\.db holds nothing, .* hold 1 log"):
+        opened.check_no_logs("holds nothing")
+    opened.close()
+
+
+@pytest.mark.parametrize("content", [None, b"{"])
+def test_nodes_without_their_record_are_no_new_cluster(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    (tmp_path / "node-1").mkdir()
+    (tmp_path / "node-1" / "meta.properties").write_bytes(b"")
+    if content is not None:
+        (tmp_path / "cluster.json").write_bytes(content)
+    for _ in range(2):  # the lock is given up
+        with pytest.raises(DataDirectoryError, match=r"cluster\.json .*tidelog metadata rebuild"):
+            DataDirectory.open(tmp_path)
+    assert (tmp_path / "cluster.json").exists() == (content is not None)

@@ -105,8 +105,8 @@ WRITTEN_SLOTS_MAX: Final = 262_144
 
 # --- metastore ---------------------------------------------------------------------------------
 
-#: What a rebuilt store adds to the highest leader epoch in a log: one for each life of its leader
-#: that wrote nothing, and is known to clients only. They ignore what has a lower epoch.
+#: What a rebuilt store adds to the highest leader epoch that a log tells: clients may know of later
+#: leaders that left no trace in it (their checkpoint is lost), and ignore what has a lower epoch.
 REBUILT_LEADER_EPOCH_STEP: Final = 1_000
 
 #: How long the local store waits for another process's lock on the database before it gives up.

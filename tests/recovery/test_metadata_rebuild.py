@@ -26,6 +26,8 @@ from tidelog.storage.leader_epochs import read_leader_epochs
 from tidelog.storage.partition_metadata import read_partition_metadata
 
 TOPICS = {"plain": 3, "orders": 4}
+#: By these defaults every record of a topic without configs of its own is gone within a second.
+FORGETFUL = ["--set", "log.retention.ms=500", "--set", "log.retention.check.interval.ms=100"]
 GROUP = "billing"
 
 
@@ -37,7 +39,6 @@ class Batch(NamedTuple):
 
 def create(bootstrap: str) -> None:
     client = confluent_kafka.admin.AdminClient({"bootstrap.servers": bootstrap})
-    # Old records and a retention that keeps them: with the broker's defaults they would go.
     new = [
         confluent_kafka.admin.NewTopic(name, count, 1, config={"retention.ms": "-1"})
         for name, count in TOPICS.items()
@@ -95,11 +96,10 @@ def cut(store: Path) -> None:
     os.truncate(store, store.stat().st_size // 2)
 
 
-def rebuild(data_dir: Path) -> str:
+def rebuild(data_dir: Path, *options: str) -> str:
     command = [str(Path(sys.executable).with_name("tidelog")), "metadata", "rebuild"]
-    done = subprocess.run(
-        [*command, "--data-dir", str(data_dir)], capture_output=True, text=True, timeout=TIMEOUT_S
-    )
+    command += ["--data-dir", str(data_dir), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -133,7 +133,7 @@ def ids(data_dir: Path) -> dict[str, bytes | None]:
 def test_everything_but_the_configs_is_served_again(
     tmp_path: Path, how: str, damage: Callable[[Path], None]
 ) -> None:
-    broker = ServedBroker(tmp_path / "data", ["--workers", "2"])
+    broker = ServedBroker(tmp_path / "data", ["--workers", "2", *FORGETFUL])
     broker.start()
     try:
         create(broker.bootstrap_servers)
@@ -236,6 +236,41 @@ def test_clients_that_lived_through_it_go_on(tmp_path: Path) -> None:
         goes_through(b"after")
         consumer.close()
         assert read_leader_epochs(str(checkpoint)).latest_epoch > known
+    finally:
+        broker.stop()
+
+
+def test_a_log_that_the_metadata_does_not_know_is_set_aside_and_can_be_taken(
+    tmp_path: Path,
+) -> None:
+    """The store of an earlier day is put back: the topic of today is kept, and comes back."""
+    broker = ServedBroker(tmp_path / "data", ["--workers", "1"])
+    store = broker.data_dir / "metadata.db"
+    broker.start()
+    try:
+        assert broker.stop() == 0
+        earlier = store.read_bytes()
+        broker.start()
+        create(broker.bootstrap_servers)
+        PRODUCE["kafka-python"](broker.bootstrap_servers, "plain", records(0, 60), "none")
+        before = read_all(broker.bootstrap_servers, "plain", 60)
+        assert broker.stop() == 0
+        store.write_bytes(earlier)
+        broker.start()
+        assert 'event="unknown log set aside" folder=plain-0 stray=plain-0.' in broker.log()
+        create(broker.bootstrap_servers)  # the names are free
+        assert broker.stop() == 0
+        node = broker.data_dir / "node-1"
+        for name in TOPICS:
+            for log in node.glob(f"{name}-?"):
+                log.rename(tmp_path / log.name)
+        strays = [*node.glob("plain-*-stray"), *node.glob("orders-*-stray")]
+        assert len(strays) == sum(TOPICS.values())
+        for stray in strays:
+            stray.rename(node / stray.name.partition(".")[0])
+        rebuild(broker.data_dir, "--force")
+        broker.start()
+        assert read_all(broker.bootstrap_servers, "plain", 60) == before
     finally:
         broker.stop()
 

@@ -19,7 +19,6 @@ from tidelog.errors import StorageError
 from tidelog.process.broker import DEFAULT_DATA_DIR
 from tidelog.process.rebuild import RebuildReport, rebuild_store
 from tidelog.storage.partition_metadata import format_topic_id
-from tidelog.types import INTERNAL_TOPICS
 
 #: What the logs cannot tell, for whoever has just lost it.
 LOST: Final = (
@@ -65,7 +64,7 @@ def _print(report: RebuildReport) -> None:
         typer.echo("")
         print_table(
             {"topic": "left", "id": "left", "partitions": "right", "empty": "right",
-             "nodes": "left", "configs": "left"},
+             "nodes": "left", "configs": "right"},
             (_row(topic) for topic in report.topics),
         )  # fmt: skip
     if report.notes:
@@ -78,7 +77,8 @@ def _print(report: RebuildReport) -> None:
     typer.echo(
         f"{report.store}: {len(report.topics)} topics, {partitions} partitions restored{kept}"
     )
-    typer.echo(LOST)
+    if report.configs_lost:
+        typer.echo(LOST)
 
 
 def _row(topic: RebuiltTopic) -> tuple[object, ...]:
@@ -89,7 +89,7 @@ def _row(topic: RebuiltTopic) -> tuple[object, ...]:
         len(topic.partitions),
         len(topic.new_partitions) or "",
         ",".join(map(str, nodes)),
-        "its own" if topic.name in INTERNAL_TOPICS else "kept without limit",
+        "all kept" if topic.configs == tuple(KEEP_EVERYTHING.items()) else len(topic.configs) or "",
     )
 
 
@@ -100,6 +100,7 @@ def _described(report: RebuildReport) -> dict[str, Any]:
         "store": str(report.store),
         "reason": report.reason,
         "set_aside": None if report.set_aside is None else str(report.set_aside),
+        "configs_lost": report.configs_lost,
         "logs": report.logs,
         "topics": [
             {

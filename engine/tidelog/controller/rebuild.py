@@ -11,12 +11,15 @@ What the logs do not tell is chosen so that nothing is lost by it and nothing is
 - A partition that is nowhere while later ones of its topic are begins empty: keys stay with their
   partitions.
 - What cannot be taken is left, with a note. The next start of its node sets it aside as stray.
+
+Where the old store is good (`--force`: there are logs that it does not know), what it says about
+configs, partitions and epochs holds as well.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -30,10 +33,12 @@ from tidelog.limits import (
     PRODUCER_ID_BLOCK_SIZE,
     REBUILT_LEADER_EPOCH_STEP,
 )
+from tidelog.metadata.image import MetadataImage, TopicImage
 from tidelog.metadata.records import (
     ChangeRecord,
     ClusterRecord,
     ConfigRecord,
+    FeatureRecord,
     NodeRecord,
     PartitionRecord,
     ProducerIdsRecord,
@@ -106,16 +111,24 @@ def rebuild_metadata(
     config: BrokerConfig,
     now_ms: int,
     rng: Random,
+    known: MetadataImage | None = None,
 ) -> RebuiltMetadata:
-    """nodes: folders by id; at least one. config: the broker's, for its own topics."""
-    return _Rebuild(nodes, config, rng).run(cluster_id, list(logs), now_ms)
+    """nodes: folders by id; at least one. config: the broker's, for its own topics. known: what
+    the old store holds, if it is a good one.
+    """
+    return _Rebuild(nodes, config, rng, known or MetadataImage()).run(
+        cluster_id, list(logs), now_ms
+    )
 
 
 class _Rebuild:
-    def __init__(self, nodes: Mapping[int, str], config: BrokerConfig, rng: Random) -> None:
+    def __init__(
+        self, nodes: Mapping[int, str], config: BrokerConfig, rng: Random, known: MetadataImage
+    ) -> None:
         self._nodes = nodes
         self._config = config
         self._rng = rng
+        self._known = known
         self._notes: list[Note] = []
         self._names_by_id: dict[bytes, str] = {}
         self._held = Counter[int]()
@@ -142,7 +155,9 @@ class _Rebuild:
                 ConfigRecord(ResourceType.TOPIC, topic.name, key, value)
                 for key, value in topic.configs
             )
-        records.append(ProducerIdsRecord(_next_producer_id(logs, now_ms)))
+        next_producer_id = max(_next_producer_id(logs, now_ms), self._known.next_producer_id)
+        records.append(ProducerIdsRecord(next_producer_id))
+        records.extend(self._other_records())
         return RebuiltMetadata(tuple(records), tuple(topics), tuple(self._notes))
 
     def _choose_logs(self, name: str, logs: Sequence[FoundLog]) -> dict[int, FoundLog]:
@@ -191,14 +206,27 @@ class _Rebuild:
                 within[index] = log
         return within
 
+    def _other_records(self) -> Iterator[ChangeRecord]:
+        """What a good store holds besides topics."""
+        for record in self._known.to_records():
+            match record:
+                case ConfigRecord(resource_type=kind) if kind != ResourceType.TOPIC:
+                    yield record
+                case FeatureRecord():
+                    yield record
+        for name in sorted(self._known.topics.keys() - self._names_by_id.values()):
+            self._note(name, "in the old store, but no log of it was found: not taken")
+
     def _topic(self, name: str, logs: Mapping[int, FoundLog]) -> RebuiltTopic:
-        known = next((log.topic_id for log in logs.values() if log.topic_id), None)
+        known = self._known_id(name, logs)
         topic_id = known or random_topic_id(self._rng)
         if known is None:
             self._note(name, "its id is lost: it gets a new one")
+        self._names_by_id[topic_id] = name
+        old = self._known.topic_by_id(topic_id)
         highest_epoch = max(log.latest_epoch for log in logs.values())
         partitions, missing = [], []
-        for index in range(max(logs) + 1):
+        for index in range(max(max(logs) + 1, len(old.partitions) if old else 0)):
             log = logs.get(index)
             if log is None:
                 node_id = self._least_loaded()
@@ -207,12 +235,28 @@ class _Rebuild:
             else:
                 node_id = log.node_id
             epoch = highest_epoch if log is None else log.latest_epoch
+            if old is not None and index < len(old.partitions):
+                epoch = max(epoch, old.partitions[index].leader_epoch)
             partitions.append(_partition(topic_id, index, node_id, epoch))
-        own = internal_topic(name, self._config, len(self._nodes))
-        configs = KEEP_EVERYTHING.items() if own is None else _given(own.configs)
+        configs = tuple(self._configs(name, old).items())
         return RebuiltTopic(
-            name, topic_id, tuple(partitions), tuple(missing), known is None, tuple(configs)
+            name, topic_id, tuple(partitions), tuple(missing), known is None, configs
         )
+
+    def _known_id(self, name: str, logs: Mapping[int, FoundLog]) -> bytes | None:
+        for log in logs.values():
+            if log.topic_id is not None:
+                return log.topic_id
+        old = self._known.topics.get(name)
+        return None if old is None or old.topic_id in self._names_by_id else old.topic_id
+
+    def _configs(self, name: str, old: TopicImage | None) -> Mapping[str, str]:
+        if old is not None and old.name == name:
+            return self._known.config(ResourceType.TOPIC, name)
+        own = internal_topic(name, self._config, len(self._nodes))
+        if own is None:
+            return KEEP_EVERYTHING
+        return {key: value for key, value in own.configs if value is not None}
 
     def _least_loaded(self) -> int:
         node_id = min(self._nodes, key=lambda node: (self._held[node], node))
@@ -257,10 +301,6 @@ def _next_producer_id(logs: Iterable[FoundLog], now_ms: int) -> int:
     highest = max((one for one in ids if one <= _PRODUCER_ID_BELIEVED_MAX), default=-1)
     first = max(now_ms * 1_000, highest + 1)
     return -(-first // PRODUCER_ID_BLOCK_SIZE) * PRODUCER_ID_BLOCK_SIZE
-
-
-def _given(configs: Iterable[tuple[str, str | None]]) -> list[tuple[str, str]]:
-    return [(key, value) for key, value in configs if value is not None]
 
 
 def _shown(topic_id: bytes | None) -> str:

@@ -21,7 +21,7 @@ from tidelog.config import BrokerConfig
 from tidelog.controller.decision import Random
 from tidelog.controller.rebuild import FoundLog, Note, RebuiltTopic, rebuild_metadata
 from tidelog.errors import StorageError
-from tidelog.metastore.replace import StoreState, examine, put_in_place, write_new
+from tidelog.metastore.replace import Examination, StoreState, examine, put_in_place, write_new
 from tidelog.process.data_directory import (
     CLUSTER_FILE,
     LOCK_FILE,
@@ -50,7 +50,7 @@ class RebuildError(StorageError):
 
 class RebuildReport(msgspec.Struct, frozen=True):
     """What was done. reason: why the old store was replaced; set_aside: its name now, None when
-    there was none; logs: how many were found.
+    there was none; configs_lost: it could not tell them; logs: how many were found.
     """
 
     cluster_id: str
@@ -58,6 +58,7 @@ class RebuildReport(msgspec.Struct, frozen=True):
     store: Path
     reason: str
     set_aside: Path | None
+    configs_lost: bool
     logs: int
     topics: tuple[RebuiltTopic, ...]
     notes: tuple[Note, ...]
@@ -113,7 +114,8 @@ def _rebuild(
     files: Files,
 ) -> RebuildReport:
     store = path / STORE_FILE
-    reason = _reason(store, force, files)
+    examined = examine(store, files)
+    reason = _reason(store, examined, force)
     notes = list(cluster.notes)
     logs: list[FoundLog] = []
     for node_id, folder in sorted(cluster.nodes.items()):
@@ -121,7 +123,13 @@ def _rebuild(
         logs.extend(_found(node_id, folder, survey))
         notes.extend(_notes(folder, survey))
     rebuilt = rebuild_metadata(
-        cluster.cluster_id, cluster.nodes, logs, BrokerConfig.resolve(), now_ms, rng
+        cluster.cluster_id,
+        cluster.nodes,
+        logs,
+        BrokerConfig.resolve(),
+        now_ms,
+        rng,
+        examined.image,
     )
     new = write_new(store, rebuilt.records, files)
     stamp = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y%m%dT%H%M%SZ")
@@ -136,15 +144,15 @@ def _rebuild(
         store,
         reason,
         aside,
+        examined.image is None,
         len(logs),
         rebuilt.topics,
         (*notes, *rebuilt.notes),
     )
 
 
-def _reason(store: Path, force: bool, files: Files) -> str:
+def _reason(store: Path, found: Examination, force: bool) -> str:
     """Why the store is to be replaced. Raises RebuildError when it is not."""
-    found = examine(store, files)
     match found.state:
         case StoreState.MISSING:
             return f"{store} {found.problem}"
@@ -156,8 +164,8 @@ def _reason(store: Path, force: bool, files: Files) -> str:
             raise RebuildError(f"{found.problem}: it may be good, and --force sets it aside")
     topics = 0 if found.image is None else len(found.image.topics)
     raise RebuildError(
-        f"{store} is good ({topics} topic(s)): there is nothing to rebuild, and topic configs"
-        " would be lost (--force does it nevertheless)"
+        f"{store} is good ({topics} topic(s)): there is nothing to rebuild (--force does it"
+        " nevertheless, for logs that it does not know)"
     )
 
 

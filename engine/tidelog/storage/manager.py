@@ -287,11 +287,9 @@ class LogManager:
         for name, error in report.failed:
             logger.error("log offline folder=%s error=%s", name, error)
         for name in report.unknown:
-            logger.warning("folder not known to the metadata, left alone folder=%s", name)
+            logger.warning("unknown folder left alone folder=%s", name)
         for name, stray in report.set_aside:
-            logger.warning(
-                "log not known to the metadata, set aside folder=%s stray=%s", name, stray
-            )
+            logger.warning("unknown log set aside folder=%s stray=%s", name, stray)
         for one in report.reports:
             logger.warning(
                 "log recovered directory=%s cut_bytes=%d cut_at_offset=%d reason=%r"

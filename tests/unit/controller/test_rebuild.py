@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
 
-from tidelog.config import BrokerConfig
+from tidelog.config import BrokerConfig, ResourceType
 from tidelog.controller.rebuild import (
     KEEP_EVERYTHING,
     FoundLog,
@@ -18,13 +17,20 @@ from tidelog.limits import (
     REBUILT_LEADER_EPOCH_STEP,
 )
 from tidelog.metadata.image import MetadataImage, TopicImage
-from tidelog.metadata.records import ProducerIdsRecord
+from tidelog.metadata.records import (
+    ClusterRecord,
+    ConfigRecord,
+    FeatureRecord,
+    PartitionRecord,
+    ProducerIdsRecord,
+    TopicRecord,
+)
 from tidelog.storage.partition_metadata import format_topic_id
 from tidelog.types import GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC
 
 CLUSTER = "a" * 22
 NOW_MS = 1_800_000_000_000
-A, B, C = (bytes([i]) * 16 for i in (1, 2, 3))
+A, B, C, D = (bytes([i]) * 16 for i in (1, 2, 3, 4))
 NODES = {1: "node-1", 2: "node-2"}
 
 
@@ -44,9 +50,10 @@ def log(
 
 
 def rebuilt(
-    *logs: FoundLog, nodes: Mapping[int, str] = NODES, now_ms: int = NOW_MS
+    *logs: FoundLog, now_ms: int = NOW_MS, known: MetadataImage | None = None
 ) -> RebuiltMetadata:
-    return rebuild_metadata(CLUSTER, nodes, logs, BrokerConfig.resolve(), now_ms, random.Random(1))
+    config = BrokerConfig.resolve()
+    return rebuild_metadata(CLUSTER, NODES, logs, config, now_ms, random.Random(1), known)
 
 
 def image(found: RebuiltMetadata) -> MetadataImage:
@@ -205,6 +212,44 @@ def test_a_name_that_no_topic_may_have_is_left() -> None:
     found = rebuilt(log("with space-0"), log(f"{'x' * 250}-0", B), log("t-0", C))
     assert list(topics(found)) == ["t"]
     assert len(found.notes) == 2
+
+
+def test_what_a_good_store_says_still_holds() -> None:
+    known = MetadataImage.from_records(
+        [
+            ClusterRecord(CLUSTER),
+            TopicRecord(A, "t"),
+            *(PartitionRecord(A, index, (1,), (1,), 1, 50, 7) for index in range(3)),
+            TopicRecord(B, "u"),
+            PartitionRecord(B, 0, (1,), (1,), 1, 0, 0),
+            TopicRecord(bytes([9]) * 16, "gone"),
+            ConfigRecord(ResourceType.TOPIC, "t", "segment.bytes", "1000"),
+            ConfigRecord(ResourceType.TOPIC, "u", "segment.bytes", "2000"),
+            ConfigRecord(ResourceType.BROKER, "", "log.retention.ms", "5"),
+            FeatureRecord("f", 3),
+            ProducerIdsRecord(2**60),
+        ],
+        9,
+    )
+    # u is another topic of that name; w is a log that the store does not know.
+    found = rebuilt(
+        log("t-0", epoch=2), log("t-1", epoch=60), log("u-0", C), log("w-0", D), known=known
+    )
+    whole = image(found)
+    assert whole.config(ResourceType.TOPIC, "t") == {"segment.bytes": "1000"}
+    assert whole.config(ResourceType.TOPIC, "u") == KEEP_EVERYTHING
+    assert whole.config(ResourceType.TOPIC, "w") == KEEP_EVERYTHING
+    assert whole.config(ResourceType.BROKER, "") == {"log.retention.ms": "5"}
+    assert (whole.features, whole.next_producer_id) == ({"f": 3}, 2**60)
+    step = REBUILT_LEADER_EPOCH_STEP
+    epochs = [partition.leader_epoch for partition in whole.topics["t"].partitions]
+    assert epochs == [50 + step, 60 + step, 60 + step]
+    assert set(notes(found)) == {"t-2", "gone"}
+    # It knows the id, too, unless a log shows that another topic has it.
+    assert topics(rebuilt(log("t-0", None), known=known))["t"].topic_id == A
+    found = rebuilt(log("t-0", None), log("x-0", A), known=known)
+    assert image(found).topic_names[A] == "x"
+    assert topics(found)["t"].topic_id != A
 
 
 def test_no_logs_at_all() -> None:

@@ -331,6 +331,8 @@ class LogManager:
 
     async def _open(self, known: KnownLog, path: str, *, new: bool = False) -> PartitionLog:
         key = (known.topic, known.index)
+        # A clean stop speaks for the logs that it closed, and not for one that was put there since.
+        put_there = self._clean and key not in self._recovery_points
         request = LoadRequest(
             path,
             segment_settings(known.config),
@@ -338,8 +340,8 @@ class LogManager:
             log_start_offset=0 if new else self._log_start.get(key, 0),
             recovery_point=0 if new else self._recovery_points.get(key, 0),
             written=None if new else self._find_written(known.topic_id, known.index),
-            clean=self._clean and not new,
-            gaps_allowed=known.config.compact or self._gaps_allowed,
+            clean=self._clean and not new and not put_there,
+            gaps_allowed=known.config.compact or self._gaps_allowed or put_there,
             producer_id_expiration_ms=self.config.producer_id_expiration_ms,
         )
         loaded: LoadedLog = await self._run(load_log, self._files, request)

@@ -124,6 +124,12 @@ def test_a_used_store_is_never_in_its_journal_alone(tmp_path: Path) -> None:
     """A start relies on it: an empty file is a lost store, whatever journal lies beside it."""
     store = LocalMetastore(tmp_path / "m.db")
     assert (tmp_path / "m.db").stat().st_size > 0
+    store.commit([FeatureRecord("f", 1)], 0)
+    alone = tmp_path / "alone.db"
+    Path(f"{alone}-wal").write_bytes(Path(f"{tmp_path / 'm.db'}-wal").read_bytes())
+    store.close()
+    store = LocalMetastore(alone)
+    assert store.load() == (0, [])  # SQLite throws the journal away
     store.close()
 
 

@@ -231,6 +231,35 @@ async def test_logs_that_nobody_knows_are_set_aside(
     assert "-stray" not in caplog.text
 
 
+async def test_a_clean_stop_does_not_speak_for_a_log_that_was_put_there_since(
+    harness: Harness,
+) -> None:
+    """It was set aside with a torn tail: whoever takes it back gets it verified."""
+    manager = harness.manager()
+    await manager.start()
+    for index in range(2):
+        await produce(await manager.create("t", ID, index, topic()), 3)
+    await manager.close(clean=False)
+    with open(harness.directory / "t-0" / f"{0:020d}.log", "ab") as file:
+        damaged = bytearray(batch())
+        damaged[:8] = (3).to_bytes(8, "big")
+        damaged[-1] ^= 1  # nothing but its checksum tells
+        file.write(damaged)
+    manager = harness.manager()
+    report = await manager.start([known(1)], set_strays_aside=True)
+    await manager.close()
+    ((name, stray),) = report.set_aside
+    os.rename(harness.directory / stray, harness.directory / name)
+    manager = harness.manager()
+    report = await manager.start([known(0), known(1)])
+    assert report.clean
+    assert [one.cut_bytes for one in report.reports] == [batch_size()]
+    found, other = manager.get("t", 0), manager.get("t", 1)
+    assert found is not None and other is not None
+    assert found.core.log_end_offset == 3
+    assert (other.report.clean, other.report.verified_bytes) == (True, 0)
+
+
 async def test_a_log_that_cannot_be_set_aside_is_left(
     harness: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -19,6 +19,7 @@ import errno
 import fcntl
 import json
 import os
+import shlex
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,7 +53,13 @@ class DamagedClusterFileError(DataDirectoryError):
 
 def rebuild_hint(path: Path) -> str:
     """What a user can do when logs are there and what belongs to them is not."""
-    return f"`tidelog metadata rebuild --data-dir {path}` restores the topics from the logs"
+    command = f"tidelog metadata rebuild --data-dir {shlex.quote(str(path))}"
+    return f"`{command}` restores the topics from the logs"
+
+
+def node_folders(path: Path) -> list[Path]:
+    """Folders that workers have used under the names that nodes get, whether recorded or not."""
+    return sorted(file.parent for file in path.glob(f"node-*/{META_PROPERTIES}"))
 
 
 def new_cluster_id() -> str:
@@ -211,7 +218,7 @@ def sync_directory(path: Path) -> None:
 
 def _read_cluster(path: Path) -> tuple[str, dict[int, str]] | None:
     """None for a new directory only: nodes without their record are no new cluster."""
-    has_nodes = any(path.glob(f"*/{META_PROPERTIES}"))
+    has_nodes = bool(node_folders(path))
     try:
         found = read_cluster_file(path / CLUSTER_FILE)
     except DamagedClusterFileError as error:

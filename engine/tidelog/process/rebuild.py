@@ -31,6 +31,7 @@ from tidelog.process.data_directory import (
     DataDirectoryError,
     FileLock,
     LockedError,
+    node_folders,
     read_cluster_file,
 )
 from tidelog.storage.checkpoints import MalformedFileError
@@ -176,7 +177,7 @@ def _check_directory(path: Path) -> None:
     """Nothing is made in a directory that is not a broker's."""
     if not path.is_dir():
         raise RebuildError(f"there is no data directory {path}")
-    if not (path / CLUSTER_FILE).exists() and not any(path.glob(f"*/{META_PROPERTIES}")):
+    if not (path / CLUSTER_FILE).exists() and not node_folders(path):
         raise RebuildError(
             f"{path} is no data directory: neither {CLUSTER_FILE} nor a node's folder is in it"
         )
@@ -192,12 +193,11 @@ def _find_cluster(path: Path) -> _Cluster:
             problem = f"{path / CLUSTER_FILE} is missing"
     except DamagedClusterFileError as error:
         problem = str(error)
-    metas = dict(_read_metas(path))
     if recorded is None:
-        cluster_id, nodes = _from_folders(path, metas)
+        cluster_id, nodes = _from_folders(path)
     else:
         cluster_id, nodes = recorded
-        _check_recorded(path, cluster_id, nodes, metas)
+        _check_recorded(path, cluster_id, nodes)
     notes = [
         Note(folder.name, f"not a node's folder: {count} log(s) in it are left")
         for folder in sorted(path.iterdir())
@@ -208,20 +208,18 @@ def _find_cluster(path: Path) -> _Cluster:
     return _Cluster(cluster_id, nodes, problem, tuple(notes))
 
 
-def _read_metas(path: Path) -> Iterator[tuple[str, MetaProperties]]:
-    for file in sorted(path.glob(f"*/{META_PROPERTIES}")):
-        try:
-            meta = read_meta_properties(str(file))
-        except MalformedFileError as error:
-            raise RebuildError(
-                f"{error}: move the file away if {CLUSTER_FILE} lists the folder"
-            ) from error
-        if meta is not None:
-            yield file.parent.name, meta
+def _read_meta(folder: Path) -> MetaProperties | None:
+    try:
+        return read_meta_properties(str(folder / META_PROPERTIES))
+    except MalformedFileError as error:
+        raise RebuildError(
+            f"{error}: move the file away if {CLUSTER_FILE} lists the folder"
+        ) from error
 
 
-def _from_folders(path: Path, metas: dict[str, MetaProperties]) -> tuple[str, dict[int, str]]:
+def _from_folders(path: Path) -> tuple[str, dict[int, str]]:
     """The cluster as all folders say that it is."""
+    metas = {one.name: meta for one in node_folders(path) if (meta := _read_meta(one))}
     if not metas:
         raise RebuildError(f"{path}: no node's folder has a {META_PROPERTIES}")
     nodes: dict[int, str] = {}
@@ -243,9 +241,7 @@ def _from_folders(path: Path, metas: dict[str, MetaProperties]) -> tuple[str, di
     return first_meta.cluster_id, dict(sorted(nodes.items()))
 
 
-def _check_recorded(
-    path: Path, cluster_id: str, nodes: dict[int, str], metas: dict[str, MetaProperties]
-) -> None:
+def _check_recorded(path: Path, cluster_id: str, nodes: dict[int, str]) -> None:
     if not nodes:
         raise RebuildError(f"{path / CLUSTER_FILE} lists no node: there is nothing to rebuild")
     for node_id, folder in nodes.items():
@@ -254,7 +250,7 @@ def _check_recorded(
                 f"{path / folder} of node {node_id} is missing: put it back, or make it (empty)"
                 " to go on without its logs"
             )
-        meta = metas.get(folder)
+        meta = _read_meta(path / folder)
         if meta is None:
             continue  # A node that never started; the cluster file says whose the folder is.
         if meta.cluster_id != cluster_id:

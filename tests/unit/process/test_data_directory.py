@@ -18,6 +18,7 @@ from tidelog.process.data_directory import (
     FileLock,
     LockedError,
     new_cluster_id,
+    rebuild_hint,
 )
 
 
@@ -179,3 +180,13 @@ def test_nodes_without_their_record_are_no_new_cluster(
         with pytest.raises(DataDirectoryError, match=r"cluster\.json .*tidelog metadata rebuild"):
             DataDirectory.open(tmp_path)
     assert (tmp_path / "cluster.json").exists() == (content is not None)
+
+
+def test_the_folder_of_another_program_is_none_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "kafka-logs").mkdir()
+    (tmp_path / "kafka-logs" / "meta.properties").write_bytes(b"")
+    DataDirectory.open(tmp_path).close()
+
+
+def test_the_hint_can_be_copied() -> None:
+    assert "`tidelog metadata rebuild --data-dir '/a b'`" in rebuild_hint(Path("/a b"))

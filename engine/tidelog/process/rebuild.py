@@ -8,7 +8,6 @@ damaged `cluster.json`) is kept under another name. What the new store shall hol
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -35,7 +34,7 @@ from tidelog.process.data_directory import (
     read_cluster_file,
 )
 from tidelog.storage.checkpoints import MalformedFileError
-from tidelog.storage.directory import DELETE_SUFFIX, parse_folder
+from tidelog.storage.directory import DELETE_SUFFIX, lock_directory, parse_folder
 from tidelog.storage.files import SYSTEM_FILES, Files
 from tidelog.storage.meta_properties import META_PROPERTIES, MetaProperties, read_meta_properties
 from tidelog.storage.partition_metadata import PARTITION_METADATA
@@ -85,7 +84,7 @@ def rebuild_store(
 ) -> RebuildReport:
     """on_log is called for each log that was looked at; force: also when the store is good.
 
-    Raises RebuildError; LockedError while a broker runs.
+    Raises RebuildError; LockedError or DirectoryInUseError while a broker runs.
     """
     try:
         _check_directory(path)
@@ -94,7 +93,8 @@ def rebuild_store(
             stack.callback(lock.release)
             cluster = _find_cluster(path)
             for folder in cluster.nodes.values():
-                stack.callback(os.close, _lock_node(path / folder, files))
+                # A worker may outlive its supervisor for a moment; a program may have a log open.
+                stack.enter_context(lock_directory(files, str(path / folder)))
             return _rebuild(path, lock, cluster, now_ms, rng, force, on_log, files)
     except OSError as error:
         raise RebuildError(f"{error.filename or path}: {error.strerror or error}") from error
@@ -277,14 +277,6 @@ def _restore_cluster_file(
         kept = f", the old one is {aside.name}"
     DataDirectory(path, lock, cluster.cluster_id, cluster.nodes).save()
     return Note(CLUSTER_FILE, f"made anew ({cluster.problem}){kept}")
-
-
-def _lock_node(folder: Path, files: Files) -> int:
-    """A worker may outlive its supervisor for a moment; a program may have a log open."""
-    descriptor = files.lock(str(folder / LOCK_FILE))
-    if descriptor is None:
-        raise LockedError(f"{folder} is in use by another process")
-    return descriptor
 
 
 # ---- what is in it

@@ -219,8 +219,11 @@ def topic_id_of(files: Files, path: str) -> bytes | None:
         return None
 
 
-def set_aside(files: Files, path: str, topic_id: bytes) -> None:
-    """Gives a log's folder a stray name, under which nobody serves it. Raises OSError."""
+def set_aside(files: Files, path: str, unique: bytes) -> str:
+    """Gives a log's folder a stray name, under which nobody serves it; returns the name. unique:
+    what tells it from others of that log. Raises OSError.
+    """
     topic, index = parse_folder(os.path.basename(path))
-    name = renamed_folder(topic, index, topic_id.hex(), STRAY_SUFFIX)
+    name = renamed_folder(topic, index, unique.hex(), STRAY_SUFFIX)
     files.rename(path, os.path.join(os.path.dirname(path), name))
+    return name

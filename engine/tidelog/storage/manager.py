@@ -53,7 +53,7 @@ from tidelog.storage.files import SYSTEM_FILES, Files
 from tidelog.storage.loader import LoadedLog, LoadReport, LoadRequest, load_log
 from tidelog.storage.log import PartitionLog
 from tidelog.storage.log_config import LONG_MAX, LogConfig, LogServices, segment_settings
-from tidelog.storage.strays import set_aside
+from tidelog.storage.strays import set_stray_aside
 from tidelog.storage.written_positions import Written, WrittenPositions, boot_id
 
 logger: Final = logging.getLogger(__name__)
@@ -247,7 +247,7 @@ class LogManager:
                 continue
             try:
                 name = await self._run(
-                    set_aside, self._files, self.directory, folder, self._fresh_id()
+                    set_stray_aside, self._files, self.directory, folder, self._fresh_id().bytes
                 )
             except OSError as error:
                 logger.error("log cannot be set aside folder=%s error=%s", folder.name, error)
@@ -374,7 +374,7 @@ class LogManager:
         if self._logs.get(key) is not log:
             raise InvariantError(f"{log!r} is not a log of this directory")
         del self._logs[key]
-        name = renamed_folder(log.topic, log.index, self._fresh_id(), DELETE_SUFFIX)
+        name = renamed_folder(log.topic, log.index, self._fresh_id().hex, DELETE_SUFFIX)
         old, target = log.directory, os.path.join(self.directory, name)
 
         def rename() -> str:
@@ -387,8 +387,8 @@ class LogManager:
             self._written_positions.release(log.topic_id, log.index)
         self._remove_folder_later(target, log.config.file_delete_delay_ms)
 
-    def _fresh_id(self) -> str:
-        return uuid.UUID(bytes=self._rng.randbytes(16), version=4).hex
+    def _fresh_id(self) -> uuid.UUID:
+        return uuid.UUID(bytes=self._rng.randbytes(16), version=4)
 
     def _remove_folder_later(self, path: str, delay_ms: int) -> None:
         def due() -> None:

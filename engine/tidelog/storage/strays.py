@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from tidelog.storage.directory import STRAY_SUFFIX, LogFolder, renamed_folder
+from tidelog.storage.directory import STRAY_SUFFIX, LogFolder, set_aside
 from tidelog.storage.files import Files
 from tidelog.storage.partition_metadata import PARTITION_METADATA
 from tidelog.storage.segment_files import LOG_SUFFIX, parse_name
@@ -23,15 +23,14 @@ def holds_log(files: Files, path: str) -> bool:
     return any(found is not None and found[1] == LOG_SUFFIX for found in parsed)
 
 
-def set_aside(files: Files, directory: str, folder: LogFolder, unique: str) -> str | None:
+def set_stray_aside(files: Files, directory: str, folder: LogFolder, unique: bytes) -> str | None:
     """Renames the log's folder; durable when it returns the new name. None: it is no log, and
     stays. Raises OSError.
     """
     path = os.path.join(directory, folder.name)
     if not folder.topic or not holds_log(files, path):
         return None
-    name = renamed_folder(folder.topic, folder.index, unique, STRAY_SUFFIX)
-    files.rename(path, os.path.join(directory, name))
+    name = set_aside(files, path, unique)
     files.sync_directory(directory)
     return name
 

@@ -21,6 +21,7 @@ from tidelog.metadata.records import (
     ClusterRecord,
     ConfigRecord,
     FeatureRecord,
+    MoveRecord,
     PartitionRecord,
     ProducerIdsRecord,
     TopicRecord,
@@ -228,6 +229,7 @@ def test_what_a_good_store_says_still_holds() -> None:
             ConfigRecord(ResourceType.BROKER, "", "log.retention.ms", "5"),
             FeatureRecord("f", 3),
             ProducerIdsRecord(2**60),
+            MoveRecord(A, 0, 1, 2),
         ],
         9,
     )
@@ -240,6 +242,7 @@ def test_what_a_good_store_says_still_holds() -> None:
     assert whole.config(ResourceType.TOPIC, "u") == KEEP_EVERYTHING
     assert whole.config(ResourceType.TOPIC, "w") == KEEP_EVERYTHING
     assert whole.config(ResourceType.BROKER, "") == {"log.retention.ms": "5"}
+    assert whole.moves == {}  # a log is where it was found, however far it was to go
     assert (whole.features, whole.next_producer_id) == ({"f": 3}, 2**60)
     step = REBUILT_LEADER_EPOCH_STEP
     epochs = [partition.leader_epoch for partition in whole.topics["t"].partitions]

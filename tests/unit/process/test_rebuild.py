@@ -15,6 +15,7 @@ from tidelog.metadata.image import MetadataImage
 from tidelog.metastore.local import LocalMetastore, load_image
 from tidelog.process.data_directory import DataDirectory, DataDirectoryError, FileLock, LockedError
 from tidelog.process.rebuild import RebuildError, RebuildReport, rebuild_store
+from tidelog.storage.directory import DirectoryInUseError
 from tidelog.storage.files import SYSTEM_FILES, Files
 from tidelog.storage.meta_properties import MetaProperties, write_meta_properties
 from tidelog.storage.partition_metadata import write_partition_metadata
@@ -132,7 +133,7 @@ def test_it_is_refused_while_a_broker_or_a_worker_runs(path: Path) -> None:
     lock.release()
     descriptor = SYSTEM_FILES.lock(str(path / "node-2" / ".lock"))
     assert descriptor is not None
-    with pytest.raises(LockedError, match="node-2 is in use"):
+    with pytest.raises(DirectoryInUseError, match="node-2 is in use"):
         rebuild(path)
     os.close(descriptor)
     assert not (path / "metadata.db").exists()

@@ -11,7 +11,7 @@ from tests.unit.storage.log_fixtures import FaultyFiles
 from tidelog.storage.directory import LogFolder
 from tidelog.storage.files import SYSTEM_FILES
 from tidelog.storage.partition_metadata import write_partition_metadata
-from tidelog.storage.strays import holds_log, original_folder, set_aside
+from tidelog.storage.strays import holds_log, original_folder, set_stray_aside
 
 ID = bytes(range(16))
 
@@ -36,7 +36,7 @@ def test_a_log_is_set_aside_durably_with_all_that_is_in_it(tmp_path: Path) -> No
     write_partition_metadata(str(tmp_path / "a.b-3" / "partition.metadata"), ID)
     (tmp_path / "a.b-3" / "00000000000000000000.log").write_bytes(b"records")
     files = FaultyFiles()
-    name = set_aside(files, str(tmp_path), LogFolder("a.b-3", "a.b", 3, ID), "0123")
+    name = set_stray_aside(files, str(tmp_path), LogFolder("a.b-3", "a.b", 3, ID), b"\1\x23")
     assert name == "a.b-3.0123-stray"
     assert files.calls == ["rename", "sync_directory"]
     assert os.listdir(tmp_path) == [name]
@@ -47,8 +47,9 @@ def test_a_log_is_set_aside_durably_with_all_that_is_in_it(tmp_path: Path) -> No
 def test_what_is_no_log_stays(tmp_path: Path) -> None:
     (tmp_path / "backup-2024").mkdir()
     folder = LogFolder("backup-2024", "backup", 2024, None)
-    assert set_aside(SYSTEM_FILES, str(tmp_path), folder, "0") is None
-    assert set_aside(SYSTEM_FILES, str(tmp_path), LogFolder("notes", "", -1, None), "0") is None
+    assert set_stray_aside(SYSTEM_FILES, str(tmp_path), folder, b"0") is None
+    folder = LogFolder("notes", "", -1, None)
+    assert set_stray_aside(SYSTEM_FILES, str(tmp_path), folder, b"0") is None
     assert os.listdir(tmp_path) == ["backup-2024"]
 
 

@@ -8,6 +8,7 @@ damaged `cluster.json`) is kept under another name. What the new store shall hol
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -33,7 +34,8 @@ from tidelog.process.data_directory import (
     node_folders,
     read_cluster_file,
 )
-from tidelog.storage.checkpoints import MalformedFileError
+from tidelog.storage.checkpoints import RECOVERY_POINT_CHECKPOINT, MalformedFileError
+from tidelog.storage.clean_shutdown import is_clean
 from tidelog.storage.directory import DELETE_SUFFIX, lock_directory, parse_folder
 from tidelog.storage.files import SYSTEM_FILES, Files
 from tidelog.storage.meta_properties import META_PROPERTIES, MetaProperties, read_meta_properties
@@ -138,6 +140,8 @@ def _rebuild(
         # Before the store: without it a start refuses, with it and another cluster file it would
         # not know the nodes.
         notes.append(_restore_cluster_file(path, lock, cluster, stamp, files))
+    if examined.image is None:
+        _expect_gaps([str(path / folder) for folder in cluster.nodes.values()], files)
     aside = put_in_place(store, new, stamp, files)
     return RebuildReport(
         cluster.cluster_id,
@@ -277,6 +281,16 @@ def _restore_cluster_file(
         kept = f", the old one is {aside.name}"
     DataDirectory(path, lock, cluster.cluster_id, cluster.nodes).save()
     return Note(CLUSTER_FILE, f"made anew ({cluster.problem}){kept}")
+
+
+def _expect_gaps(directories: list[str], files: Files) -> None:
+    """With its configs a topic has lost that it is compacted, and a recovery would cut its log at the
+    first gap. Without recovery points it verifies everything and takes gaps for what they are.
+    """
+    for directory in directories:
+        point = os.path.join(directory, RECOVERY_POINT_CHECKPOINT)
+        if not is_clean(directory, files) and files.unlink(point):
+            files.sync_directory(directory)
 
 
 # ---- what is in it

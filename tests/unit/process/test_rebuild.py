@@ -15,6 +15,8 @@ from tidelog.metadata.image import MetadataImage
 from tidelog.metastore.local import LocalMetastore, load_image
 from tidelog.process.data_directory import DataDirectory, DataDirectoryError, FileLock, LockedError
 from tidelog.process.rebuild import RebuildError, RebuildReport, rebuild_store
+from tidelog.storage.checkpoints import RECOVERY_POINT_CHECKPOINT, write_offsets
+from tidelog.storage.clean_shutdown import write_clean_shutdown
 from tidelog.storage.directory import DirectoryInUseError
 from tidelog.storage.files import SYSTEM_FILES, Files
 from tidelog.storage.meta_properties import MetaProperties, write_meta_properties
@@ -229,6 +231,23 @@ def test_what_is_not_taken_is_told_and_left(path: Path) -> None:
     assert len(found) == len(report.notes) == 6
     assert placement(path) == {"t": [1, 2], "u": [2]}
     assert before.items() <= everything(path).items()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_recovery_expects_gaps_where_nobody_knows_what_is_compacted(
+    path: Path, known: bool
+) -> None:
+    for node in ("node-1", "node-2"):
+        write_offsets(str(path / node / RECOVERY_POINT_CHECKPOINT), {("t", 0): 5})
+    write_clean_shutdown(str(path / "node-2"), 1)
+    if known:
+        rebuild(path)
+        write_offsets(str(path / "node-1" / RECOVERY_POINT_CHECKPOINT), {("t", 0): 5})
+        rebuild(path, force=True)
+    else:
+        rebuild(path)
+    assert (path / "node-1" / RECOVERY_POINT_CHECKPOINT).exists() is known
+    assert (path / "node-2" / RECOVERY_POINT_CHECKPOINT).exists(), "its stop was clean"
 
 
 def test_a_disk_error_is_one_line(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

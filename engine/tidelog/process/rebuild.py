@@ -284,7 +284,7 @@ def _restore_cluster_file(
 
 
 def _expect_gaps(directories: list[str], files: Files) -> None:
-    """Which topics are compacted is lost with the configs, and a recovery would cut such a log at its
+    """Which topics are compacted is lost with the configs; a recovery would cut such a log at its
     first gap. Without recovery points it verifies everything and takes gaps for what they are.
     """
     for directory in directories:

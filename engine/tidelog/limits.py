@@ -68,6 +68,9 @@ STOP_TIMEOUT_MS: Final = 60_000
 #: stop.
 NODE_LOCK_TIMEOUT_MS: Final = 60_000
 
+#: How long a starting worker waits for its logs to be recovered before it serves those that are.
+LOGS_OPEN_WAIT_MS: Final = 5_000
+
 #: How long a worker may run on after its control channel has closed, which is an order to stop.
 CLOSED_CHANNEL_KILL_MS: Final = 10_000
 

@@ -58,7 +58,7 @@ from tidelog.storage.directory import folder_name
 from tidelog.storage.loader import LoadReport
 from tidelog.storage.log import PartitionLog as StoredLog
 from tidelog.storage.log_config import core_settings
-from tidelog.storage.manager import KnownLog, LogManager, StartReport
+from tidelog.storage.manager import KnownLog, LogManager
 from tidelog.storage.meta_properties import META_PROPERTIES, read_meta_properties
 from tidelog.storage.partition_metadata import PARTITION_METADATA, read_partition_metadata
 from tidelog.storage.timestamps import TimestampOffset
@@ -512,15 +512,6 @@ class _LoopThread:
         self.executor.shutdown()
 
 
-class _Manager(LogManager):
-    """A log manager that is not surprised by other logs in its directory."""
-
-    def _log_report(self, report: StartReport) -> None:
-        report.unknown, unknown = [], report.unknown
-        super()._log_report(report)
-        report.unknown = unknown
-
-
 async def _open(
     directory: str, topic: str, partition: int, config: TopicConfig, loop: _LoopThread
 ) -> tuple[LogManager, StoredLog, bool]:
@@ -529,7 +520,8 @@ async def _open(
     found = read_partition_metadata(os.path.join(folder, PARTITION_METADATA))
     known = KnownLog(topic, found or uuid.uuid4().bytes, partition, config)
     node_id = 0 if meta is None else meta.node_id
-    manager = _Manager(directory, node_id, BrokerConfig.resolve(), SystemClock(), loop.executor)
+    manager = LogManager(directory, node_id, BrokerConfig.resolve(), SystemClock(), loop.executor)
+    manager.tells_unknown = False  # other logs in the directory are no surprise
     try:
         report = await manager.start([known])
         for _, problem in report.failed:

@@ -38,6 +38,9 @@ class BrokerConfig:
     queued_max_requests: int
     queued_max_request_bytes: int
     request_timeout_ms: int
+    # The process of a node
+    broker_heartbeat_interval_ms: int
+    broker_session_timeout_ms: int
     # Topics and logs
     auto_create_topics_enable: bool
     delete_topic_enable: bool

@@ -37,7 +37,9 @@ BROKER_EFFECTS: frozenset[str] = frozenset(
     {
         "advertised.listeners",
         "auto.create.topics.enable",
+        "broker.heartbeat.interval.ms",
         "broker.rack",
+        "broker.session.timeout.ms",
         "compression.gzip.level",
         "compression.lz4.level",
         "compression.type",

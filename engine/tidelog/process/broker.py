@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 from setproctitle import setproctitle
 
-from tidelog.config import BrokerConfig, BrokerLayers, ConfigValueError
+from tidelog.config import BrokerConfig, ConfigValueError
 from tidelog.config.definition import split_list
 from tidelog.config.listeners import parse_protocol_map
 from tidelog.config.properties import ConfigFileError, StaticConfig, load_static
@@ -183,12 +183,6 @@ def _listener(text: str) -> str:
     return f"PLAINTEXT://{text}"
 
 
-def _number(layers: BrokerLayers, name: str) -> int:
-    text = layers.value(name)
-    assert text is not None
-    return int(text)
-
-
 def _settings(
     options: BrokerOptions, static: StaticConfig, config: BrokerConfig, surplus: tuple[int, ...]
 ) -> SupervisorSettings:
@@ -197,8 +191,8 @@ def _settings(
         rack=config.broker_rack,
         surplus=surplus,
         listen_backlog=config.socket_listen_backlog_size,
-        heartbeat_interval_ms=_number(static.layers, "broker.heartbeat.interval.ms"),
-        session_timeout_ms=_number(static.layers, "broker.session.timeout.ms"),
+        heartbeat_interval_ms=config.broker_heartbeat_interval_ms,
+        session_timeout_ms=config.broker_session_timeout_ms,
         log_level=options.log_level,
         parent_fd=options.parent_fd,
     )

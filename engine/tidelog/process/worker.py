@@ -28,7 +28,7 @@ from tidelog.handlers.dispatch import Dispatcher
 from tidelog.handlers.metadata_cache import MetadataCache
 from tidelog.handlers.registry import APIS, HANDLERS
 from tidelog.handlers.topic_creation import TopicCreation
-from tidelog.limits import NODE_LOCK_TIMEOUT_MS
+from tidelog.limits import LOGS_OPEN_WAIT_MS, NODE_LOCK_TIMEOUT_MS
 from tidelog.metadata.image import MetadataImage
 from tidelog.net.server import BoundListener, Server
 from tidelog.process.worker_process import NodeSetup, run_worker
@@ -104,11 +104,20 @@ class KafkaNode:
         )
 
     async def start(self, image: MetadataImage) -> None:
-        """Loads the logs and applies the image. Raises StorageError, OSError."""
-        await self._logs.start(
+        """Opens the logs and applies the image. Those that take long to recover are served when
+        they are ready. Raises StorageError, OSError.
+        """
+        await self._logs.begin(
             self._known_logs(image), lock_timeout_ms=NODE_LOCK_TIMEOUT_MS, set_strays_aside=True
         )
         self._started = True
+        opened = asyncio.ensure_future(self._logs.opened())
+        await asyncio.wait({opened}, timeout=LOGS_OPEN_WAIT_MS / 1000)
+        if opened.done():
+            opened.result()
+        else:
+            opened.cancel()
+            log.warning("logs still recovering count=%d", self._logs.opening_count)
         await self._replicas.apply(MetadataImage(), image)
         self._logs.run()
 

@@ -8,7 +8,8 @@ only this class decides which log serves which partition.
 `apply` is called with every new image, one call after the other. It puts the topics of the whole
 cluster into the table: those led elsewhere answer NOT_LEADER_OR_FOLLOWER. When it returns, every
 partition that the image gives to this node serves, or is offline because its disk failed (which is
-logged and answered with KAFKA_STORAGE_ERROR, never hidden).
+logged and answered with KAFKA_STORAGE_ERROR, never hidden), or its log is still being recovered: it
+answers NOT_LEADER_OR_FOLLOWER until that is done, and serves then.
 """
 
 from __future__ import annotations
@@ -70,7 +71,11 @@ class ReplicaManager:
         self._node_config = node_config
         self._clock = clock
         self._applying = asyncio.Lock()
+        self._image = MetadataImage()
+        self._late: set[tuple[str, int]] = set()  # to be served when their logs are open
+        self._tasks: set[asyncio.Task[None]] = set()
         logs.on_offline = self._log_failed
+        logs.on_opened = self._log_opened
         #: Called with (partition, leader epoch or None) when this node begins or ceases to lead a
         #: partition (coordinators).
         self.leadership_listeners: list[Callable[[Partition, int | None], object]] = []
@@ -126,6 +131,7 @@ class ReplicaManager:
         serve.
         """
         async with self._applying:
+            self._image = new
             changes = difference(old, new)
             await self._run(self._delete_topic(topic) for topic in changes.deleted)
             await self._run(self._create_topic(topic, new) for topic in changes.created)
@@ -137,6 +143,7 @@ class ReplicaManager:
         close.
         """
         async with self._applying:
+            self._late.clear()
             for entry in self.table.topics():
                 for partition in entry.partitions:
                     if partition.is_leader:
@@ -199,6 +206,10 @@ class ReplicaManager:
             self._stop_leading(partition, NOT_LEADER)
             await self._delete_log(name, partition.index)
             return
+        if self.logs.is_opening(name, partition.index):
+            self._late.add((name, partition.index))
+            self._stop_leading(partition, NOT_LEADER)
+            return
         held = await self._open_log(partition, image)
         if held is None:
             self._stop_leading(partition, OFFLINE)
@@ -244,6 +255,29 @@ class ReplicaManager:
             log.error("log cannot be made topic=%s partition=%d error=%s", name, index, error)
             return None
 
+    def _log_opened(self, topic: str, index: int) -> None:
+        if (topic, index) in self._late:
+            task = asyncio.get_running_loop().create_task(self._serve_late(topic, index))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _serve_late(self, topic: str, index: int) -> None:
+        """A log is open only now: its partition becomes what the metadata says by now."""
+        async with self._applying:
+            if (topic, index) not in self._late:
+                return
+            self._late.discard((topic, index))
+            partition = self.partition(topic, index)
+            state = self._image.partition(topic, index)
+            if partition is None or state is None or partition.topic_id != self._id_of(topic):
+                return
+            await self._follow_partition(partition, state, self._image)
+            log.warning("log opened late topic=%s partition=%d", topic, index)
+
+    def _id_of(self, topic: str) -> bytes | None:
+        found = self._image.topics.get(topic)
+        return None if found is None else found.topic_id
+
     def _log_failed(self, held: PartitionLog, error: BaseException) -> None:
         """A disk error fenced the log: its partition answers so at once."""
         partition = self.partition(held.topic, held.index)
@@ -251,6 +285,8 @@ class ReplicaManager:
             self._stop_leading(partition, OFFLINE)
 
     async def _delete_log(self, topic: str, index: int) -> None:
+        self._late.discard((topic, index))
+        await self.logs.end_of_opening(topic, index)
         held = self.logs.get(topic, index)
         if held is None:
             return

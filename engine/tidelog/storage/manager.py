@@ -28,7 +28,7 @@ import random
 import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
@@ -50,9 +50,10 @@ from tidelog.storage.directory import (
     write_checkpoints,
 )
 from tidelog.storage.files import SYSTEM_FILES, Files
-from tidelog.storage.loader import LoadedLog, LoadReport, LoadRequest, load_log
+from tidelog.storage.loader import LoadedLog, LoadRequest, load_log
 from tidelog.storage.log import PartitionLog
 from tidelog.storage.log_config import LONG_MAX, LogConfig, LogServices, segment_settings
+from tidelog.storage.start_report import StartReport, log_report
 from tidelog.storage.strays import set_stray_aside
 from tidelog.storage.written_positions import Written, WrittenPositions, boot_id
 
@@ -96,20 +97,6 @@ class KnownLog:
     config: LogConfig
 
 
-@dataclass(slots=True)
-class StartReport:
-    """What start() found."""
-
-    clean: bool
-    loaded: int = 0
-    reports: list[LoadReport] = field(default_factory=list)  # only those with something to say
-    failed: list[tuple[str, str]] = field(default_factory=list)  # (folder, error): offline
-    unknown: list[str] = field(default_factory=list)  # folders that were not expected, left alone
-    set_aside: list[tuple[str, str]] = field(default_factory=list)  # (folder, its stray name)
-    strays: int = 0  # folders set aside, now or earlier
-    notes: list[str] = field(default_factory=list)
-
-
 class LogManager:
     """One per worker. `executor`: helper threads; `cluster_id` "": not checked and not written.
 
@@ -135,6 +122,10 @@ class LogManager:
         self.config = config
         #: Called once with a log and the error that took it offline.
         self.on_offline: Callable[[PartitionLog, BaseException], object] | None = None
+        #: Whether the start warns of logs that were not expected.
+        self.tells_unknown = True
+        #: Called with (topic, index) when a log is no longer opening.
+        self.on_opened: Callable[[str, int], object] | None = None
         self._clock = clock
         self._executor = executor
         self._files = files
@@ -142,6 +133,10 @@ class LogManager:
         self._logs: dict[TopicPartition, PartitionLog] = {}
         self._opening: WeakValueDictionary[TopicPartition, asyncio.Lock] = WeakValueDictionary()
         self._failed: dict[TopicPartition, str] = {}
+        self._starting: dict[TopicPartition, asyncio.Task[None]] = {}
+        self._all_opened: asyncio.Task[StartReport] | None = None
+        self._report = StartReport(False)
+        self._closing = False
         self._state: DirectoryState | None = None
         self._written_positions: WrittenPositions | None = None
         self._clean = False
@@ -177,7 +172,20 @@ class LogManager:
         lock_timeout_ms: int = 0,
         set_strays_aside: bool = False,
     ) -> StartReport:
-        """Takes the directory and opens the expected logs that are in it, side by side.
+        """begin(), and waits until all logs are open or have failed."""
+        await self.begin(
+            expected, lock_timeout_ms=lock_timeout_ms, set_strays_aside=set_strays_aside
+        )
+        return await self.opened()
+
+    async def begin(
+        self,
+        expected: Iterable[KnownLog] = (),
+        *,
+        lock_timeout_ms: int = 0,
+        set_strays_aside: bool = False,
+    ) -> None:
+        """Takes the directory and begins to open the expected logs that are in it, side by side.
 
         set_strays_aside: `expected` is all that belongs here, so any other log is renamed to a
         stray one; otherwise it is left alone. Raises StorageError: the directory belongs to another
@@ -197,9 +205,10 @@ class LogManager:
         )
         self._gaps_allowed = not offsets.recovery_points_known
         report = StartReport(self._clean, notes=list(self._state.notes))
+        self._report = report
         folders = await self._run(find_folders, self._files, self.directory)
         limit = asyncio.Semaphore(max(self.config.num_recovery_threads_per_data_dir, 1))
-        steps = []
+        present: list[tuple[KnownLog, LogFolder]] = []
         unknown = []
         for folder in folders:
             if folder.name.endswith(DELETE_SUFFIX):
@@ -209,17 +218,44 @@ class LogManager:
             if log is None or folder.topic_id not in (None, log.topic_id):
                 unknown.append(folder)
                 continue
-            steps.append(self._start_log(log, folder, limit, report))
+            present.append((log, folder))
         if set_strays_aside:
             await self._set_aside(unknown, report)
         else:
             report.unknown += [folder.name for folder in unknown]
-        await asyncio.gather(*steps)
         self._written_positions.keep_only({(log.topic_id, log.index) for log in known.values()})
-        # From now on a missing file means that somebody removed it.
-        await self.checkpoint()
-        self._log_report(report)
-        return report
+        loop = asyncio.get_running_loop()
+        for log, folder in present:
+            task = loop.create_task(self._start_log(log, folder, limit, report))
+            self._starting[log.topic, log.index] = task
+        self._all_opened = loop.create_task(self._finish_start())
+
+    async def opened(self) -> StartReport:
+        """Returns when all expected logs are open or have failed. May be cancelled: they go on."""
+        assert self._all_opened is not None
+        return await asyncio.shield(self._all_opened)
+
+    def is_opening(self, topic: str, index: int) -> bool:
+        """Whether it is still being recovered; `on_opened` is called when it is open or failed."""
+        return (topic, index) in self._starting
+
+    @property
+    def opening_count(self) -> int:
+        return len(self._starting)
+
+    async def end_of_opening(self, topic: str, index: int) -> None:
+        """Returns when the log is not opening (any more)."""
+        starting = self._starting.get((topic, index))
+        if starting is not None:
+            await asyncio.wait([starting])
+
+    async def _finish_start(self) -> StartReport:
+        await asyncio.gather(*self._starting.values())
+        if not self._closing:
+            # From now on a missing file means that somebody removed it.
+            await self.checkpoint()
+        log_report(self.directory, self._report, tell_unknown=self.tells_unknown)
+        return self._report
 
     async def _lock_directory(self, timeout_ms: int) -> DirectoryState:
         deadline = self._clock.monotonic_ms() + timeout_ms
@@ -265,38 +301,25 @@ class LogManager:
         self, log: KnownLog, folder: LogFolder, limit: asyncio.Semaphore, report: StartReport
     ) -> None:
         path = os.path.join(self.directory, folder.name)
+        key = (log.topic, log.index)
         async with limit:
             try:
+                if self._closing:
+                    raise StorageError("the node stopped before its turn came")
                 if folder.topic_id is None:
                     await self._run(make_folder, self._files, path, log.topic_id)
                 opened = await self._open(log, path)
             except (OSError, StorageError) as error:
-                self._failed[log.topic, log.index] = str(error)
+                self._failed[key] = str(error)
                 report.failed.append((folder.name, str(error)))
-                return
-        report.loaded += 1
-        if opened.report.eventful:
-            report.reports.append(opened.report)
-
-    def _log_report(self, report: StartReport) -> None:
-        logger.info(
-            "log directory ready directory=%s clean=%s logs=%d failed=%d unknown=%d strays=%d",
-            self.directory, report.clean, report.loaded, len(report.failed), len(report.unknown),
-            report.strays,
-        )  # fmt: skip
-        for name, error in report.failed:
-            logger.error("log offline folder=%s error=%s", name, error)
-        for name in report.unknown:
-            logger.warning("unknown folder left alone folder=%s", name)
-        for name, stray in report.set_aside:
-            logger.warning("unknown log set aside folder=%s stray=%s", name, stray)
-        for one in report.reports:
-            logger.warning(
-                "log recovered directory=%s cut_bytes=%d cut_at_offset=%d reason=%r"
-                " lost_synced_bytes=%s removed_segments=%d damaged=%s notes=%s",
-                one.directory, one.cut_bytes, one.cut_at_offset, one.cut_reason,
-                one.lost_synced_bytes, len(one.removed_segments), one.damaged, one.notes,
-            )  # fmt: skip
+            else:
+                report.loaded += 1
+                if opened.report.eventful:
+                    report.reports.append(opened.report)
+            finally:
+                del self._starting[key]
+        if self.on_opened is not None:
+            self.on_opened(*key)
 
     # ---- logs
 
@@ -317,6 +340,7 @@ class LogManager:
         key = (topic, index)
         lock = self._opening.setdefault(key, asyncio.Lock())
         async with lock:
+            await self.end_of_opening(topic, index)
             log = self._logs.get(key)
             if log is not None:
                 if log.topic_id != topic_id:
@@ -495,6 +519,10 @@ class LogManager:
 
         Errors of single logs are logged; the marker is then left out, so that the next start looks.
         """
+        self._closing = True
+        unopened = len(self._starting)
+        if self._all_opened is not None:
+            await asyncio.wait([self._all_opened])
         for task in self._periodic:
             task.cancel()
         await asyncio.gather(*self._periodic, return_exceptions=True)
@@ -503,7 +531,7 @@ class LogManager:
             timer.cancel()
         self._removals.clear()
         try:
-            healthy = await self._close_logs(clean)
+            healthy = await self._close_logs(clean) and not unopened
             if clean:
                 await self._close_directory(healthy, broker_epoch)
         finally:

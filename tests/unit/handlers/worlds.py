@@ -95,12 +95,16 @@ class FakeLog:
 
 
 class FakeLogs:
-    """A LogManager without a disk. `broken`: topics whose logs cannot be made."""
+    """A LogManager without a disk. `broken`: topics whose logs cannot be made; `opening`: logs that
+    are being recovered, until `end_opening`.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.broken: set[str] = set()
         self.on_offline: Any = None
+        self.on_opened: Any = None
+        self.opening: dict[tuple[str, int], asyncio.Event] = {}
         self._logs: dict[tuple[str, int], FakeLog] = {}
 
     def get(self, topic: str, index: int) -> FakeLog | None:
@@ -108,6 +112,19 @@ class FakeLogs:
 
     def logs(self) -> list[FakeLog]:
         return list(self._logs.values())
+
+    def is_opening(self, topic: str, index: int) -> bool:
+        return (topic, index) in self.opening
+
+    async def end_of_opening(self, topic: str, index: int) -> None:
+        if (topic, index) in self.opening:
+            await self.opening[topic, index].wait()
+
+    def end_opening(self, log: FakeLog) -> None:
+        key = (log.topic, log.index)
+        self._logs[key] = log
+        self.opening.pop(key).set()
+        self.on_opened(*key)
 
     async def create(self, topic: str, topic_id: bytes, index: int, config: TopicConfig) -> FakeLog:
         await asyncio.sleep(0)

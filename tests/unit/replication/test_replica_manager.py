@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.unit.handlers.worlds import Node
+from tests.unit.handlers.worlds import FakeLog, Node
 from tidelog._native.log import STATUS_APPENDED, STATUS_NEEDS_ROLL, STATUS_REFUSED
 from tidelog._native.partition import Partition
+from tidelog.config import TopicConfig
 from tidelog.controller.requests import (
     AlterConfigs,
     ConfigChange,
@@ -81,6 +83,69 @@ async def test_leader_epochs_are_checked(epoch: int, code: int) -> None:
     node = await world(manual("t", 1, 2))
     assert code_of(node, "t", 0, epoch) == code
     assert code_of(node, "t", 1, epoch) == 6
+
+
+# --- logs that are recovered for long
+
+
+async def recovering() -> tuple[Node, FakeLog]:
+    """A node that follows its first image while t-0 is being recovered; the log that it will be."""
+    node = Node(nodes=2)
+    node.logs.opening["t", 0] = asyncio.Event()
+    await node.create(manual("t", 1, 1))
+    topic = node.image.topics["t"]
+    return node, FakeLog("t", topic.topic_id, 0, TopicConfig.resolve())
+
+
+async def until(condition: Callable[[], object]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError
+
+
+async def test_the_others_are_served_meanwhile() -> None:
+    node, log = await recovering()
+    heard = listen(node)
+    assert [code_of(node, "t", index) for index in (0, 1)] == [6, 0]
+    node.logs.end_opening(log)
+    await until(lambda: heard)
+    assert heard == [("t", 0, 0)]
+    assert code_of(node, "t", 0) == 0
+    assert log.epochs == [(0, 0)]
+
+
+async def test_a_late_log_serves_as_the_metadata_says_by_then() -> None:
+    node, log = await recovering()
+    topic_id = node.image.topics["t"].topic_id
+    node.controller.apply(PartitionRecord(topic_id, 0, (1,), (1,), 1, 7, 7))
+    await node.follow()
+    node.logs.end_opening(log)
+    await until(lambda: code_of(node, "t", 0) == 0)
+    assert log.epochs == [(7, 0)]
+
+
+async def test_a_topic_that_is_deleted_while_its_log_is_recovered() -> None:
+    node, log = await recovering()
+    node.controller.ask(DeleteTopics((TopicReference("t"),)))
+    following = asyncio.ensure_future(node.follow())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not following.done()
+    node.logs.end_opening(log)
+    await following
+    assert log.deleted
+    assert node.logs.logs() == []
+
+
+async def test_a_node_that_stops_serves_no_late_log() -> None:
+    node, log = await recovering()
+    await node.replicas.shutdown()
+    node.logs.end_opening(log)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert code_of(node, "t", 0) == 6
 
 
 async def test_deleted_topics() -> None:

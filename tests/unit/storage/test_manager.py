@@ -331,6 +331,63 @@ async def test_a_lost_recovery_checkpoint_costs_time_only(harness: Harness) -> N
 # ---- making and deleting
 
 
+class SlowRecovery(FaultyFiles):
+    """Opening the log of partition 1 takes until `let_go`."""
+
+    def open(self, path: str) -> int:
+        if "/t-1/" in path:
+            self._enter("open of t-1")
+        return super().open(path)
+
+
+async def filled(harness: Harness, partitions: int) -> list[KnownLog]:
+    manager = harness.manager()
+    await manager.start()
+    for index in range(partitions):
+        await produce(await manager.create("t", ID, index, topic()))
+    await manager.close(clean=False)
+    harness.files = SlowRecovery()
+    harness.files.held = {"open of t-1"}
+    return [known(index) for index in range(partitions)]
+
+
+async def test_logs_open_one_by_one(harness: Harness) -> None:
+    logs = await filled(harness, 2)
+    manager, heard = harness.manager(), []
+    manager.on_opened = lambda topic, index: heard.append((topic, index))
+    await manager.begin(logs)
+    await until(lambda: manager.get("t", 0) is not None)
+    assert (manager.is_opening("t", 0), manager.is_opening("t", 1)) == (False, True)
+    assert (manager.opening_count, manager.get("t", 1)) == (1, None)
+    made = asyncio.ensure_future(manager.create("t", ID, 1, topic()))
+    everything = asyncio.ensure_future(manager.opened())
+    everything.cancel()
+    await asyncio.sleep(0.01)
+    assert not made.done()
+    await manager.checkpoint()
+    harness.files.let_go.release(100)
+    report = await manager.opened()
+    assert (report.loaded, report.failed, sorted(heard)) == (2, [], [("t", 0), ("t", 1)])
+    assert await made is manager.get("t", 1)
+
+
+async def test_a_stop_does_not_wait_for_all_recoveries(harness: Harness) -> None:
+    """What was not verified is not called clean."""
+    harness.config.num_recovery_threads_per_data_dir = 1
+    logs = await filled(harness, 4)
+    manager = harness.manager()
+    await manager.begin(sorted(logs, key=lambda log: log.index != 1))
+    await until(lambda: "open of t-1" in harness.files.calls)
+    closing = asyncio.ensure_future(manager.close())
+    await asyncio.sleep(0)
+    harness.files.let_go.release(100)
+    await closing
+    assert not (harness.directory / ".kafka_cleanshutdown").exists()
+    harness.files = FaultyFiles()
+    report = await harness.manager().start(logs)
+    assert (report.clean, report.loaded, report.failed) == (False, 4, [])
+
+
 async def test_create_is_done_once(harness: Harness) -> None:
     manager = harness.manager()
     await manager.start()

@@ -78,6 +78,9 @@ CLOSED_CHANNEL_KILL_MS: Final = 10_000
 #: another way.
 EXIT_STATUS_WAIT_MS: Final = 200
 
+#: Blocks of memory from this size on are given back to the system when they are freed.
+MAPPED_BLOCK_BYTES_MIN: Final = 128 * 1024
+
 # --- controller --------------------------------------------------------------------------------
 
 #: Events that may wait for the controller before new ones are refused.
@@ -106,6 +109,19 @@ TOPIC_NAME_CHARS_MAX: Final = 249
 #: beyond are verified from their recovery points after a kill.
 WRITTEN_SLOTS_MAX: Final = 262_144
 
+# --- records -----------------------------------------------------------------------------------
+
+#: How large the records of a compressed batch may be where it has to be opened: this, or so many
+#: times the topic's max.message.bytes. Kafka reads a batch as a stream and has no limit. A producer
+#: fills a batch to what it would have uncompressed, or to a guess of a few times that: what is
+#: beyond is taken for an attack on memory.
+DECOMPRESSED_BYTES_MIN: Final = 16 * 1024 * 1024
+DECOMPRESSED_TIMES_MAX: Final = 16
+
+#: A stored batch that is larger when opened is not looked into for the exact record of a time: its
+#: bounds answer.
+SEARCHED_BATCH_BYTES_MAX: Final = 32 * 1024 * 1024
+
 # --- metastore ---------------------------------------------------------------------------------
 
 #: What a rebuilt store adds to the highest leader epoch that a log tells: clients may know of later
@@ -125,6 +141,24 @@ ACCEPT_RETRY_MS: Final = 1_000
 
 #: Idle connections are looked for this often at most (and four times per connections.max.idle.ms).
 IDLE_CHECK_MS_MAX: Final = 10_000
+
+#: A connection that is quiet for this long keeps no buffer.
+IDLE_MEMORY_MS: Final = 5_000
+
+#: Largest request that is no Produce: only that one carries data, the others carry names and
+#: numbers, and become many times as large when they are decoded.
+OTHER_REQUEST_BYTES_MAX: Final = 16 * 1024 * 1024
+
+#: Elements of arrays in one decoded request (an empty string is a byte on the wire and a hundred in
+#: memory). Produce and Fetch, which are not decoded, have the same limit of partitions.
+REQUEST_ELEMENTS_MAX: Final = 200_000
+
+#: While a worker holds as much memory as it may: how often it looks for connections that can give
+#: some back, what each of them may keep, and how long one may get no further with its request or
+#: its answers.
+PRESSURE_CHECK_MS: Final = 250
+SPARED_BYTES: Final = 32 * 1024
+STALLED_MS: Final = 1_000
 
 #: How often a server that stops looks for connections that owe no answer any more.
 STOP_CHECK_MS: Final = 5

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import msgspec
 
 from tidelog import limits
+from tidelog.config.tables.broker_tidelog import ROWS
 from tidelog.metadata.records import PartitionRecord, TopicRecord
 from tidelog.process.channel import encode_frame
 from tidelog.process.messages import Delta, Snapshot
@@ -66,3 +70,29 @@ def test_every_limit_is_a_positive_number() -> None:
         assert all(isinstance(number, int) for number in numbers), name
         assert all(number > 0 for number in numbers) or name == "RESTART_BACKOFF_MS", name
     assert msgspec.json.encode(values)
+
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "limits.md").read_text()
+
+
+def test_the_page_names_tests_that_exist() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGE)
+    assert len(named) > 30
+    for path, test in named:
+        assert f"def {test}(" in (ROOT / path).read_text(), (path, test)
+    for line in PAGE.splitlines():
+        if line.startswith("|") and not line.startswith(("|---", "| limit |")):
+            assert "::test_" in line, line
+
+
+def test_every_limit_of_the_network_is_on_the_page() -> None:
+    source = Path(limits.__file__).read_text()
+    network = re.findall(r"^([A-Z_]+): Final", source.partition("# --- network")[2], re.M)
+    records = re.findall(
+        r"^([A-Z_]+): Final", source.partition("# --- records")[2].partition("# --- ")[0], re.M
+    )
+    configs = [row[0] for row in ROWS if ".max." in row[0]]
+    assert len(network) > 10 and len(configs) >= 4
+    for name in [*network, *records, *configs]:
+        assert f"`{name}`" in PAGE, name

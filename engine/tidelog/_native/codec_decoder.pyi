@@ -9,4 +9,5 @@ def decode(
     buffer: bytes | bytearray | memoryview,
     offset: int = 0,
     keep_unknown: bool = False,
+    elements_max: int = ...,
 ) -> tuple[Any, int]: ...

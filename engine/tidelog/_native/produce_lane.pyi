@@ -28,7 +28,7 @@ class ProduceLane:
         *,
         call_later: Callable[..., Any],
         create_task: Callable[..., Any],
-        slow_append: Callable[[Partition, bytes, int], Awaitable[AppendAnswer]],
+        slow_append: Callable[[Partition, Callable[[], bytes], int], Awaitable[AppendAnswer]],
         explain: Callable[[Partition, bytes, int], Sequence[tuple[int, str]]],
         reasons: Sequence[str],
     ) -> None: ...

@@ -12,16 +12,21 @@ class Transport:
     info: Any
     closed: bool
     requests: int
+    writing: bool
     def go_on(self) -> int: ...
     def mute(self, muted: bool) -> None: ...
 
 class Reactor:
     loop: AbstractEventLoop
     request_size_max: int
+    other_request_size_max: int
     waiting_max: int
     queued_bytes_max: int
+    unsent_bytes_max: int
     total_bytes_max: int
     total_bytes: int
+    total_unsent_max: int
+    total_unsent: int
     requests: int
     bytes_in: int
     bytes_out: int
@@ -36,13 +41,17 @@ class Reactor:
         read_ahead: Callable[[int, int, int, Callable[[], None]], None],
         on_close: Callable[[Connection, str | None], None],
         request_size_max: int,
+        other_request_size_max: int,
         waiting_max: int,
         queued_bytes_max: int,
+        unsent_bytes_max: int,
         total_bytes_max: int,
+        on_pressure: Callable[[], object],
         send_slice: int = ...,
         scratch_size: int = ...,
         create_task: Callable[..., Any] | None = None,
     ) -> None: ...
     @property
     def starving(self) -> bool: ...
+    def still_pressed(self) -> bool: ...
     def flush_dirty(self) -> int: ...

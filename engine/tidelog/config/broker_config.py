@@ -87,6 +87,7 @@ class BrokerConfig:
     # Tidelog's own
     tidelog_connection_max_inflight_requests: int
     tidelog_connection_max_queued_bytes: int
+    tidelog_connection_max_unsent_bytes: int
     tidelog_process_max_queued_bytes: int
     tidelog_open_segments_max: int
     tidelog_sendfile_slice_bytes: int

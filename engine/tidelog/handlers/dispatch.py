@@ -30,7 +30,7 @@ from tidelog.handlers.context import ConnectionInfo, RequestContext, Services
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.codec import (
     Buffer,
-    decode_prefix,
+    decode_foreign,
     encode_response_frame,
     request_class,
 )
@@ -72,7 +72,7 @@ class Dispatcher:
             raise UnsupportedVersionError(f"{key.name} version {version} is not served here")
         # What follows the message is ignored, as Kafka does: librdkafka sends Metadata version 13
         # with three bytes too many.
-        request, _ = decode_prefix(request_class(key), version, frame, header.body_offset)
+        request = decode_foreign(request_class(key), version, frame, header.body_offset)
         context = RequestContext(
             key, version, header.correlation_id, header.client_id, connection, self._services
         )

@@ -35,21 +35,19 @@ from tidelog.limits import (
     CONNECTION_LOG_LINES_PER_SECOND,
     FETCH_SESSION_EVICTION_MS,
     IDLE_CHECK_MS_MAX,
+    IDLE_MEMORY_MS,
+    OTHER_REQUEST_BYTES_MAX,
+    PRESSURE_CHECK_MS,
     STOP_CHECK_MS,
 )
 from tidelog.net.admission import Admission
+from tidelog.net.memory_pressure import gone, parked, stalled
 from tidelog.net.read_ahead import ReadAhead
 from tidelog.net.tasks import Tasks
 from tidelog.record.reasons import REASONS
 from tidelog.replication.slow_append import SlowAppend
 
 log: Final = logging.getLogger(__name__)
-
-#: A peer that is quiet for this long in the middle of a request or of an answer is closed if others
-#: wait for the memory that it holds.
-STALLED_PEER_MS: Final = 10_000
-#: A connection that is quiet for this long keeps no buffer.
-IDLE_MEMORY_MS: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +72,7 @@ class Server:
         clock: Clock,
         listeners: Sequence[BoundListener],
         executor: Executor,
+        open_executor: Executor | None = None,
         gates: Gates | None = None,
         rng: random.Random | None = None,
     ) -> None:
@@ -84,6 +83,7 @@ class Server:
         self._connections: set[Connection] = set()
         self._next_connection_id = 0
         self._idle_timer: asyncio.TimerHandle | None = None
+        self._pressure_timer: asyncio.TimerHandle | None = None
         self._stopping = False
         self._drained: asyncio.Future[None] | None = None
         self._notes = 0
@@ -100,7 +100,7 @@ class Server:
             rng if rng is not None else random.Random(),
         )
         tasks = Tasks(loop)
-        slow = SlowAppend(loop, executor, clock)
+        slow = SlowAppend(loop, open_executor or executor, clock)
         self.reactor = Reactor(
             loop,
             ProduceLane(
@@ -123,9 +123,12 @@ class Server:
             read_ahead=ReadAhead(loop, executor).warm,
             on_close=self._closed,
             request_size_max=config.socket_request_max_bytes,
+            other_request_size_max=min(OTHER_REQUEST_BYTES_MAX, config.socket_request_max_bytes),
             waiting_max=config.tidelog_connection_max_inflight_requests,
             queued_bytes_max=config.tidelog_connection_max_queued_bytes,
-            total_bytes_max=config.tidelog_process_max_queued_bytes,
+            unsent_bytes_max=config.tidelog_connection_max_unsent_bytes,
+            on_pressure=self._look_for_memory,
+            total_bytes_max=_memory_bytes_max(config),
             send_slice=config.tidelog_sendfile_slice_bytes,
             create_task=tasks.start,
         )
@@ -268,18 +271,57 @@ class Server:
     def _check_idle(self) -> None:
         limit_ms = self._config.connections_max_idle_ms
         now_ms = self._clock.monotonic_ms()
-        starving = self.reactor.starving
+        for connection in gone(self._connections):
+            connection.close()
         for connection in list(self._connections):
             quiet_ms = now_ms - connection.last_active_ms
             if not connection.waits_for_peer:
                 continue
             if 0 <= limit_ms < quiet_ms:
                 connection.close()
-            elif starving and quiet_ms > STALLED_PEER_MS and connection.queued_bytes > 0:
-                connection.close("holds memory that others wait for, and neither sends nor reads")
             elif quiet_ms > IDLE_MEMORY_MS:
                 connection.release_memory()
         self._schedule_idle_check()
+
+    # -- memory that others wait for --------------------------------------------------------------
+
+    def _look_for_memory(self) -> None:
+        """The reactor holds as much as it may."""
+        if self._pressure_timer is None and not self._stopping:
+            self._pressure_timer = self._loop.call_later(PRESSURE_CHECK_MS / 1000, self._relieve)
+
+    def _relieve(self) -> None:
+        """Get memory back from those that do not need it, until there is room again.
+
+        Without this a few peers that stop in the middle of a large request would stop everybody.
+        """
+        self._pressure_timer = None
+        reactor = self.reactor
+        if self._stopping or not reactor.still_pressed():
+            return
+        now_ms = self._clock.monotonic_ms()
+        for connection in gone(self._connections):
+            connection.close()
+        for connection in self._connections:
+            connection.release_memory()
+        for connection in parked(self._connections, now_ms):
+            connection.hurry()
+        for connection in stalled(self._connections, now_ms):
+            if not reactor.still_pressed():
+                return
+            connection.close(
+                f"held {connection.queued_bytes} bytes without progress while memory was short"
+                f" (tidelog.process.max.queued.bytes={reactor.total_bytes_max})"
+            )
+        self._look_for_memory()
+
+
+def _memory_bytes_max(config: BrokerConfig) -> int:
+    """Kafka's config, where it is set, is a limit of the same memory."""
+    limits = [config.tidelog_process_max_queued_bytes]
+    if config.queued_max_request_bytes > 0:
+        limits.append(config.queued_max_request_bytes)
+    return min(limits)
 
 
 def _plain(host: object) -> str:

@@ -31,6 +31,7 @@ from tidelog.handlers.topic_creation import TopicCreation
 from tidelog.limits import LOGS_OPEN_WAIT_MS, NODE_LOCK_TIMEOUT_MS
 from tidelog.metadata.image import MetadataImage
 from tidelog.net.server import BoundListener, Server
+from tidelog.process.allocator import give_freed_memory_back
 from tidelog.process.worker_process import NodeSetup, run_worker
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.replication.node_config import NodeConfig
@@ -54,6 +55,7 @@ class KafkaNode:
             config.tidelog_helper_threads, thread_name_prefix="helper"
         )
         loop.set_default_executor(self._executor)
+        self._opener = ThreadPoolExecutor(1, thread_name_prefix="open")
         # Seeded by the system: blocks of one zygote must not draw the same numbers.
         self._rng = random.Random(random.SystemRandom().getrandbits(128))
         self._logs = LogManager(
@@ -64,6 +66,7 @@ class KafkaNode:
             self._executor,
             cluster_id=setup.cluster_id,
             rng=self._rng,
+            open_executor=self._opener,
         )
         table = PartitionTable(Progress(loop.call_soon))
         self._replicas = ReplicaManager(setup.node_id, table, self._logs, self._config, setup.clock)
@@ -82,6 +85,7 @@ class KafkaNode:
             setup.clock,
             [BoundListener(sock, name) for name, sock in setup.listeners],
             self._executor,
+            self._opener,
             rng=self._rng,
         )
         self._started = False
@@ -143,6 +147,7 @@ class KafkaNode:
         await self._replicas.shutdown()
         if self._started:
             await self._logs.close(clean=True, broker_epoch=self._setup.node_epoch)
+        self._opener.shutdown(wait=True)
         self._executor.shutdown(wait=True)
         log.info(
             "node stopped connections_ms=%d logs_ms=%d flushes=%d",
@@ -187,4 +192,5 @@ def build_node(setup: NodeSetup) -> KafkaNode:
 
 def worker_main(control: socket.socket, listening: list[socket.socket]) -> int:
     """Runs a worker in a process that was just forked; returns its exit status."""
+    give_freed_memory_back()
     return run_worker(control, listening, build_node)

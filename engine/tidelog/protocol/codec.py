@@ -22,6 +22,7 @@ from typing import TypeVar, cast
 
 from tidelog._native import codec_decoder, codec_encoder
 from tidelog.errors import InvariantError, MalformedMessageError
+from tidelog.limits import REQUEST_ELEMENTS_MAX
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.headers import ResponseHeader, encode_request_header
 from tidelog.protocol.schema import ApiMessage, Message, Request, Response, plan
@@ -77,6 +78,15 @@ def decode_prefix(
     return cast(
         tuple[M, int], codec_decoder.decode(plan(cls, version), buffer, offset, keep_unknown)
     )
+
+
+def decode_foreign(cls: type[M], version: int, buffer: Buffer, offset: int) -> M:
+    """A message of somebody who may mean harm; what follows it is ignored.
+
+    Raises MalformedMessageError also for one of more than REQUEST_ELEMENTS_MAX elements.
+    """
+    found, _ = codec_decoder.decode(plan(cls, version), buffer, offset, False, REQUEST_ELEMENTS_MAX)
+    return cast(M, found)
 
 
 def encode(message: Message, version: int) -> bytes:

@@ -19,6 +19,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from enum import IntEnum
+from io import BytesIO
 from typing import Final
 
 import cramjam
@@ -61,8 +62,9 @@ _XERIAL_BLOCK_BYTES: Final = 32 * 1024
 _LZ4_HIGH_COMPRESSION: Final = 3
 _ZSTD_SKIPPABLE: Final = b"\x2a\x4d\x18"
 _ZSTD_REPEATED_BYTE: Final = 1  # kind of a block
-#: First piece that is asked of a stream; later ones double.
+#: First piece that is asked of a stream; later ones double up to the largest.
 _FIRST_PIECE_BYTES: Final = 64 * 1024
+_LARGEST_PIECE_BYTES: Final = 1024 * 1024
 
 
 class CompressionError(PeerError):
@@ -109,24 +111,26 @@ def _compress_gzip(data: memoryview, level: int | None) -> bytes:
 
 
 def _decompress_gzip(data: memoryview, limit_bytes: int) -> bytes:
-    pieces: list[bytes] = []
-    total = 0
+    out = BytesIO()
     rest: Buffer = data
     while True:
         member = zlib.decompressobj(_GZIP_WINDOW)
-        try:
-            piece = member.decompress(rest, limit_bytes + 1 - total)
-        except zlib.error as error:
-            raise CompressionError(f"gzip: {error}") from None
-        pieces.append(piece)
-        total += len(piece)
-        if total > limit_bytes:
-            raise DecompressedTooLargeError(limit_bytes)
-        if not member.eof:
-            raise CompressionError("gzip: the data end too soon")
+        while not member.eof:
+            try:
+                piece = member.decompress(
+                    rest, min(_LARGEST_PIECE_BYTES, limit_bytes + 1 - out.tell())
+                )
+            except zlib.error as error:
+                raise CompressionError(f"gzip: {error}") from None
+            out.write(piece)
+            if out.tell() > limit_bytes:
+                raise DecompressedTooLargeError(limit_bytes)
+            if not piece and not member.eof:
+                raise CompressionError("gzip: the data end too soon")
+            rest = member.unconsumed_tail
         rest = member.unused_data
         if not rest.startswith(_GZIP_MAGIC):
-            return b"".join(pieces)
+            return out.getvalue()
 
 
 # ---- snappy -------------------------------------------------------------------------------------
@@ -306,18 +310,17 @@ def _read_bounded(
     has_ended: Callable[[], bool] | None = None,
 ) -> bytes:
     """All of a stream, never asking for more than one byte beyond the room there is."""
-    pieces: list[bytes] = []
-    total = 0
+    # It gives its own buffer away in the end: the data are never in memory twice.
+    out = BytesIO()
     size = _FIRST_PIECE_BYTES
     while True:
-        piece = read(min(size, room_bytes + 1 - total))
-        pieces.append(piece)
-        total += len(piece)
-        if total > room_bytes:
+        before = out.tell()
+        out.write(read(min(size, room_bytes + 1 - before)))
+        if out.tell() > room_bytes:
             raise DecompressedTooLargeError(limit_bytes)
-        if has_ended() if has_ended is not None else not piece:
-            return b"".join(pieces)
-        size *= 2
+        if has_ended() if has_ended is not None else before == out.tell():
+            return out.getvalue()
+        size = min(2 * size, _LARGEST_PIECE_BYTES)
 
 
 _COMPRESS: Final[dict[Codec, Callable[[memoryview, int | None], bytes]]] = {

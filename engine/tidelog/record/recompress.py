@@ -15,6 +15,7 @@ from typing_extensions import Buffer
 from tidelog._native.batch import BatchHeader, check_payload, parse
 from tidelog._native.records import record_errors, stamp_append_time, stamp_batch
 from tidelog.errors import InvariantError
+from tidelog.limits import DECOMPRESSED_BYTES_MIN, DECOMPRESSED_TIMES_MAX
 from tidelog.record.builder import BATCH_OVERHEAD, rebuild_batch
 from tidelog.record.compression import (
     Codec,
@@ -30,9 +31,6 @@ Limits = tuple[int, int, int, bool, bool, int]
 
 #: Errors of single records in one answer. Kafka lists every one; a batch can hold a million.
 RECORD_ERRORS_MAX: Final = 1_000
-#: Kafka reads a batch as a stream and has no limit. Text compresses to a tenth, seldom to a
-#: hundredth: what is beyond that is taken for an attack on memory.
-DECOMPRESSED_BYTES_MAX: Final = 128 * 1024 * 1024
 
 
 def recompress(
@@ -41,19 +39,22 @@ def recompress(
     now_ms: int,
     limits: Limits,
     level: int | None = None,
-    decompressed_bytes_max: int = DECOMPRESSED_BYTES_MAX,
+    decompressed_bytes_max: int | None = None,
 ) -> bytearray:
     """The batch that is to be appended instead of `data`, in the codec that `limits` ask for.
 
     `level`: of that codec, None for its default. Records, producer fields and, with CreateTime, the
     timestamps stay; with LogAppendTime the batch gets `now_ms`. Base offset and leader epoch are
-    left to the append. Raises InvalidBatchError with Kafka's code and the errors of single records.
+    left to the append. `decompressed_bytes_max`: None is what max.message.bytes allows. Raises
+    InvalidBatchError with Kafka's code and the errors of single records.
     """
     view = memoryview(data).cast("B")
     header = parse(view)
     if header is None or header.size > len(view):
         raise InvariantError("a batch that was not checked came to be recompressed")
     max_message_bytes, _, _, is_log_append_time, _, wanted = limits
+    if decompressed_bytes_max is None:
+        decompressed_bytes_max = decompressed_limit(max_message_bytes)
     payload = _open(view[BATCH_OVERHEAD : header.size], header, decompressed_bytes_max)
     status, walked, reason, index = check_payload(payload, header, now_ms, limits)
     if status != 0:
@@ -69,6 +70,12 @@ def recompress(
     if len(batch) > max_message_bytes:
         raise InvalidBatchError(Reason.TOO_LARGE, detail=f"It has {len(batch)} bytes now.")
     return batch
+
+
+def decompressed_limit(max_message_bytes: int) -> int:
+    """How large the records of a batch may be when they are opened, for a topic's
+    max.message.bytes."""
+    return max(DECOMPRESSED_BYTES_MIN, DECOMPRESSED_TIMES_MAX * max_message_bytes)
 
 
 def explain(data: Buffer, *, now_ms: int, limits: Limits) -> tuple[RecordError, ...]:

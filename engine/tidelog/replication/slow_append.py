@@ -9,6 +9,7 @@ connection waits meanwhile, others go on.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -38,24 +39,32 @@ class AppendAnswer(NamedTuple):
 
 
 class SlowAppend:
-    """Rebuilds and appends."""
+    """Rebuilds on `executor`, and appends."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, executor: Executor, clock: Clock) -> None:
         self._loop = loop
         self._executor = executor
         self._clock = clock
+        #: One batch at a time, in the order in which they came: each may need much memory.
+        self._turn = asyncio.Lock()
 
-    async def append(self, partition: Partition, records: bytes, api_version: int) -> AppendAnswer:
-        """Append the batch in the topic's codec.
+    async def append(
+        self, partition: Partition, records: Callable[[], bytes], api_version: int
+    ) -> AppendAnswer:
+        """Append the batch in the topic's codec. `records` gives it when its turn has come.
 
         Raises InvalidBatchError (a KafkaError) when its records are refused, StorageError or
         OSError when the disk fails.
         """
+        async with self._turn:
+            return await self._append(partition, records(), api_version)
+
+    async def _append(self, partition: Partition, data: bytes, api_version: int) -> AppendAnswer:
         now_ms = self._clock.wall_ms()
         config = self._held(partition).config
         work = partial(
             recompress,
-            records,
+            data,
             now_ms=now_ms,
             limits=_limits(core_settings(config)),
             level=config.compression_level,
@@ -68,7 +77,8 @@ class SlowAppend:
             status, error_code, base_offset, last_offset = partition.append_built(batch, now_ms)
             if status != STATUS_NEEDS_ROLL:
                 break
-            await held.roll()
+            # (Who is cancelled while it waits must not leave half a roll.)
+            await asyncio.shield(held.roll())
         if status not in (STATUS_APPENDED, STATUS_DUPLICATE):
             base_offset = last_offset = -1
         return AppendAnswer(

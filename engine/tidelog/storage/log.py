@@ -183,12 +183,11 @@ class PartitionLog:
         return timestamps.search(timestamps.newest, *self._searched(0))
 
     async def find_offset(self, timestamp: int | None) -> TimestampOffset | None:
-        """The same on a helper thread: the first record for a time, or with None the newest one.
-
-        Raises KafkaError.
-        """
+        """The same on a helper thread; with None the newest record. Raises KafkaError."""
         find = timestamps.newest if timestamp is None else timestamps.offset_for_timestamp
-        return await self._run(timestamps.search, find, *self._searched(timestamp or 0))
+        return await asyncio.get_running_loop().run_in_executor(
+            self._services.opener, timestamps.search, find, *self._searched(timestamp or 0)
+        )
 
     def _searched(self, timestamp: int) -> tuple[list[Segment], int, int]:
         if self.offline:

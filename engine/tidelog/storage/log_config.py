@@ -87,10 +87,18 @@ class LogServices:
     #: Where the files of new segments are made: an append waits for it, so it should not stand in
     #: line behind syncs and cold reads. None: the ordinary helpers.
     roll_executor: Executor | None = None
+    #: Opens stored batches: each may need much memory, so one thread does it for the whole node.
+    #: None: the ordinary helpers.
+    open_executor: Executor | None = None
     #: Writes the directory's recovery points down; a truncation waits for it.
     checkpoint: Callable[[], Awaitable[None]] | None = None
     #: (topic id, partition) to where the log leaves its written position, see written_positions.
     written_slot: Callable[[bytes, int], WrittenSlot | None] | None = None
+
+    @property
+    def opener(self) -> Executor:
+        """Where stored batches are opened."""
+        return self.open_executor or self.executor
 
 
 def core_settings(config: LogConfig) -> dict[str, Any]:

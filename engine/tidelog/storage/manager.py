@@ -101,6 +101,7 @@ class LogManager:
     """One per worker. `executor`: helper threads; `cluster_id` "": not checked and not written.
 
     `roll_executor`: threads that do nothing but make new segments, shut down at the end.
+    `open_executor`: where stored batches are opened; None: the helper threads.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class LogManager:
         files: Files = SYSTEM_FILES,
         rng: random.Random | None = None,
         roll_executor: Executor | None = None,
+        open_executor: Executor | None = None,
     ) -> None:
         self.directory = directory
         self.node_id = node_id
@@ -159,6 +161,7 @@ class LogManager:
             clock,
             self._rng,
             roll_executor=self._roll_executor,
+            open_executor=open_executor,
             checkpoint=self.checkpoint,
             written_slot=self._written_slot,
         )

@@ -14,11 +14,10 @@ from tidelog._native.batch import BatchHeader, parse
 from tidelog._native.scan import find_batch_by_timestamp, find_record
 from tidelog._native.segment import CorruptSegmentError, Segment
 from tidelog.errors import KafkaError, StorageError
+from tidelog.limits import SEARCHED_BATCH_BYTES_MAX
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.record.compression import CompressionError, decompress
 
-#: A batch that grows beyond this when it is opened is answered by its own bounds instead.
-MAX_OPENED_BYTES = 128 * 1024 * 1024
 _HEADER_BYTES = 61
 _ANY_TIME = -(2**63)
 
@@ -133,4 +132,4 @@ def _search_batch(batch: bytes, timestamp: int, start_offset: int) -> TimestampO
 
 def _payload(batch: bytes, header: BatchHeader) -> bytes | memoryview:
     records = memoryview(batch)[_HEADER_BYTES : header.size]
-    return decompress(header.codec, records, MAX_OPENED_BYTES) if header.codec else records
+    return decompress(header.codec, records, SEARCHED_BATCH_BYTES_MAX) if header.codec else records

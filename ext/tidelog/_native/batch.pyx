@@ -567,9 +567,11 @@ def check_payload(payload, BatchHeader header not None, int64_t now_ms, tuple li
     walked.info = header.info
     PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
     try:
-        status = walk_payload(
-            <const uint8_t*>view.buf, <size_t>view.len, &walked.info, &native, now_ms, &failure
-        )
+        # Millions of records may be in it: the loop goes on meanwhile.
+        with nogil:
+            status = walk_payload(
+                <const uint8_t*>view.buf, <size_t>view.len, &walked.info, &native, now_ms, &failure
+            )
     finally:
         PyBuffer_Release(&view)
     return status, walked, failure.reason, failure.record_index

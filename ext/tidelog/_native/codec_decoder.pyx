@@ -64,6 +64,8 @@ cdef extern from "Python.h":
 cdef enum:
     LIST_AT_ONCE = 1024
 
+cdef int64_t ELEMENTS_UNLIMITED = 2**62
+
 # Beside the statuses of wire.h.
 cdef enum:
     IS_NULL = 1
@@ -108,7 +110,7 @@ cdef bint _is_null_struct(Plan plan, Op *op, wire_cursor *cursor) except -1:
     return marker < 0
 
 
-cdef object _decode_one(Plan plan, Op *op, wire_cursor *cursor, bint keep_unknown):
+cdef object _decode_one(Plan plan, Op *op, wire_cursor *cursor, Decoding *options):
     """One value that is no array."""
     cdef int8_t i8 = 0
     cdef int16_t i16 = 0
@@ -134,7 +136,7 @@ cdef object _decode_one(Plan plan, Op *op, wire_cursor *cursor, bint keep_unknow
         if op.flags & FLAG_NULLABLE and not op.flags & FLAG_ARRAY:
             if _is_null_struct(plan, op, cursor):
                 return None
-        return decode_struct(<Plan> op.sub, cursor, keep_unknown)
+        return decode_struct(<Plan> op.sub, cursor, options)
     elif op.kind == KIND_INT16:
         status = wire_int16(cursor, &i16)
         if status == WIRE_OK:
@@ -176,7 +178,7 @@ cdef object _decode_one(Plan plan, Op *op, wire_cursor *cursor, bint keep_unknow
     _malformed(plan, op, status, cursor)
 
 
-cdef object _decode_array(Plan plan, Op *op, wire_cursor *cursor, bint keep_unknown):
+cdef object _decode_array(Plan plan, Op *op, wire_cursor *cursor, Decoding *options):
     cdef int32_t count = 0
     cdef Py_ssize_t i, _i
     cdef list items
@@ -188,23 +190,26 @@ cdef object _decode_array(Plan plan, Op *op, wire_cursor *cursor, bint keep_unkn
         if op.flags & FLAG_NULLABLE:
             return None
         _malformed(plan, op, IS_NULL, cursor)
+    options.elements_left -= count
+    if options.elements_left < 0:
+        raise MalformedMessageError(f"{plan.name}: too many elements of arrays")
     if count > LIST_AT_ONCE:
         items = []
         for _i in range(count):
-            items.append(_decode_one(plan, op, cursor, keep_unknown))
+            items.append(_decode_one(plan, op, cursor, options))
         return items
     items = PyList_New(count)
     for i in range(count):
-        item = _decode_one(plan, op, cursor, keep_unknown)
+        item = _decode_one(plan, op, cursor, options)
         Py_INCREF(item)  # PyList_SET_ITEM takes over a reference
         PyList_SET_ITEM(items, i, item)
     return items
 
 
-cdef inline object _decode_field(Plan plan, Op *op, wire_cursor *cursor, bint keep_unknown):
+cdef inline object _decode_field(Plan plan, Op *op, wire_cursor *cursor, Decoding *options):
     if op.flags & FLAG_ARRAY:
-        return _decode_array(plan, op, cursor, keep_unknown)
-    return _decode_one(plan, op, cursor, keep_unknown)
+        return _decode_array(plan, op, cursor, options)
+    return _decode_one(plan, op, cursor, options)
 
 
 cdef inline PyObject **_slot(object message, Py_ssize_t offset) noexcept:
@@ -234,7 +239,7 @@ cdef int _set_default(object message, Op *op) except -1:
 
 
 cdef int _decode_tagged(
-    Plan plan, object message, wire_cursor *cursor, bint keep_unknown
+    Plan plan, object message, wire_cursor *cursor, Decoding *options
 ) except -1:
     cdef uint32_t count = 0
     cdef uint32_t tag = 0
@@ -257,12 +262,12 @@ cdef int _decode_tagged(
         if op != NULL:
             field.pos = data
             field.end = data + size
-            _set_slot(message, op.slot, _decode_field(plan, op, &field, keep_unknown))
+            _set_slot(message, op.slot, _decode_field(plan, op, &field, options))
             if field.pos != field.end:
                 raise MalformedMessageError(
                     f"{plan.name}: {<str> op.name} ends {wire_left(&field)} bytes before its size"
                 )
-        elif keep_unknown:
+        elif options.keep_unknown:
             if unknown is None:
                 unknown = []
             unknown.append((tag, PyBytes_FromStringAndSize(<const char *> data, size)))
@@ -273,14 +278,14 @@ cdef int _decode_tagged(
     return 0
 
 
-cdef object decode_struct(Plan plan, wire_cursor *cursor, bint keep_unknown):
+cdef object decode_struct(Plan plan, wire_cursor *cursor, Decoding *options):
     cdef object message = PyType_GenericAlloc(<PyTypeObject *> plan.cls, 0)
     cdef Py_ssize_t i
     for i in range(plan.op_count):
         _set_slot(
             message,
             plan.ops[i].slot,
-            _decode_field(plan, &plan.ops[i], cursor, keep_unknown),
+            _decode_field(plan, &plan.ops[i], cursor, options),
         )
     for i in range(plan.absent_count):
         _set_default(message, &plan.absent[i])
@@ -289,29 +294,36 @@ cdef object decode_struct(Plan plan, wire_cursor *cursor, bint keep_unknown):
         if wire_left(cursor) > 0 and cursor.pos[0] == 0:
             cursor.pos += 1
         else:
-            _decode_tagged(plan, message, cursor, keep_unknown)
+            _decode_tagged(plan, message, cursor, options)
         for i in range(plan.tagged_count):
             if _slot(message, plan.tagged[i].slot)[0] == NULL:
                 _set_default(message, &plan.tagged[i])
     return message
 
 
-def decode(Plan plan not None, buffer, Py_ssize_t offset=0, bint keep_unknown=False):
+def decode(
+    Plan plan not None, buffer, Py_ssize_t offset=0, bint keep_unknown=False,
+    int64_t elements_max=ELEMENTS_UNLIMITED
+):
     """Decodes one struct that starts at `offset`; returns it and the offset behind it.
 
     buffer: bytes, bytearray or a contiguous memoryview. Unknown tagged fields are skipped, or with
-    keep_unknown kept in `unknown_tagged_fields`. Raises MalformedMessageError.
+    keep_unknown kept in `unknown_tagged_fields`. elements_max: of all arrays together, whatever
+    their depth. Raises MalformedMessageError.
     """
+    cdef Decoding options
     cdef Py_buffer view
     cdef wire_cursor cursor
     cdef object message
+    options.keep_unknown = keep_unknown
+    options.elements_left = elements_max
     PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE)
     try:
         if offset < 0 or offset > view.len:
             raise MalformedMessageError(f"{plan.name}: starts behind the end of the buffer")
         cursor.pos = <const uint8_t *> view.buf + offset
         cursor.end = <const uint8_t *> view.buf + view.len
-        message = decode_struct(plan, &cursor, keep_unknown)
+        message = decode_struct(plan, &cursor, &options)
         return message, cursor.pos - <const uint8_t *> view.buf
     finally:
         PyBuffer_Release(&view)

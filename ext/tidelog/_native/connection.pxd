@@ -8,7 +8,6 @@ cdef class Connection(Transport):
     cdef readonly int fd
     cdef object socket
     cdef bint reading                    # registered with the loop
-    cdef bint writing
     cdef bint warming                    # a cold range is being read ahead
     cdef bint warmed                     # it was: what is cold now is sent all the same
     # what the last probe found in the page cache, and when
@@ -23,14 +22,20 @@ cdef class Connection(Transport):
     cdef size_t stash_size
     cdef size_t stash_capacity
     cdef bint big_frames                 # the last frame was larger than the scratch buffer
+    # What one receive takes at most: more, the longer the peer's requests are taken as they come.
+    cdef size_t window
     cdef readonly int64_t last_active_ms
+    # when a request was last taken out of what came, or all that was ready was sent
+    cdef readonly int64_t last_progress_ms
+    cdef int64_t moved                   # bytes received into the stash, or sent, since then
     cdef int receive(self) except -1
     cdef int received_nothing(self, ssize_t n) except -1
     cdef int end_pass(self) except -1
     cdef int receive_into_stash(self) except -1
     cdef int process(self, uint8_t* data, size_t n, size_t* consumed) except -1
-    cdef int refuse_size(self, int32_t size) except -1
+    cdef int note_moved(self, int64_t n) noexcept
     cdef int process_stash(self) except -1
+    cdef int set_window(self, bint all_taken) noexcept
     cdef int keep(self, const uint8_t* data, size_t n) except -1
     cdef int reserve_stash(self, size_t capacity) except -1
     cdef int free_stash(self) except -1

@@ -41,7 +41,11 @@ from tidelog.errors import InvariantError
 cdef enum:
     SIZE_PREFIX = 4
     # A frame's memory is taken in steps, as its bytes arrive: a declared size alone costs nothing.
-    STASH_STEP = 1 << 20
+    STASH_STEP = 16 * 1024
+    # So many bytes, in or out, are progress: a peer that sends or reads byte by byte makes none.
+    PROGRESS_BYTES = 64 * 1024
+    # Received at once from a peer that is new, or sends more than is taken.
+    WINDOW_MIN = 16 * 1024
     # A stash that is empty is given back unless it is small or the peer keeps sending large frames.
     STASH_KEEP = 16 * 1024
     # While large frames come, little is read past the end of one: what is read too far is copied.
@@ -68,7 +72,8 @@ cdef class Connection(Transport):
         self.info = info
         self.queue = ResponseQueue.__new__(ResponseQueue)
         self.waiters = set()
-        self.last_active_ms = monotonic_ms()
+        self.last_active_ms = self.last_progress_ms = monotonic_ms()
+        self.window = min(<size_t>WINDOW_MIN, reactor.scratch_size)
         self.warm_fd = -1
         self.watch_reads()
 
@@ -123,12 +128,13 @@ cdef class Connection(Transport):
         cdef size_t consumed, limit
         cdef int _turn
         self.last_active_ms = monotonic_ms()
+        self.taken_slowly = 0
         for _turn in range(RECEIVES_PER_TURN):
             if self.stash_size:
                 if self.receive_into_stash() == 0:
                     return 0
             else:
-                limit = self.reactor.scratch_size
+                limit = self.window
                 if self.big_frames:
                     limit = min(limit, <size_t>READ_PAST_BIG_FRAME)
                 n = recv(self.fd, self.reactor.scratch, limit, MSG_DONTWAIT)
@@ -138,6 +144,8 @@ cdef class Connection(Transport):
                 self.process(self.reactor.scratch, n, &consumed)
                 if self.closed:
                     return 0
+                if <size_t>n == limit or consumed < <size_t>n:
+                    self.set_window(consumed > 0)
                 if consumed < <size_t>n:
                     self.keep(self.reactor.scratch + consumed, n - consumed)
                 elif self.big_frames:
@@ -163,6 +171,10 @@ cdef class Connection(Transport):
                 # Whole frames that had to wait are taken before anything is read.
                 self.process_stash()
                 return 1
+            if self.stash_size >= SIZE_PREFIX + 2 and self.refuse_other(
+                self.stash + SIZE_PREFIX, need - SIZE_PREFIX
+            ):
+                return 0
         # Room grows with what has arrived, up to the frame's size.
         self.reserve_stash(min(need, max(2 * self.stash_size, <size_t>STASH_STEP)))
         wanted = min(need, self.stash_capacity) - self.stash_size
@@ -174,7 +186,7 @@ cdef class Connection(Transport):
         message.msg_iovlen = 1
         extra = 0
         if self.stash_size + wanted == need:
-            extra = self.reactor.scratch_size
+            extra = self.window
             if need > extra:
                 extra = min(extra, <size_t>READ_PAST_BIG_FRAME)
             parts[1].iov_base = self.reactor.scratch
@@ -189,6 +201,7 @@ cdef class Connection(Transport):
             self.received_nothing(n)
             return 0
         self.reactor.bytes_in += n
+        self.note_moved(n)
         in_stash = min(<size_t>n, wanted)
         self.stash_size += in_stash
         if self.stash_size < need:
@@ -239,11 +252,24 @@ cdef class Connection(Transport):
             self.handle_frame(data + at, size)
             at += size
         consumed[0] = at
+        if at:
+            self.last_progress_ms = self.last_active_ms
         return 0
 
-    cdef int refuse_size(self, int32_t size) except -1:
-        cdef int32_t limit = self.reactor.request_size_max
-        return self.abort(f"a frame of {size} bytes (socket.request.max.bytes={limit})")
+    cdef int set_window(self, bint all_taken) noexcept:
+        """After frames were handled. What is left because no more may be taken lies in memory."""
+        if self.deferred or self.throttled or self.blocked or self.muted:
+            self.window = min(<size_t>WINDOW_MIN, self.reactor.scratch_size)
+        elif all_taken:
+            self.window = min(2 * self.window, self.reactor.scratch_size)
+        return 0
+
+    cdef int note_moved(self, int64_t n) noexcept:
+        self.moved += n
+        if self.moved >= PROGRESS_BYTES:
+            self.moved = 0
+            self.last_progress_ms = self.last_active_ms
+        return 0
 
     cdef int process_stash(self) except -1:
         cdef size_t consumed = 0
@@ -260,9 +286,10 @@ cdef class Connection(Transport):
         if consumed:
             self.stash_size -= consumed
             memmove(self.stash, self.stash + consumed, self.stash_size)
+            self.set_window(True)
             self.reactor.pass_favour(self)
         if self.stash_size == 0 and self.stash_capacity > STASH_KEEP and (
-            not self.big_frames or self.reactor.starved
+            not self.big_frames or self.blocked or self.reactor.pressed
         ):
             return self.free_stash()
         return 0
@@ -310,6 +337,8 @@ cdef class Connection(Transport):
         """Handle what waits in the stash, then listen again."""
         if self.closed or not self.may_take():
             return 0
+        self.taken_slowly = 0
+        self.last_active_ms = monotonic_ms()
         self.reactor.in_pass += 1
         try:
             self.process_stash()
@@ -357,11 +386,13 @@ cdef class Connection(Transport):
         while left > 0:
             self.queue.next_output(&output)
             if output.kind == OUTPUT_NOTHING:
+                self.last_progress_ms = self.last_active_ms
                 return self.watch_writes(False)
             n = self.send_some(&output)
             if n < 0:
                 return 0
             self.queue.advance(&output, n)
+            self.note_moved(n)
             left -= n
             self.reactor.bytes_out += n
         # The turn is used up: the loop comes back after the other connections had theirs.
@@ -533,9 +564,7 @@ cdef class Connection(Transport):
         for waiter in list(self.waiters):
             waiter.cancel()
         self.queue.drop()
-        self.reactor.starved.pop(self, None)
-        self.reactor.account(self)
-        self.reactor.pass_favour(self)
+        self.reactor.forget(self)
         if not self.processing:
             # (While frames are handled out of the stash it must stay.)
             self.stash_size = 0
@@ -545,26 +574,22 @@ cdef class Connection(Transport):
         return 0
 
     def release_memory(self):
-        """Give back what an idle connection holds for requests to come."""
+        """Give back what an idle connection holds for requests and answers to come."""
         self.big_frames = False
         self.free_stash()
+        self.queue.shrink()
 
     @property
-    def queued_bytes(self):
-        """Memory that this connection holds: received and not yet handled, answers not yet sent."""
-        return self.accounted
-
-    @property
-    def idle(self):
-        """True when nothing of this connection is being worked on and every answer was sent."""
-        return not self.blocked and self.queue.waiting == 0 and self.queue.memory == 0
+    def listens(self):
+        """False while nothing is received, for whatever reason: then its end is not noticed."""
+        return self.reading
 
     @property
     def waits_for_peer(self):
         """True when only the peer can go on: it has to send the next request, or the rest of one,
         or to read answers. (Such connections are closed after connections.max.idle.ms.)
         """
-        if self.blocked or self.muted or self.warming:
+        if self.blocked or self.muted or self.deferred or self.warming:
             return False
         return self.writing or self.queue.waiting == 0
 

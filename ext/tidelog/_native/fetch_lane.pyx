@@ -346,7 +346,8 @@ cdef class FetchTask(FetchMessage):
             partition.fetch_waiters.add(self)
             self.partitions.append(partition)
         self.peer.waiters.add(self)
-        self.timer = self.lane.call_later(self.max_wait_ms / 1000.0, self._time_out)
+        self.peer.parked += 1
+        self.timer = self.lane.call_later(self.max_wait_ms / 1000.0, self.time_out)
         return 0
 
     cdef int on_progress(self) except -1:
@@ -354,7 +355,8 @@ cdef class FetchTask(FetchMessage):
             return 0
         return self.go_on(False)
 
-    def _time_out(self):
+    def time_out(self):
+        """Answer with what there is."""
         if not self.done:
             self.go_on(True)
 
@@ -390,6 +392,7 @@ cdef class FetchTask(FetchMessage):
             for partition in self.partitions:
                 partition.fetch_waiters.discard(self)
             self.partitions = None
+            self.peer.parked -= 1
         self.peer.waiters.discard(self)
         return 0
 

@@ -43,6 +43,10 @@ cdef enum:
     PARTS_MAX = 200_000
     # Room for more parts than this is given back after the request.
     PARTS_KEEP = 1024
+    # What a waiting fetch takes beside its parts, and for each of them: the task, its timer, its
+    # place among the partition's waiters.
+    TASK_BYTES = 1024
+    WAITER_BYTES = 64
 
 cdef enum:
     ERROR_UNKNOWN_TOPIC_OR_PARTITION = 3
@@ -227,7 +231,11 @@ cdef class FetchMessage(Waiter):
         return 0
 
     cdef int64_t held_bytes(self) noexcept:
-        return <int64_t>self.keys_size + self.part_capacity * <int64_t>sizeof(FetchPart)
+        return (
+            <int64_t>self.keys_size
+            + self.part_capacity * <int64_t>(sizeof(FetchPart) + WAITER_BYTES)
+            + TASK_BYTES
+        )
 
     cdef int shrink(self) except -1:
         free(self.keys)

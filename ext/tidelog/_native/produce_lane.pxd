@@ -17,6 +17,8 @@ cdef class ProduceTask(ProduceMessage):
     cdef int rolls               # in a row, for one part, while nobody appended to its log
     cdef int32_t verified_part   # its transaction is verified; -1: none
     cdef object verdict          # of the transaction gate: what has to be awaited
+    cdef object running          # the task that goes on where it was blocked
+    cdef bint opening            # it waits for its turn to open a batch, or opens it
     cdef int32_t rolled_part
     cdef int64_t rolled_at       # log end offset at the last of them
     cdef int run(self) except -1
@@ -44,8 +46,8 @@ cdef class ProduceLane:
     cdef readonly Gates gates
     cdef readonly object call_later          # loop.call_later
     cdef readonly object create_task         # loop.create_task
-    # async (partition, records: bytes, api_version, acks) -> AppendAnswer: recompression and the
-    # like
+    # async (partition, records: () -> bytes, api_version) -> AppendAnswer: recompression and the
+    # like. `records` is called when it is the batch's turn: those that wait are not copied.
     cdef readonly object slow_append
     # (partition, records: bytes, now_ms) -> (index, message) pairs: what is wrong with single
     # records of a batch that was refused

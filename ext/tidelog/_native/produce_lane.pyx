@@ -247,13 +247,16 @@ cdef class ProduceTask(ProduceMessage):
                 verdict, self.verdict = self.verdict, None
                 self._take_verdict(partition, await verdict)
                 return
-            outcome = await self.lane.slow_append(partition, self._records(), self.api_version)
+            self.opening = True
+            outcome = await self.lane.slow_append(partition, self._records, self.api_version)
         except KafkaError as error:
             self._decide(partition, error.error_code, error)
         except (StorageError, OSError):
             self._decide(partition, ERROR_KAFKA_STORAGE_ERROR, None)
         else:
             self._take_outcome(partition, outcome)
+        finally:
+            self.opening = False
 
     def _take_verdict(self, Partition partition, int16_t error_code):
         self.verified_part = self.next_part
@@ -309,6 +312,8 @@ cdef class ProduceTask(ProduceMessage):
 
     def _finish_slowly(self):
         cdef Peer peer = self.peer
+        self.running = None
+        peer.waiters.discard(self)
         if not peer.closed:
             self.finish()
         peer.unblock()
@@ -411,7 +416,12 @@ cdef class ProduceTask(ProduceMessage):
             raise
 
     cdef int cancel(self) except -1:
-        self.forget_waits()
+        if self.running is None:
+            self.forget_waits()
+        elif self.opening:
+            # Nothing is opened for nobody: peers that come with such batches and go again would
+            # fill the memory.
+            self.running.cancel()
         return 0
 
     cdef int forget_waits(self) except -1:
@@ -454,6 +464,7 @@ cdef class ProduceTask(ProduceMessage):
         self.rolls = 0
         self.verified_part = -1
         self.verdict = None
+        self.running = None
         self.throttle_time_ms = 0
         self.slot = None
         self.peer = None
@@ -470,7 +481,7 @@ cdef bint is_transactional(const ProducePart* part) noexcept nogil:
 
 cdef class ProduceLane:
     """Takes Produce frames. `reasons`: texts of CheckFailure.reason; `slow_append`: coroutine
-    function (partition, records, api_version) for
+    function (partition, records, api_version), with `records` a function, for
     batches that have to be rebuilt, answering an object with error_code, base_offset,
     last_offset, log_append_time, log_start_offset; `explain`: function (partition, records,
     now_ms) for the errors of single records, as (index, message) pairs.
@@ -533,7 +544,8 @@ cdef class ProduceLane:
         task.slot = peer.queue.open_slot()
         peer.queue.hold(task.slot, task.held_bytes())
         peer.block()
-        self.create_task(task.run_slowly())
+        task.running = self.create_task(task.run_slowly())
+        peer.waiters.add(task)
         return 0
 
     cdef int recycle(self, ProduceTask task) except -1:

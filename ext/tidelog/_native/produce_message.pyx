@@ -44,6 +44,8 @@ cdef enum:
     PARTS_MAX = 200_000
     # Room for more parts than this is given back after the request.
     PARTS_KEEP = 1024
+    # What a waiting request takes beside its parts and bytes: the task, its timer.
+    TASK_BYTES = 1024
     # Where a batch has its magic byte and its attributes.
     MAGIC_AT = 16
     ATTRIBUTES_AT = 21
@@ -221,6 +223,7 @@ cdef class ProduceMessage(Waiter):
             <int64_t>self.frame_size
             + self.part_capacity * <int64_t>sizeof(ProducePart)
             + self.topic_capacity * <int64_t>sizeof(ProduceTopic)
+            + TASK_BYTES
         )
 
     cdef int detach_keys(self) except -1:

@@ -45,6 +45,8 @@ cdef class ResponseQueue:
     cdef readonly int waiting            # slots in the queue
     # bytes held in memory: unsent `out`, slots, and the requests that wait for their answers
     cdef readonly int64_t memory
+    # what of them are slots and requests: the rest are answers
+    cdef readonly int64_t held
     # progress through the head slot, once it is ready
     cdef size_t head_taken
     cdef int head_region
@@ -63,6 +65,8 @@ cdef class ResponseQueue:
     cdef int gather(self) except -1
     cdef int next_output(self, Output* output) except -1
     cdef void advance(self, const Output* output, size_t n) noexcept
+    # An empty buffer is given back.
+    cdef void shrink(self) noexcept
     # True when what comes next is still being worked on (or there is nothing at all).
     cdef bint is_waiting(self) noexcept
     # The connection is gone: forget every answer and the file regions in them.
@@ -75,6 +79,7 @@ cdef class Peer:
     cdef readonly bint closed
     # Waiter: requests of this peer that wait (cancelled when it goes)
     cdef set waiters
+    cdef int parked                      # those of them that are fetches without enough data
     cdef int wake_writer(self) except -1             # a slot became ready outside of a read pass
     cdef int block(self) except -1                   # no further frame is taken until unblock()
     cdef int unblock(self) except -1

@@ -18,6 +18,8 @@ from tidelog.errors import InvariantError
 cdef enum:
     # An `out` that grew beyond this is given back once it is empty.
     OUT_KEEP_BYTES = 64 * 1024
+    # What a slot takes beside its bytes: the object, a region or two.
+    SLOT_BYTES = 256
 
 
 cdef class Slot:
@@ -79,15 +81,19 @@ cdef class ResponseQueue:
             self.tail.next = slot
         self.tail = slot
         self.waiting += 1
+        self.held += SLOT_BYTES
+        self.memory += SLOT_BYTES
         return slot
 
     cdef void hold(self, Slot slot, int64_t n) noexcept:
         slot.held += n
+        self.held += n
         self.memory += n
 
     cdef void complete(self, Slot slot) noexcept:
         slot.ready = True
         self.memory += <int64_t>slot.bytes.length - slot.held
+        self.held -= slot.held
         slot.held = 0
 
     cdef int push(self, const uint8_t* data, size_t n) except -1:
@@ -136,6 +142,8 @@ cdef class ResponseQueue:
             if self.head is None:
                 self.tail = None
             self.waiting -= 1
+            self.held -= SLOT_BYTES
+            self.memory -= SLOT_BYTES
             self.head_taken = 0
             self.head_region = 0
             self.region_sent = 0
@@ -186,6 +194,12 @@ cdef class ResponseQueue:
                 self.head_region += 1
                 self.region_sent = 0
 
+    cdef void shrink(self) noexcept:
+        if self.out_sent == self.out.length:
+            free(self.out.data)
+            self.out.data = NULL
+            self.out.length = self.out.capacity = self.out_sent = 0
+
     cdef bint is_waiting(self) noexcept:
         return self.head is None or not self.head.ready
 
@@ -202,7 +216,7 @@ cdef class ResponseQueue:
         self.out.data = NULL
         self.out.length = self.out.capacity = self.out_sent = 0
         self.waiting = self.head_region = 0
-        self.memory = self.region_sent = 0
+        self.memory = self.held = self.region_sent = 0
         self.head_taken = 0
         return 0
 

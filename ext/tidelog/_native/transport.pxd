@@ -15,7 +15,11 @@ cdef class Transport(Peer):
     cdef bint blocked                    # a request has to finish before the next frame is taken
     cdef bint throttled                  # backpressure: too much is queued
     cdef bint muted                      # quota
+    cdef readonly bint writing           # the socket took no more: its peer has to read first
+    cdef bint deferred                   # in Reactor.deferred: takes no frame before its turn
+    cdef int taken_slowly                # slow requests that were answered in this pass
     cdef int64_t accounted               # what Reactor.total_bytes holds for this connection
+    cdef int64_t accounted_unsent        # the same of Reactor.total_unsent
     cdef readonly int64_t requests
     # -- of the transport
     cdef int flush(self) except -1       # send what is ready
@@ -25,8 +29,11 @@ cdef class Transport(Peer):
     # -- for it
     cdef int handle_frame(self, uint8_t* frame, size_t n) except -1
     cdef int handle_slowly(self, uint8_t* frame, size_t n) except -1
+    cdef int refuse_size(self, int32_t size) except -1
+    cdef bint refuse_other(self, const uint8_t* frame, size_t n) except -1
     cdef bint may_take(self) except -1
     cdef bint may_exceed(self) except -1
+    cdef int64_t unsent_bytes(self) noexcept
 
 cdef class Reactor:
     cdef readonly object loop
@@ -50,13 +57,25 @@ cdef class Reactor:
     cdef int in_pass
     # limits
     cdef readonly int32_t request_size_max       # socket.request.max.bytes
+    cdef readonly int32_t other_request_size_max # of everything but Produce
     cdef readonly int waiting_max                # answers outstanding per connection
     # memory per connection (received and not yet handled, answers not yet sent)
     cdef readonly int64_t queued_bytes_max
+    cdef readonly int64_t unsent_bytes_max       # what of it are answers
     cdef readonly int64_t total_bytes_max        # the same for the process
     cdef readonly int64_t total_bytes
+    # what of these are answers: a limit of its own, at which nobody is answered any more
+    cdef readonly int64_t total_unsent_max
+    cdef readonly int64_t total_unsent
     # connections that wait for room in the process, in the order in which they came
     cdef dict starved
+    # connections that wait for others' answers to be read
+    cdef dict unanswered
+    cdef object on_pressure              # (): the limit is reached
+    cdef bint pressed                    # it was called, and somebody still looks for memory
+    # connections that used their turn up and have more requests for the slow lane
+    cdef object deferred
+    cdef bint deferred_scheduled
     # the one of them that may receive the rest of its frame nevertheless: without it, connections
     # that hold a part of a frame each could wait for each other
     cdef Transport favoured
@@ -70,5 +89,9 @@ cdef class Reactor:
     cpdef int flush_dirty(self) except -1
     cdef int account(self, Transport connection) except -1
     cdef int starve(self, Transport connection) except -1
+    cdef bint is_full(self) noexcept
+    cdef int let_go_on(self, dict waiting) except -1
+    cdef int forget(self, Transport connection) except -1
+    cdef int defer(self, Transport connection) except -1
     # The connection has all of a frame, or is gone: the next one may exceed the limit.
     cdef int pass_favour(self, Transport connection) except -1

@@ -13,13 +13,15 @@ loses its turn.
 Loop thread only; does no I/O itself. Knows nothing of Kafka but the API keys of the lanes.
 """
 
+from collections import deque
+
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
 
-from tidelog._native.fetch_lane cimport FetchLane
+from tidelog._native.fetch_lane cimport FetchLane, FetchTask
 from tidelog._native.produce_lane cimport ProduceLane
-from tidelog._native.request cimport RequestHeader, parse_header
+from tidelog._native.request cimport RequestHeader, now_ns, parse_header
 from tidelog._native.response cimport Peer, Slot
 from tidelog._native.wire cimport wire_load16
 
@@ -34,6 +36,16 @@ cdef enum:
     FETCH_MIN = 4
     FETCH_MAX = 18
     FETCH_FLEXIBLE = 12
+
+cdef enum:
+    # Slow requests that a connection has answered before the others get their turn, and how long
+    # the loop spends on those that wait for another turn before it looks at its sockets again.
+    SLOW_PER_PASS = 8
+    SLOW_TURN_NS = 1_000_000
+    # Fetches of one connection that wait for data. A client waits with one of them.
+    PARKED_MAX = 8
+    # Answers that are ready for a peer that has to read first, before no more are made.
+    UNREAD_MAX = 16
 
 
 cdef class Transport(Peer):
@@ -52,6 +64,23 @@ cdef class Transport(Peer):
 
     cpdef int go_on(self) except -1:
         raise InvariantError("Transport is abstract")
+
+    # -- sizes --------------------------------------------------------------------------------
+
+    cdef int refuse_size(self, int32_t size) except -1:
+        cdef int32_t limit = self.reactor.request_size_max
+        return self.abort(f"a frame of {size} bytes (socket.request.max.bytes={limit})")
+
+    cdef bint refuse_other(self, const uint8_t* frame, size_t n) except -1:
+        """Of a frame of n bytes that has begun: is it too large for what it is? Only Produce
+        carries data.
+        """
+        cdef int32_t limit = self.reactor.other_request_size_max
+        cdef int16_t api_key = <int16_t>wire_load16(frame)
+        if n <= <size_t>limit or api_key == API_PRODUCE:
+            return False
+        self.abort(f"a request of {n} bytes with API key {api_key} (at most {limit})")
+        return True
 
     # -- requests -----------------------------------------------------------------------------
 
@@ -84,9 +113,11 @@ cdef class Transport(Peer):
         except PeerError as error:
             return self.abort(str(error))
         if isinstance(answer, bytes):
-            return self.queue.push(
-                <const uint8_t*>PyBytes_AS_STRING(answer), PyBytes_GET_SIZE(answer)
-            )
+            self.queue.push(<const uint8_t*>PyBytes_AS_STRING(answer), PyBytes_GET_SIZE(answer))
+            self.taken_slowly += 1
+            if self.taken_slowly >= SLOW_PER_PASS:
+                self.reactor.defer(self)
+            return 0
         slot = self.queue.open_slot()
         self.queue.hold(slot, n)
         self.block()
@@ -141,20 +172,61 @@ cdef class Transport(Peer):
         this connection's own answers, or room in the process.
         """
         cdef Reactor reactor = self.reactor
-        if self.blocked or self.muted or self.closed:
+        if self.blocked or self.muted or self.deferred or self.closed:
             return False
+        if not self.writing and (
+            self.unsent_bytes() >= reactor.unsent_bytes_max
+            or (self.queue.waiting >= UNREAD_MAX and not self.queue.is_waiting())
+        ):
+            # What the socket takes now was not left unread.
+            self.flush()
+            if self.closed:
+                return False
         self.throttled = (
             self.queue.waiting >= reactor.waiting_max
             or self.queue.memory >= reactor.queued_bytes_max
+            or self.unsent_bytes() >= reactor.unsent_bytes_max
+            or self.parked >= PARKED_MAX
+            or (
+                self.writing
+                and (
+                    self.queue.waiting >= UNREAD_MAX
+                    or reactor.total_unsent >= reactor.total_unsent_max // 2
+                )
+            )
         )
-        if (
-            not self.throttled
-            and reactor.total_bytes >= reactor.total_bytes_max
-            and (self.queue.waiting > 0 or self.queue.memory > 0)
+        if self.throttled:
+            return False
+        if reactor.total_bytes >= reactor.total_bytes_max and (
+            self.queue.waiting > 0 or self.queue.memory > 0
         ):
+            # (Who holds none may go on: it is not the one that took the memory.)
             self.throttled = True
             reactor.starve(self)
-        return not self.throttled
+            return False
+        if reactor.total_unsent >= reactor.total_unsent_max:
+            reactor.unanswered[self] = None
+            return False
+        return True
+
+    cdef int64_t unsent_bytes(self) noexcept:
+        return self.queue.memory - self.queue.held
+
+    def hurry(self):
+        """Answer what waits for data now, as if its time were up: its memory is needed."""
+        for waiter in list(self.waiters):
+            if isinstance(waiter, FetchTask):
+                waiter.time_out()
+
+    @property
+    def queued_bytes(self):
+        """Memory that this connection holds: received and not yet handled, answers not yet sent."""
+        return self.accounted
+
+    @property
+    def idle(self):
+        """True when nothing of this connection is being worked on and every answer was sent."""
+        return not self.blocked and self.queue.waiting == 0 and self.queue.memory == 0
 
     cdef bint may_exceed(self) except -1:
         """May this connection, which holds a part of a large frame, receive the rest of it? Beyond
@@ -185,9 +257,12 @@ cdef class Reactor:
         read_ahead,
         on_close,
         int32_t request_size_max,
+        int32_t other_request_size_max,
         int waiting_max,
         int64_t queued_bytes_max,
+        int64_t unsent_bytes_max,
         int64_t total_bytes_max,
+        on_pressure,
         size_t send_slice=1 << 20,
         size_t scratch_size=256 * 1024,
         create_task=None,
@@ -208,16 +283,22 @@ cdef class Reactor:
         self.read_ahead = read_ahead
         self.on_close = on_close
         self.request_size_max = request_size_max
+        self.other_request_size_max = other_request_size_max
         self.waiting_max = waiting_max
         self.queued_bytes_max = queued_bytes_max
+        self.unsent_bytes_max = unsent_bytes_max
         self.total_bytes_max = total_bytes_max
+        self.total_unsent_max = total_bytes_max // 2
         self.send_slice = send_slice
         self.scratch_size = scratch_size
         self.scratch = <uint8_t*>malloc(scratch_size)
         if self.scratch == NULL:
             raise MemoryError
+        self.on_pressure = on_pressure
         self.dirty = []
         self.starved = {}
+        self.unanswered = {}
+        self.deferred = deque()
 
     def __dealloc__(self):
         free(self.scratch)
@@ -266,28 +347,89 @@ cdef class Reactor:
                 raise
         return 0
 
+    # -- turns of the slow lane ---------------------------------------------------------------
+
+    cdef int defer(self, Transport connection) except -1:
+        """It takes further frames when those that came before it had their turn."""
+        connection.deferred = True
+        self.deferred.append(connection)
+        if not self.deferred_scheduled:
+            self.deferred_scheduled = True
+            self.call_soon(self._next_turns)
+        return 0
+
+    def _next_turns(self):
+        cdef Transport connection
+        cdef int64_t until = now_ns() + SLOW_TURN_NS
+        self.deferred_scheduled = False
+        try:
+            while self.deferred:
+                connection = self.deferred.popleft()
+                connection.deferred = False
+                connection.go_on()
+                if now_ns() >= until:
+                    break
+        finally:
+            if self.deferred and not self.deferred_scheduled:
+                self.deferred_scheduled = True
+                self.call_soon(self._next_turns)
+
     # -- memory of the process ----------------------------------------------------------------
 
     @property
     def starving(self):
         """True while connections wait for room in the process."""
-        return len(self.starved) > 0
+        return bool(self.starved or self.unanswered)
+
+    def still_pressed(self):
+        """Is as much held as may be, or does anybody wait for room? When not, `on_pressure` is
+        called the next time.
+        """
+        self.pressed = self.is_full() or self.starving
+        return self.pressed
+
+    cdef bint is_full(self) noexcept:
+        return (
+            self.total_bytes >= self.total_bytes_max or self.total_unsent >= self.total_unsent_max
+        )
 
     cdef int account(self, Transport connection) except -1:
         """Keep `total_bytes` true; let connections that wait for room go on once there is some."""
-        cdef int64_t now = 0
-        cdef Transport other
+        cdef int64_t now = 0, unsent = 0
         if not connection.closed:
             now = connection.held_bytes()
+            unsent = connection.unsent_bytes()
         self.total_bytes += now - connection.accounted
         connection.accounted = now
+        self.total_unsent += unsent - connection.accounted_unsent
+        connection.accounted_unsent = unsent
+        if self.is_full() and not self.pressed:
+            self.pressed = True
+            self.on_pressure()
         if self.starved and self.total_bytes < self.total_bytes_max - self.total_bytes_max // 4:
-            waiting = self.starved
-            self.starved = {}
-            for other in waiting:
-                if not other.closed:
-                    self.call_soon(other.go_on)
+            waiting, self.starved = self.starved, {}
+            self.let_go_on(waiting)
+        if (
+            self.unanswered
+            and self.total_unsent < self.total_unsent_max - self.total_unsent_max // 4
+        ):
+            waiting, self.unanswered = self.unanswered, {}
+            self.let_go_on(waiting)
         return 0
+
+    cdef int let_go_on(self, dict waiting) except -1:
+        cdef Transport other
+        for other in waiting:
+            if not other.closed:
+                self.call_soon(other.go_on)
+        return 0
+
+    cdef int forget(self, Transport connection) except -1:
+        """It is gone."""
+        self.starved.pop(connection, None)
+        self.unanswered.pop(connection, None)
+        self.account(connection)
+        return self.pass_favour(connection)
 
     cdef int starve(self, Transport connection) except -1:
         self.starved[connection] = None
@@ -302,7 +444,7 @@ cdef class Reactor:
         for other in self.starved:
             # (One that may take no request now asks again when it may.)
             if other is not connection and not (
-                other.closed or other.blocked or other.muted or other.throttled
+                other.closed or other.blocked or other.muted or other.deferred or other.throttled
             ):
                 chosen = other
                 break

@@ -21,6 +21,7 @@ from tidelog.errors import (
 from tidelog.handlers.api import Api, Encoded, Handler
 from tidelog.handlers.dispatch import Dispatcher
 from tidelog.handlers.registry import HANDLERS
+from tidelog.limits import REQUEST_ELEMENTS_MAX
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.codec import (
     decode_response,
@@ -67,6 +68,18 @@ def test_a_cut_request_closes_the_connection(cut: int) -> None:
         return
     with pytest.raises(MalformedMessageError):
         node.dispatcher.dispatch(frame[:-cut], node.connection)
+
+
+def test_a_request_that_would_grow_when_it_is_decoded_closes_the_connection() -> None:
+    """Two bytes for each empty name, and a hundred for each object."""
+    node = Node()
+    names = REQUEST_ELEMENTS_MAX + 1
+    count = bytes(
+        ((names + 1) >> shift) & 0x7F | (0x80 if shift < 14 else 0) for shift in (0, 7, 14)
+    )
+    body = count + b"\x01\0" * names + bytes(30)
+    with pytest.raises(MalformedMessageError, match="too many elements"):
+        node.dispatcher.dispatch(frame_of(3, 9, body=body), node.connection)
 
 
 @pytest.mark.parametrize("extra", [b"\0", b"\0\1\2"])

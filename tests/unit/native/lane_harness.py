@@ -67,12 +67,17 @@ class Owner:
         self.core = LogCore(ProducerStates(), self)
         self.core.configure(segment_bytes=segment_bytes)
         self.rolls = 0
+        self.waiting_rolls = 0
         self.flush_requests = 0
         self.hold_roll: asyncio.Event | None = None
 
     async def roll(self) -> None:
         if self.hold_roll is not None:
+            self.waiting_rolls += 1
             await self.hold_roll.wait()
+            self.waiting_rolls -= 1
+            if not self.core.roll_wanted:
+                return
         base_offset = self.core.begin_roll()
         segment = create_segment(
             SYSTEM_FILES, str(self.directory), base_offset, SegmentSettings(), NOW_MS
@@ -107,6 +112,7 @@ class Node:
         self.limits: Any = (2**31 - 1, 2**63 - 1, 2**63 - 1, False, False, -1)
         self.tasks = Tasks(self.loop)
         self.dispatch: Callable[[bytes, Any], Any] = self._dispatch
+        self.on_pressure: Callable[[], object] = lambda: None
         self.sessions = FetchSessionCache(
             limits.pop("session_slots", 1000),
             120_000,
@@ -135,12 +141,15 @@ class Node:
             ),
             dispatch=lambda frame, info: self.dispatch(frame, info),
             read_ahead=self._read_ahead,
+            on_pressure=lambda: self.on_pressure(),
             on_close=lambda connection, reason: self.closed.append(reason),
             create_task=self.tasks.start,
             **{
                 "request_size_max": 16 << 20,
+                "other_request_size_max": 16 << 20,
                 "waiting_max": 100,
                 "queued_bytes_max": 64 << 20,
+                "unsent_bytes_max": 64 << 10,
                 "total_bytes_max": 1 << 30,
             }
             | limits,
@@ -174,7 +183,7 @@ class Node:
         """Echo: the frame as its own answer."""
         return struct.pack(">i", len(frame)) + frame
 
-    async def _slow_append(self, partition: Partition, records: bytes, version: int) -> Any:
+    async def _slow_append(self, partition: Partition, records: Any, version: int) -> Any:
         return await self.slow_append(partition, records, version)
 
     def _read_ahead(self, fd: int, position: int, size: int, callback: Callable[[], None]) -> None:

@@ -141,3 +141,14 @@ def test_nothing_is_leaked() -> None:
             decode(plan_of(1), data[:-1])
     gc.collect()
     assert len(gc.get_objects()) < before + 50
+
+
+def test_elements_are_counted_whatever_their_depth() -> None:
+    data = bytes.fromhex("00000003 0000 0000 0000")
+    assert len(decode(plan(Inners, 0), data, 0, False, 3)[0].inners) == 3
+    with pytest.raises(MalformedMessageError, match="too many elements"):
+        decode(plan(Inners, 0), data, 0, False, 2)
+    numbers = bytes.fromhex("00000002 00000001 00000002")
+    assert decode(plan(Numbers, 0), numbers, 0, False, 2)[0] is not None
+    with pytest.raises(MalformedMessageError, match="too many elements"):
+        decode(plan(Numbers, 0), numbers, 0, False, 1)

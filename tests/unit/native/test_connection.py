@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import struct
@@ -183,18 +184,19 @@ async def test_too_many_answers_outstanding_stop_the_reading(tmp_path: Path) -> 
 
 
 async def test_the_process_limit_pauses_and_lets_go_on(tmp_path: Path) -> None:
-    node = Node(tmp_path, total_bytes_max=200_000)
+    node = Node(tmp_path, total_bytes_max=200_000, unsent_bytes_max=1 << 20)
     hog, other = node.connect(), node.connect()
     hog.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     frames = b"".join(slow_frame(b"z" * 50_000) for _ in range(40))
     writing = asyncio.create_task(hog.send(frames))
-    while node.reactor.total_bytes < 200_000 and not writing.done():
+    while not node.reactor.starving:
         await asyncio.sleep(0)
     await other.send(slow_frame(b"q"))
-    assert await other.receive_frame() == slow_frame(b"q")[4:]
     for _ in range(40):
         assert await hog.receive_frame() == slow_frame(b"z" * 50_000)[4:]
     await writing
+    assert await other.receive_frame() == slow_frame(b"q")[4:]
+    assert not node.reactor.starving
 
 
 async def test_a_large_fetch_goes_out_in_turns(tmp_path: Path) -> None:
@@ -310,3 +312,38 @@ async def test_closing_drops_what_was_to_be_sent(tmp_path: Path) -> None:
     client.connection.close()
     assert sys.getrefcount(file) == RESTING_REFERENCES
     assert (node.reactor.total_bytes, client.connection.idle) == (0, True)
+
+
+async def test_a_declared_size_alone_costs_nothing(node: Node) -> None:
+    client = node.connect()
+    await client.send(struct.pack(">ihh", 16 << 20, 0, 9) + bytes(100))
+    while not client.connection.queued_bytes:
+        await asyncio.sleep(0)
+    assert client.connection.queued_bytes <= 16 * 1024
+    assert node.closed == []
+
+
+@pytest.mark.parametrize("first", [3, 5, 6, 1000])
+async def test_only_produce_may_be_very_large(tmp_path: Path, first: int) -> None:
+    node = Node(tmp_path, other_request_size_max=1_000_000)
+    client, producer = node.connect(), node.connect()
+    frame = struct.pack(">ihh", 1_000_001, 18, 0) + bytes(200_000)
+    await client.send(frame[:first])
+    while client.connection.last_active_ms == 0 or not client.connection.queued_bytes:
+        await asyncio.sleep(0)
+    with contextlib.suppress(ConnectionError):
+        await client.send(frame[first:])
+    assert await client.is_closed()
+    assert node.closed == ["a request of 1000001 bytes with API key 18 (at most 1000000)"]
+    node.topic("t")
+    stored = await producer.ask(produce(batch([b"v" * 900_000] * 2)), 9)
+    assert stored.responses[0].partition_responses[0].error_code in (0, 10)
+
+
+async def test_an_idle_connection_gives_the_room_for_answers_back(node: Node) -> None:
+    client = node.connect()
+    await client.send(slow_frame(b"x" * 10_000))
+    assert await client.receive_frame() == slow_frame(b"x" * 10_000)[4:]
+    client.connection.release_memory()
+    await client.send(slow_frame(b"y"))
+    assert await client.receive_frame() == slow_frame(b"y")[4:]

@@ -422,8 +422,8 @@ async def test_batches_to_rebuild_take_the_slow_way(
     await entry.partitions[0].log.owner.roll()
     seen: list[bytes] = []
 
-    async def slow_append(partition: Any, records: bytes, version: int) -> Any:
-        seen.append(records)
+    async def slow_append(partition: Any, records: Any, version: int) -> Any:
+        seen.append(records())
         if outcome == "refused":
             raise KafkaError(87)
         if outcome == "named":
@@ -432,7 +432,7 @@ async def test_batches_to_rebuild_take_the_slow_way(
             )
         if outcome == "broken":
             raise StorageError("disk")
-        _, code, base, last = partition.append_built(bytearray(records), 1)
+        _, code, base, last = partition.append_built(bytearray(records()), 1)
         return SimpleNamespace(
             error_code=code,
             base_offset=base,
@@ -555,3 +555,31 @@ async def test_stage_clocks_hear_of_every_stage(node: Node, client: Client) -> N
     node.gates.stage_clocks = clocks = Clocks()
     await client.ask(produce(batch([b"a"])), 9)
     assert clocks.stages == [0, 1, 3]
+
+
+async def test_a_batch_whose_producer_goes_is_not_opened(node: Node) -> None:
+    """Peers that come with batches to open and go again would fill the memory."""
+    node.topic("t")
+    client = node.connect()
+    node.table.partition(b"t", 0).log.configure(target_codec=4)
+    ends: list[str] = []
+    waiting = asyncio.Event()
+
+    async def slow_append(partition: Any, records: Any, version: int) -> Any:
+        waiting.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ends.append("cancelled")
+
+    node.slow_append = slow_append
+    told: list[Any] = []
+    node.loop.set_exception_handler(lambda loop, context: told.append(context))
+    await client.send(client.encode(produce(batch([b"a"], compression=1)), 9))
+    while not waiting.is_set():
+        await asyncio.sleep(0)
+    client.connection.close("gone")
+    while node.tasks:
+        await asyncio.sleep(0)
+    assert (ends, told, node.closed) == (["cancelled"], [], ["gone"])
+    assert node.reactor.total_bytes == 0

@@ -87,7 +87,7 @@ async def test_texts_of_any_length(node: Node, version: int, text: str) -> None:
         Reason.KEY_MISSING, 0, [RecordError(i, text) for i in range(300)], detail=text
     )
 
-    async def slow_append(partition: Any, records: bytes, api_version: int) -> Any:
+    async def slow_append(partition: Any, records: Any, api_version: int) -> Any:
         raise raised
 
     node.slow_append = slow_append

@@ -232,3 +232,151 @@ async def test_muting_within_a_request_holds_the_next(tmp_path: Path) -> None:
         await turns()
         assert node.table.partition(b"t", 0).high_watermark == i + 1
         client.connection.mute(False)
+
+
+async def test_answers_that_are_not_read_stop_the_requests(tmp_path: Path) -> None:
+    node = Node(tmp_path, unsent_bytes_max=64 * 1024)
+    deaf, other = node.connect(), node.connect()
+    one = slow_frame(b"z" * 10_000)
+    writing = await send_in_background(deaf, one * 400)
+    await until(lambda: deaf.connection.writing)
+    await turns(200)
+    # What one receive took in beyond the limit waits, too.
+    assert deaf.connection.queued_bytes < 64 * 1024 + 2 * len(one) + node_window(node)
+    await other.send(slow_frame(b"q"))
+    assert await other.receive_frame() == slow_frame(b"q")[4:]
+    for _ in range(400):
+        assert await deaf.receive_frame() == one[4:]
+    await writing
+
+
+def node_window(node: Node) -> int:
+    """What a connection receives at once at most."""
+    return 256 * 1024
+
+
+async def test_a_quick_reader_is_not_held_by_its_unread_answers(tmp_path: Path) -> None:
+    """Answers that the socket takes at once are not unread: one pass goes on beyond the limit."""
+    node = Node(tmp_path, unsent_bytes_max=4096)
+    client = node.connect()
+    frames = [slow_frame(b"%d" % i * 500) for i in range(300)]
+    writing = await send_in_background(client, b"".join(frames))
+    for frame in frames:
+        assert await client.receive_frame() == frame[4:]
+    await writing
+
+
+async def test_few_fetches_of_a_connection_wait_for_data(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    partition = node.topic("t").partitions[0]
+    client = node.connect()
+    waiting = [client.encode(fetch(("t", 0, 0), max_wait_ms=600_000), 12) for _ in range(20)]
+    await client.send(b"".join(waiting))
+    await until(lambda: partition.waiting_fetches == 8)
+    await turns()
+    assert partition.waiting_fetches == 8
+    stored = await put(node, "t", b"a")
+    for i in range(20):
+        assert only_fetched(await client.answer(ApiKey.FETCH, 12, i + 1)).records == stored
+
+
+async def test_waiting_fetches_can_be_hurried(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    partition = node.topic("t").partitions[0]
+    client = node.connect()
+    for _ in range(2):
+        await client.send(client.encode(fetch(("t", 0, 0), max_wait_ms=600_000), 12))
+    await until(lambda: partition.waiting_fetches == 2)
+    client.connection.hurry()
+    for i in range(2):
+        assert only_fetched(await client.answer(ApiKey.FETCH, 12, i + 1)).records == b""
+    assert (partition.waiting_fetches, client.connection.idle) == (0, True)
+    client.connection.hurry()
+
+
+async def test_answers_that_never_leave_are_few(tmp_path: Path) -> None:
+    """Answers of file regions hold little memory and are limited by their number."""
+    node = Node(tmp_path, waiting_max=1000)
+    node.topic("t")
+    await put(node, "t", b"v" * 900_000)
+    client = node.connect()
+    request = client.encode(fetch(("t", 0, 0), partition_max_bytes=1 << 20), 12)
+    await send_in_background(client, request * 100)
+    await until(lambda: client.connection.writing)
+    await turns(200)
+    assert client.connection.requests <= 20
+
+
+async def test_a_flood_of_slow_requests_takes_turns(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    order: list[bytes] = []
+
+    def dispatch(frame: bytes, info: Any) -> bytes:
+        order.append(frame[4:])
+        return struct.pack(">i", 0)
+
+    node.dispatch = dispatch
+    flood, other = node.connect(), node.connect()
+    # Both lie in their sockets before the loop looks at either.
+    flood.socket.send(slow_frame(b"f") * 500)
+    other.socket.send(slow_frame(b"o"))
+    await until(lambda: len(order) == 501)
+    assert order.index(b"o") <= 16
+    assert len(await flood.receive_exactly(4 * 500)) == 2000
+
+
+async def test_unread_answers_of_all_have_a_limit_at_which_all_wait(tmp_path: Path) -> None:
+    node = Node(tmp_path, total_bytes_max=4 * MIB, unsent_bytes_max=8 * MIB)
+    pressed: list[int] = []
+    node.on_pressure = lambda: pressed.append(node.reactor.total_unsent)
+    deaf = [node.connect() for _ in range(8)]
+    for client in deaf:
+        await send_in_background(client, slow_frame(b"z" * (MIB // 2)) * 2)
+    await until(lambda: node.reactor.total_unsent >= 2 * MIB)
+    other = node.connect()
+    await other.send(slow_frame(b"q"))
+    await turns(100)
+    assert (other.connection.requests, node.reactor.starving) == (0, True)
+    assert node.reactor.total_unsent < 2 * MIB + MIB
+    assert len(pressed) == 1 and node.reactor.still_pressed()
+    for client in deaf:
+        client.connection.close("does not read")
+    assert await other.receive_frame() == slow_frame(b"q")[4:]
+    assert not node.reactor.still_pressed()
+    assert (node.reactor.total_unsent, node.reactor.total_bytes) == (0, 0)
+
+
+async def test_who_looks_for_memory_is_called_once_until_there_is_some(tmp_path: Path) -> None:
+    node = Node(tmp_path, total_bytes_max=MIB)
+    pressed: list[int] = []
+    node.on_pressure = lambda: pressed.append(node.reactor.total_bytes)
+    for _ in range(2):
+        holder = node.connect()
+        await send_in_background(holder, half_frame(8 * MIB, 3 * MIB))
+        await until(lambda: node.reactor.total_bytes >= MIB)
+        await turns()
+        assert node.reactor.still_pressed()
+        holder.connection.close("holds memory")
+        assert not node.reactor.still_pressed()
+    assert len(pressed) == 2
+
+
+async def test_bytes_that_cannot_be_taken_are_not_piled_up(tmp_path: Path) -> None:
+    """A peer that sends on while its request is worked on has little of it in our memory."""
+    node = Node(tmp_path)
+    go_on = asyncio.Event()
+
+    async def answer(frame: bytes) -> bytes:
+        await go_on.wait()
+        return struct.pack(">i", len(frame)) + frame
+
+    node.dispatch = lambda frame, info: answer(frame)
+    client = node.connect()
+    writing = await send_in_background(client, slow_frame(b"z" * 1000) * 1000)
+    await until(lambda: client.connection.requests == 1)
+    await turns(100)
+    assert client.connection.queued_bytes <= 20 * 1024
+    go_on.set()
+    for _ in range(1000):
+        await client.receive_frame()
+    await writing

@@ -190,3 +190,93 @@ async def test_stopping_ends_though_a_peer_stays() -> None:
     served.dispatcher.hold.set()
     served.executor.shutdown()
     served.listener.close()
+
+
+def grown(size: int, part: int) -> bytes:
+    """The beginning of a large Produce request."""
+    return struct.pack(">ihh", size, 0, 9) + bytes(part)
+
+
+async def test_who_holds_memory_and_stops_is_closed_when_it_is_short(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    served = Served(tidelog_process_max_queued_bytes=1 << 20)
+    good = await served.connect()
+    stalled = [await served.connect() for _ in range(4)]
+    for _, writer in stalled:
+        writer.write(grown(8 << 20, 600_000))
+    while not served.server.reactor.still_pressed():
+        await asyncio.sleep(0.001)
+    served.clock.advance(10**9)
+    answered = asyncio.create_task(echoed(*good))
+    ends = [asyncio.create_task(reader.read(1)) for reader, _ in stalled]
+    async with asyncio.timeout(10):
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        assert await answered == FRAME
+        while served.server.reactor.still_pressed():
+            await asyncio.sleep(0.001)
+    assert any("without progress while memory was short" in line for line in caplog.messages)
+    # Only as many as had to go.
+    assert 2 <= served.server.connections < 5
+    for end in ends:
+        end.cancel()
+    await served.close()
+
+
+async def test_kafkas_config_limits_the_memory_of_the_process() -> None:
+    served = Served(queued_max_request_bytes=5_000_000)
+    assert served.server.reactor.total_bytes_max == 5_000_000
+    await served.close()
+
+
+async def test_a_peer_that_goes_while_it_is_not_read_is_noticed() -> None:
+    served = Served(connections_max_idle_ms=40)
+    served.dispatcher.hold = asyncio.Event()
+    _, writer = await served.connect()
+    writer.write(FRAME * 3)
+    while not served.dispatcher.seen:
+        await asyncio.sleep(0.001)
+    writer.close()
+    async with asyncio.timeout(10):
+        while served.server.connections:
+            await asyncio.sleep(0.001)
+    served.dispatcher.hold.set()
+    await served.close()
+
+
+async def test_accepting_goes_on_after_a_failure(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidelog.net.server.ACCEPT_RETRY_MS", 1)
+    served = Served()
+    failures = [OSError(24, "Too many open files")]
+
+    class Listener:
+        def accept(self) -> Any:
+            if failures:
+                raise failures.pop()
+            return served.listener.accept()
+
+        def fileno(self) -> int:
+            return served.listener.fileno()
+
+    served.loop.remove_reader(served.listener.fileno())
+    listener = BoundListener(Listener(), "INSIDE")  # type: ignore[arg-type]
+    served.loop.add_reader(served.listener.fileno(), served.server._accept, listener)
+    assert await echoed(*await served.connect()) == FRAME
+    assert any("accept failed" in line for line in caplog.messages)
+    await served.close()
+
+
+async def test_a_flood_of_connections_is_accepted_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidelog.net.server.ACCEPTS_PER_TURN", 2)
+    served = Served()
+    addresses = [socket.create_connection(served.listener.getsockname()) for _ in range(5)]
+    steps = []
+    while served.server.connections < 5:
+        steps.append(served.server.connections)
+        await asyncio.sleep(0)
+    assert set(steps) <= {0, 2, 4}
+    for each in addresses:
+        each.close()
+    await served.close()

@@ -146,6 +146,21 @@ def test_a_bomb_is_refused() -> None:
     assert caught.value.error_code == 10
 
 
+@pytest.mark.parametrize(
+    ("max_message_bytes", "limit_bytes"), [(1000, 16 << 20), (2 << 20, 32 << 20)]
+)
+def test_how_large_a_batch_may_be_when_it_is_opened(
+    max_message_bytes: int, limit_bytes: int
+) -> None:
+    limits = twin.Limits(max_message_bytes=max_message_bytes, compacted=True).as_tuple()
+    reasons = []
+    for size in (limit_bytes, limit_bytes + 1):
+        with pytest.raises(InvalidBatchError) as caught:
+            recompress(compressed(bytes(size), 1), now_ms=NOW_MS, limits=limits)
+        reasons.append(caught.value.reason)
+    assert reasons[0] != Reason.DECOMPRESSED_TOO_LARGE == reasons[1]
+
+
 def test_too_large_once_it_is_rebuilt() -> None:
     data = bytes(build_batch([NewRecord(NOW_MS, b"k", bytes(10_000))], codec=Codec.ZSTD))
     assert len(data) < 5000

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from tests.oracle.storage.log_driver import LogDriver, make_batch
 from tests.oracle.storage.log_twin import LogTwin, TwinBatch
 from tests.unit.native.log_harness import NOW
-from tidelog._native.records import put_header
+from tidelog._native.batch import parse
+from tidelog._native.records import put_header, stamp_batch
 from tidelog._native.segment import CorruptSegmentError
+from tidelog.limits import SEARCHED_BATCH_BYTES_MAX
 from tidelog.record.builder import NewRecord, build_batch
 from tidelog.storage.timestamps import (
     largest_timestamp,
@@ -134,3 +136,14 @@ def test_without_timestamps_the_file_tells_the_age(driver: LogDriver) -> None:
     batch: TwinBatch = make_batch([NOW])
     driver.produce(batch.data)
     assert largest_timestamp(driver.log.core.segment_list[0]) == NOW
+
+
+def test_a_batch_that_is_a_bomb_is_answered_by_its_bounds(driver: LogDriver) -> None:
+    log = driver.open()
+    driver.produce(make_batch([NOW]).data)
+    value = bytes(SEARCHED_BATCH_BYTES_MAX + 1)
+    data = build_batch([NewRecord(NOW, None, value), NewRecord(NOW + 5, None, b"")], codec=1)
+    stamp_batch(data, parse(data), 1, -1)
+    assert log.core.active_segment is not None and len(data) < 1 << 20
+    log.core.active_segment.append_batch(data, 2, NOW + 5, NOW)
+    assert offset_for_timestamp(log.core.segment_list, NOW + 3, 0) == (NOW + 5, 1, -1)

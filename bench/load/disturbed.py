@@ -7,6 +7,10 @@ from when a batch was to be sent, so that one slow answer counts for all that it
 acknowledgement, and to its arrival at the consumer. In turn: alone; while another client reads a
 backlog from the disk (its pages are thrown out of the cache all the time, so that it is larger than
 whatever memory there is); with small segments that roll, are deleted and unlinked.
+
+The backlog is read at --drain-mb MB/s, 0 for as fast as it goes: that takes a core for the reader
+and one for the broker, and measures the system's scheduler if there are no more. At the default
+rate a segment is rolled and one deleted every second.
 """
 
 import argparse
@@ -28,7 +32,7 @@ from bench.load.workload import MEGABYTE, WORKLOADS, Load, Workload, fill
 PRODUCE = Workload("tail", "produce", 4096)
 TAIL = Workload("tail", "fetch", 4096, fetch_mode="tail")
 DRAIN = replace(WORKLOADS["fetch-1m"], name="backlog", discard=True)
-ROLLING = {"segment.bytes": "1048576", "retention.bytes": "4194304", "file.delete.delay.ms": "100"}
+ROLLING = {"segment.bytes": "4194304", "retention.bytes": "16777216", "file.delete.delay.ms": "100"}
 SETTINGS = ("log.retention.check.interval.ms=200",)
 EVICT_EVERY_S = 0.1
 TIMEOUT_S = 60.0
@@ -94,8 +98,9 @@ def beside(work: Callable[[threading.Event], None]) -> Iterator[None]:
 class Backlog:
     """A topic that is read from the disk, again and again."""
 
-    def __init__(self, cluster: Cluster, data: Path, size_bytes: int) -> None:
+    def __init__(self, cluster: Cluster, data: Path, size_bytes: int, mb_per_s: float) -> None:
         self.cluster = cluster
+        self.mb_per_s = mb_per_s
         self.drained_bytes = 0
         self.layout = cluster.create_topic("backlog", 1)
         fill(cluster, replace(DRAIN, fill_bytes=size_bytes), self.layout)
@@ -111,8 +116,12 @@ class Backlog:
 
     def drain(self, stop: threading.Event) -> None:
         with beside(self._keep_cold), Load(self.cluster, DRAIN, self.layout) as reader:
+            began = time.perf_counter()
             while not stop.is_set():
-                self.drained_bytes += reader.run(seconds=0.2).record_bytes
+                self.drained_bytes += reader.run(max_requests=1).record_bytes
+                if self.mb_per_s:
+                    due = began + self.drained_bytes / MEGABYTE / self.mb_per_s
+                    time.sleep(max(0.0, due - time.perf_counter()))
 
     def _keep_cold(self, stop: threading.Event) -> None:
         while not stop.wait(EVICT_EVERY_S):
@@ -126,7 +135,7 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, dict[str, float
     found = {}
     try:
         cluster = Cluster(target.bootstrap)
-        backlog = Backlog(cluster, folder / "data", args.backlog_bytes)
+        backlog = Backlog(cluster, folder / "data", args.backlog_bytes, args.drain_mb)
 
         def tail(name: str, configs: dict[str, str]) -> Tail:
             return Tail(cluster, cluster.create_topic(name, 1, configs), args.rate)
@@ -157,6 +166,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--backlog-bytes", type=int, default=2_000 * MEGABYTE)
+    parser.add_argument("--drain-mb", type=float, default=400.0, help="0: no limit")
     parser.add_argument("--data-parent", type=Path, help="on the disk that is meant")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args(argv)

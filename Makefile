@@ -2,7 +2,7 @@
 # `make help` lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: build run test compat lint bench debug clean help
+.PHONY: build run test compat lint bench debug fuzz clean help
 
 # The environment's own Python once there is one; before that any Python 3.11 or newer.
 PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
@@ -10,6 +10,8 @@ VENV := .venv/bin
 ARGS ?=
 SUITE ?=
 SANITIZE ?=
+SECONDS ?= 60
+TARGET ?=
 
 build: ## .venv with everything installed and compiled
 	@$(PYTHON) ext/tools/build.py
@@ -32,6 +34,10 @@ bench: build ## micro benchmarks (the whole broker under load: bench/load)
 debug: build ## the unit tests on modules compiled with -O0, assertions and bounds checks; SANITIZE=address
 	@$(PYTHON) ext/tools/build.py --mode $(if $(SANITIZE),$(SANITIZE),debug)
 	@$(VENV)/python tests/house/suites.py --mode $(if $(SANITIZE),$(SANITIZE),debug) debug $(SUITE)
+
+fuzz: build ## coverage-guided fuzzing, so long for each; make fuzz SECONDS=600 TARGET="records frames"
+	@$(PYTHON) ext/tools/build.py --mode fuzz
+	@$(VENV)/python tests/fuzz/campaign.py --seconds $(SECONDS) --targets "$(TARGET)"
 
 clean: ## remove what a build made, but .venv and the data
 	rm -rf build dist

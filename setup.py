@@ -5,7 +5,8 @@ Environment:
     TIDELOG_NATIVE    "0": build none (the package is then installed by its Python files alone)
     TIDELOG_DEBUG     "1": -O0, Cython's bounds and initialisation checks, assertions,
                       macro TIDELOG_DEBUG
-    TIDELOG_SANITIZE  "address": the checks of TIDELOG_DEBUG under AddressSanitizer
+    TIDELOG_SANITIZE  "address": the checks of TIDELOG_DEBUG under AddressSanitizer; "fuzz": the
+                      same, with calls to a fuzzer's counters at every edge
     TIDELOG_CACHE     "0": do not use the user's cache of compiled modules (the checkout's own is
                       always used)
     TIDELOG_JOBS      modules compiled at the same time (2)

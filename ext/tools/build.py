@@ -3,6 +3,7 @@
     python3 ext/tools/build.py                 .venv with everything, release modules in engine/
     python3 ext/tools/build.py --mode debug    the same, and checked modules in build/debug/
     python3 ext/tools/build.py --mode address  the same, and modules under AddressSanitizer
+    python3 ext/tools/build.py --mode fuzz     the same with counters for fuzzing, and the fuzzer
 
 Every step is skipped when what it depends on has not changed, so that a build with nothing to do
 takes a fraction of a second. A checked build never touches the release modules: it lands in a
@@ -66,6 +67,15 @@ def install_packages() -> None:
     STAMP.write_text(key)
 
 
+def install_fuzzer() -> None:
+    """The packages of the extra `fuzz`, which nothing but `make fuzz` needs."""
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]["fuzz"]
+    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, *wanted], check=True, cwd=ROOT)
+
+
 def target_folder(mode: native.Mode) -> Path:
     """Where the compiled modules of a mode are imported from."""
     base = ROOT / "engine" if mode.name == "release" else ROOT / "build" / mode.name
@@ -124,9 +134,10 @@ def compile_modules(mode: native.Mode) -> None:
         name: os.environ[name] for name in ("TIDELOG_CACHE", "TIDELOG_JOBS") if name in os.environ
     }
     environ["TIDELOG_ONLY"] = ",".join(stale)
-    environ |= {"debug": {"TIDELOG_DEBUG": "1"}, "address": {"TIDELOG_SANITIZE": "address"}}.get(
-        mode.name, {}
-    )
+    if mode.name == "debug":
+        environ["TIDELOG_DEBUG"] = "1"
+    elif mode.name != "release":
+        environ["TIDELOG_SANITIZE"] = mode.name
     result = subprocess.run(
         [str(PYTHON), "setup.py", "-q", "build_ext", *where], cwd=ROOT, env=environ, check=False
     )
@@ -153,6 +164,8 @@ def main() -> None:
     with open(build / ".lock-venv", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         install_packages()
+        if options.mode == "fuzz":
+            install_fuzzer()
     os.execv(PYTHON, [str(PYTHON), __file__, "--compile-only", "--mode", options.mode])
 
 

@@ -76,15 +76,29 @@ MODES = {
     "address": Mode(
         "address", ("-O1", "-g", "-DTIDELOG_DEBUG=1", *_ASAN), _ASAN, _directives(True)
     ),
+    # Every edge and every comparison is told to the fuzzer (tests/fuzz/coverage.c).
+    "fuzz": Mode(
+        "fuzz",
+        (
+            "-O1",
+            "-g",
+            "-DTIDELOG_DEBUG=1",
+            *_ASAN,
+            "-fsanitize-coverage=trace-pc",
+            "-fsanitize-coverage=trace-cmp",
+        ),
+        _ASAN,
+        _directives(True),
+    ),
 }
 
 
 def current_mode(environ: dict[str, str] | os._Environ[str] = os.environ) -> Mode:
-    """The mode asked for by TIDELOG_SANITIZE=address or TIDELOG_DEBUG=1; release without."""
+    """The mode that TIDELOG_SANITIZE (address, fuzz) or TIDELOG_DEBUG=1 asks for; else release."""
     if sanitizer := environ.get("TIDELOG_SANITIZE", ""):
-        if sanitizer != "address":
-            raise SystemExit(f"TIDELOG_SANITIZE={sanitizer}: only 'address' is known")
-        return MODES["address"]
+        if sanitizer not in ("address", "fuzz"):
+            raise SystemExit(f"TIDELOG_SANITIZE={sanitizer}: only 'address' and 'fuzz' are known")
+        return MODES[sanitizer]
     return MODES["debug" if environ.get("TIDELOG_DEBUG") == "1" else "release"]
 
 

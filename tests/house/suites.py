@@ -118,7 +118,7 @@ def environment(mode: str) -> dict[str, str]:
         return environ
     environ["PYTHONPATH"] = str(ROOT / "build" / mode)
     environ["TIDELOG_TEST_MODE"] = mode
-    if mode == "address":
+    if mode in ("address", "fuzz"):
         library = subprocess.run(
             [os.environ.get("CC", "gcc"), "-print-file-name=libasan.so"],
             capture_output=True,

@@ -30,11 +30,11 @@ def value_problem(name: str, text: str) -> str | None:
     try:
         definition = find(name)
         if definition is not None:
-            parse_value(definition, text)
-            if name in _NOT_ZERO and int(text) == 0:
+            value = parse_value(definition, text)
+            if name in _NOT_ZERO and value == 0:
                 return f"invalid value 0 for {name}: must be positive, or -1 for no limit"
-            if name in _FROM_ONE and int(text) < 1:
-                return f"invalid value {text} for {name}: must be at least 1"
+            if name in _FROM_ONE and isinstance(value, int) and value < 1:
+                return f"invalid value {value} for {name}: must be at least 1"
         elif name.startswith(OWN_PREFIX):
             raise UnknownConfigError("Tidelog", name)
     except (ConfigValueError, UnknownConfigError) as error:

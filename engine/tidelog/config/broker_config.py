@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from tidelog.config.broker_configs import BROKER_CONFIGS
 from tidelog.config.definition import ConfigValueError, parse_value, split_list
 from tidelog.config.layers import BrokerLayers
+from tidelog.config.validators import is_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ def parse_ip_overrides(text: str) -> dict[str, int]:
     overrides: dict[str, int] = {}
     for pair in split_list(text):
         address, colon, limit = pair.rpartition(":")
-        if not colon or not address or not limit.isascii() or not limit.isdigit():
+        if not colon or not address or not is_number(limit):
             raise ConfigValueError(
                 "max.connections.per.ip.overrides", text, f"{pair} is not address:limit"
             )

@@ -118,7 +118,7 @@ def validate_group_configs(configs: Mapping[str, str], layers: BrokerLayers) -> 
 def _broker_number(layers: BrokerLayers, name: str) -> int:
     text = layers.value(name)
     assert text is not None, name
-    return int(text)
+    return int(text.strip())
 
 
 def validate_client_metrics(configs: Mapping[str, str]) -> None:

@@ -187,7 +187,7 @@ def effective_value(
         if factor == 1:
             return parse_value(definition, entry.value)
         # -1 hours means no limit, as -1 ms does.
-        number = int(entry.value)
+        number = int(entry.value.strip())
         return -1 if number < 0 else number * factor
     return parse_value(definition, definition.default)
 

@@ -195,9 +195,14 @@ class ShareOffsetReset(_Plain):
         return "[latest, earliest, by_duration:PnDTnHnMn.nS]"
 
 
+def is_number(text: str) -> bool:
+    """Whether it is a number of at most ten digits: int() raises for thousands of them."""
+    return len(text) <= 10 and text.isascii() and text.isdigit()
+
+
 def _endpoint_problem(text: str) -> str | None:
     host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+    if not colon or not host or not is_number(port) or int(port) > 65535:
         return f"{text} is not host:port"
     return None
 

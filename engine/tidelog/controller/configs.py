@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from tidelog.config.changes import Change, ConfigChangeError, incremental, replacement
 from tidelog.config.definition import ResourceType
 from tidelog.config.layers import BrokerLayers
+from tidelog.config.validators import is_number
 from tidelog.controller.decision import Decision, Refusal
 from tidelog.controller.requests import (
     AlterConfigs,
@@ -68,7 +69,7 @@ def _check_resource(image: MetadataImage, item: ResourceChange) -> None:
         case ResourceType.BROKER:
             if name == CLUSTER_DEFAULT:
                 return
-            if not (name.isascii() and name.isdigit()):
+            if not is_number(name):
                 raise Refusal(ErrorCode.INVALID_REQUEST, f"{name!r} is no node id")
             if int(name) not in image.nodes:
                 raise Refusal(ErrorCode.INVALID_REQUEST, f"there is no node {name}")

@@ -57,6 +57,10 @@ _SCHEMA: Final = (
     f"INSERT OR IGNORE INTO meta VALUES ('format', {FORMAT}), ('version', 0)",
 )
 
+#: What the driver raises for a damaged file: a message of SQLite that quotes it may be no UTF-8, a
+#: length in it may ask for more memory than there is, a number may be the largest that there is.
+_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError, MemoryError, OverflowError)
+
 
 class LocalMetastore(Metastore):
     """See the module. May be made on one thread and used on another, but on one at a time."""
@@ -79,7 +83,7 @@ class LocalMetastore(Metastore):
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._prepare()
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             self._db.close()
             raise self._failure("cannot be opened", error) from error
         except MetastoreError:
@@ -94,7 +98,7 @@ class LocalMetastore(Metastore):
                 rows = self._db.execute("SELECT kind, key, value FROM entity").fetchall()
             finally:
                 self._db.execute("ROLLBACK")
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             raise self._failure("cannot be read", error) from error
         return version, [self._decode(*row) for row in rows]
 
@@ -107,7 +111,7 @@ class LocalMetastore(Metastore):
                 self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             self._roll_back()
             raise self._failure("cannot be written", error) from error
         return expected_version + 1
@@ -190,7 +194,7 @@ class LocalMetastore(Metastore):
                 return
 
     def _failure(self, what: str, error: Exception) -> MetastoreError:
-        text = f"metadata store {self.path} {what}: {error}"
+        text = f"metadata store {self.path} {what}: {str(error) or type(error).__name__}"
         return DamagedStoreError(text) if _is_damage(error) else MetastoreError(text)
 
 

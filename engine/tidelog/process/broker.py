@@ -23,6 +23,7 @@ from tidelog.config import BrokerConfig, ConfigValueError
 from tidelog.config.definition import split_list
 from tidelog.config.listeners import parse_protocol_map
 from tidelog.config.properties import ConfigFileError, StaticConfig, load_static
+from tidelog.config.validators import is_number
 from tidelog.errors import StorageError, TidelogError
 from tidelog.process.data_directory import DataDirectory
 from tidelog.process.listening import ListenError
@@ -167,8 +168,8 @@ def _first_node_id(options: BrokerOptions, static: StaticConfig) -> int | None:
     if options.node_id is not None:
         return options.node_id
     for name in ("node.id", "broker.id"):
-        text = static.values.get(name, "")
-        if text.strip().isdigit():
+        text = static.values.get(name, "").strip()
+        if is_number(text):
             return int(text)
     return None
 
@@ -176,7 +177,7 @@ def _first_node_id(options: BrokerOptions, static: StaticConfig) -> int | None:
 def _listener(text: str) -> str:
     """`--listen HOST:PORT` as a listener. Raises ConfigFileError."""
     host, colon, port = text.rpartition(":")
-    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535 or "/" in host:
+    if not colon or not is_number(port) or int(port) > 65535 or "/" in host:
         raise ConfigFileError([f"--listen {text}: HOST:PORT is expected"])
     if ":" in host and not host.startswith("["):
         raise ConfigFileError([f"--listen {text}: an IPv6 address stands in brackets"])

@@ -91,10 +91,9 @@ class DataDirectory:
             lock = FileLock.take(path / LOCK_FILE)
         except LockedError:
             raise
-        except OSError as error:
-            raise DataDirectoryError(
-                f"data directory {path} cannot be used: {error.strerror}"
-            ) from error
+        except (OSError, ValueError) as error:  # (a zero byte in a name is a ValueError)
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise DataDirectoryError(f"data directory {path} cannot be used: {reason}") from error
         try:
             found = _read_cluster(path)
             if found is not None:
@@ -246,12 +245,20 @@ def read_cluster_file(path: Path) -> tuple[str, dict[int, str]] | None:
         cluster_id = content["cluster_id"]
         if not isinstance(cluster_id, str) or len(cluster_id) != 22:
             raise ValueError("no cluster id")
-        if any(not name or "/" in name or name.startswith(".") for name in nodes.values()):
+        if len(set(nodes.values())) != len(nodes) or not all(map(_is_folder_name, nodes.values())):
             raise ValueError("no folder name")
     except FileNotFoundError:
         return None
     except OSError as error:
         raise DataDirectoryError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedClusterFileError(f"{path} is damaged: {error}") from error
     return cluster_id, nodes
+
+
+def _is_folder_name(name: str) -> bool:
+    """Whether it names a folder in the data directory, and none that is hidden. Raises ValueError
+    for a text that no file system can hold.
+    """
+    encoded = os.fsencode(name)
+    return bool(name) and b"/" not in encoded and b"\0" not in encoded and name[0] != "."

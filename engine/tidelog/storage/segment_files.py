@@ -158,6 +158,8 @@ def open_segment(
         if next_offset is None:
             tail = _walk_tail(fd, offset_index, size)
             next_offset = tail.next_offset if size else base_offset
+        _check_reach(offset_index, next_offset)
+        _check_reach(time_index, next_offset)
         modified_ms = files.modified_ms(fd)
         # From here on the descriptor is the segment's.
         segment = Segment(
@@ -211,6 +213,12 @@ def reopen_segment(files: Files, old: Segment, settings: SegmentSettings, now_ms
         index_interval_bytes=settings.index_interval_bytes,
         sealed=True,
     )
+
+
+def _check_reach(index: OffsetIndex | TimeIndex, next_offset: int) -> None:
+    """Raises CorruptIndexError for an index of more than the log holds: appends would fail."""
+    if index.entries and index.last_offset >= next_offset:
+        raise CorruptIndexError(f"{index.path} reaches behind the end of the log")
 
 
 def _walk_tail(fd: int, offset_index: OffsetIndex, size: int) -> SegmentScanner:

@@ -175,5 +175,7 @@ def _read_slots(mapping: mmap.mmap) -> tuple[dict[LogId, int], list[int]]:
     for log in doubtful:
         free.append(slots.pop(log))
     for slot in free:
-        mapping[_at(slot) : _at(slot) + _SLOT.size] = _FREE
+        # (A header that counts too many would otherwise have all of the file written.)
+        if mapping[_at(slot) : _at(slot) + _SLOT.size] != _FREE:
+            mapping[_at(slot) : _at(slot) + _SLOT.size] = _FREE
     return slots, free

@@ -65,6 +65,7 @@ cdef class FetchMessage(Waiter):
     cdef int parse(self, const RequestHeader* header, const uint8_t* end) except -1
     cdef int parse_topics(self, wire_cursor* c) except -1
     cdef int parse_partition(self, wire_cursor* c, FetchPart* part) except -1
+    cdef int parse_partition_tags(self, wire_cursor* c) except -1
     cdef int parse_tail(self, wire_cursor* c) except -1
     cdef int parse_request_tags(self, wire_cursor* c) except -1
     cdef FetchPart* add_part(self) except NULL

@@ -34,6 +34,8 @@ from tidelog._native.wire cimport (
 cdef enum:
     REPLICA_STATE_FROM = 15
     LEADER_HINT_FROM = 16
+    DIRECTORY_ID_FROM = 17
+    HIGH_WATERMARK_FROM = 18
     CONSUMER_REPLICA_ID = -1
     FINAL_EPOCH = -1
 
@@ -141,8 +143,21 @@ cdef class FetchMessage(Waiter):
             return 1
         if wire_int32(c, &part.max_bytes) != WIRE_OK:
             return 1
-        if self.api_version >= FETCH_FLEXIBLE_FROM and wire_skip_tagged_fields(c) != WIRE_OK:
+        return self.parse_partition_tags(c) if self.api_version >= FETCH_FLEXIBLE_FROM else 0
+
+    cdef int parse_partition_tags(self, wire_cursor* c) except -1:
+        """replica_directory_id and high_watermark, which only have to be what they should be."""
+        cdef uint32_t count, tag, size, _i
+        cdef const uint8_t* data
+        if wire_uvarint(c, &count) != WIRE_OK:
             return 1
+        for _i in range(count):
+            if wire_tagged_field(c, &tag, &data, &size) != WIRE_OK:
+                return 1
+            if tag == 0 and self.api_version >= DIRECTORY_ID_FROM and size != 16:
+                return 1
+            if tag == 1 and self.api_version >= HIGH_WATERMARK_FROM and size != 8:
+                return 1
         return 0
 
     cdef int parse_tail(self, wire_cursor* c) except -1:
@@ -152,7 +167,9 @@ cdef class FetchMessage(Waiter):
         cdef const uint8_t* text
         if self.api_version >= FETCH_SESSIONS_FROM:
             self.forgotten = c.pos
-            if wire_array_length(c, flexible, 6 if not flexible else 3, &topics) != WIRE_OK:
+            if wire_array_length(
+                c, flexible, 6 if not flexible else 3, &topics
+            ) != WIRE_OK or topics < 0:
                 return 1
             for _t in range(topics):
                 if self.api_version >= FETCH_TOPIC_IDS_FROM:
@@ -166,26 +183,37 @@ cdef class FetchMessage(Waiter):
                     return 1
                 if flexible and wire_skip_tagged_fields(c) != WIRE_OK:
                     return 1
-        if self.api_version >= 11 and wire_string(c, flexible, &text, &n) != WIRE_OK:
+        if self.api_version >= 11 and (wire_string(c, flexible, &text, &n) != WIRE_OK or n < 0):
             return 1
         return self.parse_request_tags(c) if flexible else 0
 
     cdef int parse_request_tags(self, wire_cursor* c) except -1:
         cdef uint32_t count, tag, size, _i
+        cdef int32_t n
         cdef const uint8_t* data
+        cdef const uint8_t* text
         cdef wire_cursor inner
         if wire_uvarint(c, &count) != WIRE_OK:
             return 1
         for _i in range(count):
             if wire_tagged_field(c, &tag, &data, &size) != WIRE_OK:
                 return 1
-            if tag == 1 and self.api_version >= REPLICA_STATE_FROM:
-                inner.pos = data
-                inner.end = data + size
-                if wire_int32(
-                    &inner, &self.replica_id
-                ) != WIRE_OK or wire_int64(&inner, &self.replica_epoch) != WIRE_OK:
+            inner.pos = data
+            inner.end = data + size
+            if tag == 0:  # cluster_id
+                if wire_string(&inner, True, &text, &n) != WIRE_OK:
                     return 1
+            elif tag == 1 and self.api_version >= REPLICA_STATE_FROM:
+                if (
+                    wire_int32(&inner, &self.replica_id) != WIRE_OK
+                    or wire_int64(&inner, &self.replica_epoch) != WIRE_OK
+                    or wire_skip_tagged_fields(&inner) != WIRE_OK
+                ):
+                    return 1
+            else:
+                continue
+            if inner.pos != inner.end:
+                return 1
         return 0
 
     cdef FetchPart* add_part(self) except NULL:

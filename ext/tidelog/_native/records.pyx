@@ -137,6 +137,8 @@ def decode_records(payload, BatchHeader header not None):
     cdef bint fixed = header.is_log_append_time
     cdef int32_t i
     cdef list records = []
+    if header.info.records_count < 0:
+        raise ValueError(f"the batch counts {header.info.records_count} records")
     PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
     try:
         cursor.pos = <const uint8_t*>view.buf

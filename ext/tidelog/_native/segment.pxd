@@ -8,7 +8,7 @@ goes, so a segment that retention has deleted stays readable for them.
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
-from tidelog._native.index cimport OffsetIndex, TimeIndex
+from tidelog._native.index cimport OffsetIndex, OffsetPosition, TimeIndex
 from tidelog._native.log_file cimport FileHolder
 
 cdef enum:
@@ -25,6 +25,7 @@ cdef struct BatchLocation:
     int64_t position
     int64_t size
     int64_t base_offset
+    int64_t last_offset
     int io_errno
 
 cdef struct RecentBatch:
@@ -76,7 +77,10 @@ cdef class Segment(FileHolder):  # the file: the .log, O_RDWR
     # First batch whose last offset is >= target. Recent batches are found without any I/O, others
     # by the index and preads of headers. LOCATE_*.
     cdef int locate(self, int64_t target, BatchLocation *location) noexcept
+    cdef int scan_from(self, OffsetPosition start, int64_t target,
+                       BatchLocation *location) noexcept
 
-# The same by preads alone, from `position` (the start of a batch) up to `end`.
+# The same by preads alone, from `position` (the start of a batch) up to `end`; LOCATE_CORRUPT, too,
+# when no batch can start there, or the first one's base offset is above `first_offset_max`.
 cdef int scan_forward(int fd, int64_t position, int64_t end, int64_t target,
-                      BatchLocation *location) noexcept nogil
+                      int64_t first_offset_max, BatchLocation *location) noexcept nogil

@@ -6,7 +6,7 @@ does. Writes of 64 KiB and more release the GIL, so that helper threads go on me
 
 cimport cython
 from libc.errno cimport EINTR, EIO, errno
-from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t
+from libc.stdint cimport INT32_MAX, INT64_MAX, int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
 
 from tidelog._native.batch cimport BATCH_OVERHEAD, BatchInfo, parse_header
@@ -42,7 +42,12 @@ class CorruptSegmentError(StorageError):
 
 
 cdef int scan_forward(
-    int fd, int64_t position, int64_t end, int64_t target, BatchLocation *location
+    int fd,
+    int64_t position,
+    int64_t end,
+    int64_t target,
+    int64_t first_offset_max,
+    BatchLocation *location,
 ) noexcept nogil:
     cdef uint8_t chunk[SCAN_CHUNK]
     cdef int64_t chunk_start = position
@@ -50,6 +55,8 @@ cdef int scan_forward(
     cdef int64_t wanted
     cdef ssize_t got
     cdef BatchInfo info
+    if position < 0 or (position > 0 and position >= end):
+        return LOCATE_CORRUPT
     while position < end:
         if end - position < BATCH_OVERHEAD:
             return LOCATE_CORRUPT
@@ -70,12 +77,15 @@ cdef int scan_forward(
             parse_header(chunk + (position - chunk_start), BATCH_OVERHEAD, &info) != 0
             or info.last_offset_delta < 0
             or info.size > end - position
+            or info.base_offset > first_offset_max
         ):
             return LOCATE_CORRUPT
+        first_offset_max = INT64_MAX
         if info.base_offset + info.last_offset_delta >= target:
             location.position = position
             location.size = info.size
             location.base_offset = info.base_offset
+            location.last_offset = info.base_offset + info.last_offset_delta
             return LOCATE_FOUND
         position += info.size
     return LOCATE_BEYOND
@@ -232,7 +242,7 @@ cdef class Segment(FileHolder):
         cdef int64_t middle
         cdef RecentBatch *found
         cdef OffsetPosition start
-        cdef int code
+        cdef int status, code
         if target >= self.next_offset:
             return LOCATE_BEYOND
         if self.recent_count > 0:
@@ -251,6 +261,7 @@ cdef class Segment(FileHolder):
                 found = &self.recent[low & (RECENT_BATCHES - 1)]
                 location.position = found.position
                 location.base_offset = found.base_offset
+                location.last_offset = found.last_offset
                 if low == self.recent_count - 1:
                     location.size = self.size - found.position
                 else:
@@ -263,7 +274,24 @@ cdef class Segment(FileHolder):
             location.io_errno = code
             return LOCATE_IO
         start = self.offset_index.lookup(target)
-        return scan_forward(self.fd, start.position, self.size, target, location)
+        status = self.scan_from(start, target, location)
+        if status == LOCATE_CORRUPT and start.position != 0:
+            # The entry may be what is wrong, and not the batch: once more from the one before it.
+            status = self.scan_from(self.offset_index.lookup(start.offset - 1), target, location)
+        if status == LOCATE_FOUND and location.last_offset >= self.next_offset:
+            # A base offset has no checksum: nobody may be sent to where the segment does not reach.
+            return LOCATE_CORRUPT
+        return status
+
+    cdef int scan_from(
+        self, OffsetPosition start, int64_t target, BatchLocation *location
+    ) noexcept:
+        # An entry names the last offset of its batch, or of several that were appended together:
+        # where a later batch stands, it would lead past those in between.
+        cdef int64_t first_offset_max = start.offset if start.position else INT64_MAX
+        return scan_forward(
+            self.fd, start.position, self.size, target, first_offset_max, location
+        )
 
     # ---- for storage/ and tests
 
@@ -357,7 +385,7 @@ cdef class Segment(FileHolder):
         cdef int fd = file.fd
         cdef int64_t end = self.size
         with nogil:
-            status = scan_forward(fd, position, end, target, &location)
+            status = scan_forward(fd, position, end, target, INT64_MAX, &location)
         if status == LOCATE_FOUND:
             return location.position, location.size, location.base_offset
         if status == LOCATE_BEYOND:

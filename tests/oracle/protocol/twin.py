@@ -156,7 +156,7 @@ def encode(message: Struct, version: int, flexible: bool) -> bytes:
             tagged.append((field.tag, b"\x00" if null_struct else data))
     if flexible:
         out += uvarint(len(tagged))
-        for tag, data in sorted(tagged):
+        for tag, data in sorted(tagged, key=lambda field: field[0]):
             out += uvarint(tag) + uvarint(len(data)) + data
     return out
 

@@ -51,7 +51,7 @@ def test_values_out_of_bounds_are_refused(name: str, text: str, word: str) -> No
 def test_bounds_are_the_brokers() -> None:
     wider = BrokerLayers(
         static={
-            "group.consumer.min.session.timeout.ms": "1",
+            "group.consumer.min.session.timeout.ms": "\x1f1",
             "group.consumer.min.heartbeat.interval.ms": "1",
         }
     )

@@ -58,6 +58,9 @@ def test_effects_name_existing_configs() -> None:
             },
             6,
         ),
+        # Java's trim() takes every control character away.
+        ({"static": {"log.retention.hours": "\x1f1"}}, 3_600_000),
+        ({"static": {"log.retention.ms": "\x1c7"}}, 7),
     ],
 )
 def test_retention_precedence(layers: dict[str, dict[str, str]], value: int) -> None:

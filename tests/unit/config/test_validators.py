@@ -38,7 +38,7 @@ from tidelog.config.validators import Validator, between, list_of, one_of
             [(), ("1@host:9093", "2@[::1]:1")],
             [("host:1",), ("1@host",), ("1@:5",), ("x@h:5",), ("1@h:99999",)],
         ),
-        (validators.Endpoints(with_id=False), [("h:1",)], [("h",), ("h:x",)]),
+        (validators.Endpoints(with_id=False), [("h:1",)], [("h",), ("h:x",), (f"h:{'1' * 5000}",)]),
     ],
 )
 def test_validators(validator: Validator, good: list[object], bad: list[object]) -> None:
@@ -50,6 +50,21 @@ def test_validators(validator: Validator, good: list[object], bad: list[object])
 
 def test_not_a_number_passes_a_range_as_in_kafka() -> None:
     assert between(0, 1).problem(float("nan")) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ("0", True),
+        ("9" * 10, True),
+        ("9" * 11, False),
+        ("", False),
+        ("\u0661", False),
+        ("-1", False),
+    ],
+)
+def test_what_is_a_number(text: str, is_one: bool) -> None:
+    assert validators.is_number(text) is is_one
 
 
 def test_texts_show_the_range() -> None:

@@ -120,6 +120,9 @@ def test_replacement(world: World) -> None:
         ([("k", "1", SET)], (16, ""), 42),
         ([("k", "1", SET)], (8, "1"), 42),
         ([("k", "1", SET)], (99, "t"), 42),
+        ([("k", "1", SET)], (BROKER, "9" * 5000), 42),
+        ([("log.retention.ms", "\x1f0", SET)], (BROKER, ""), 42),
+        ([("log.roll.ms", "\x1f0", SET)], (BROKER, ""), 42),
     ],
 )
 def test_refusals(
@@ -134,6 +137,7 @@ def test_refusals(
     [
         ((BROKER, ""), "log.retention.ms", "1000"),
         ((BROKER, "2"), "log.retention.ms", "1000"),
+        ((BROKER, ""), "log.retention.ms", "\x1f1000"),
         ((BROKER, ""), "unheard.of", "x"),
         ((GROUP, "g"), "consumer.session.timeout.ms", "45000"),
         ((16, "m"), "interval.ms", "1000"),

@@ -108,5 +108,6 @@ def test_the_environment_chooses_the_mode() -> None:
     assert native.current_mode({}).name == "release"
     assert native.current_mode({"TIDELOG_DEBUG": "1"}).name == "debug"
     assert native.current_mode({"TIDELOG_SANITIZE": "address"}).name == "address"
+    assert native.current_mode({"TIDELOG_SANITIZE": "fuzz"}).name == "fuzz"
     with pytest.raises(SystemExit):
         native.current_mode({"TIDELOG_SANITIZE": "memory"})

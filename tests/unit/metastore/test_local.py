@@ -54,6 +54,46 @@ def test_a_damaged_page_is_found(tmp_path: Path) -> None:
         LocalMetastore(path).load()
 
 
+def test_a_damaged_schema_whose_names_are_no_utf_8(tmp_path: Path) -> None:
+    """SQLite quotes them in its message, which the driver then cannot read."""
+    path = tmp_path / "m.db"
+    LocalMetastore(path).close()
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"tablemetameta", b"tablem\xff\x7fameta"))
+    assert path.read_bytes() != data
+    with pytest.raises(MetastoreError, match=r"m\.db"):
+        LocalMetastore(path)
+
+
+def test_a_damaged_length_that_asks_for_all_memory(tmp_path: Path) -> None:
+    """In a cell of the first page, as fuzzing found it: SQLite takes it for a lack of memory."""
+    path = tmp_path / "m.db"
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA page_size=512")
+    db.execute("VACUUM")
+    db.close()
+    LocalMetastore(path).close()
+    data = bytearray(path.read_bytes())
+    data[254:509] = b"\xff" * 14
+    path.write_bytes(data)
+    with pytest.raises(MetastoreError, match=r"m\.db cannot be opened: \w+"):
+        LocalMetastore(path)
+
+
+def test_the_largest_version_there_is(tmp_path: Path) -> None:
+    path = tmp_path / "m.db"
+    LocalMetastore(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE meta SET value = ? WHERE key = 'version'", (2**63 - 1,))
+    db.close()
+    store = LocalMetastore(path)
+    version, _ = store.load()
+    with pytest.raises(MetastoreError, match="cannot be written"):
+        store.commit([FeatureRecord("f", 1)], version)
+    assert store.load() == (version, [])
+    store.close()
+
+
 def test_a_later_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "m.db"
     LocalMetastore(path).close()

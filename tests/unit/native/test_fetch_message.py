@@ -10,6 +10,7 @@ import pytest
 from tests.unit.native.lane_harness import Node, topic_id_of
 from tests.unit.native.test_fetch_lane import fetch, parts, put
 from tests.unit.native.test_produce_message import frame, uvarint
+from tidelog.protocol.api import ApiKey
 
 
 @pytest.fixture
@@ -52,6 +53,76 @@ async def test_hostile_counts_close(node: Node, version: int, topics: int, index
     assert await client.is_closed()
     assert node.closed == ["malformed Fetch request"]
     assert node.reactor.total_bytes == 0
+
+
+@pytest.mark.parametrize("version", range(11, 19))
+@pytest.mark.parametrize("what", ["forgotten topics", "rack id"])
+async def test_null_where_none_may_be_closes(node: Node, version: int, what: str) -> None:
+    """As the table codec has it."""
+    client = node.connect()
+    good = client.encode(fetch(("t", 0, 0)), version)
+    tail = b"\x01\x01\x00" if version >= 12 else bytes(4) + bytes(2)
+    assert good.endswith(tail)
+    if what == "rack id":
+        tail = b"\x01\x00\x00" if version >= 12 else bytes(4) + b"\xff\xff"
+    else:
+        tail = b"\x00\x01\x00" if version >= 12 else b"\xff\xff\xff\xff" + bytes(2)
+    await client.send(good[: -len(tail)] + tail)
+    assert await client.is_closed()
+    assert node.closed == ["malformed Fetch request"]
+
+
+@pytest.mark.parametrize("version", [12, 15, 18])
+@pytest.mark.parametrize(
+    ("tag", "data", "since"),
+    [
+        (0, b"", 12),  # cluster_id
+        (0, b"\x03a", 12),
+        (0, b"\x02ab", 12),
+        (1, bytes(12), 15),  # replica_state, without its own tagged fields
+        (1, bytes(14), 15),
+        (1, bytes(11), 15),
+    ],
+)
+async def test_a_tagged_field_that_is_not_what_it_should_be_closes(
+    node: Node, version: int, tag: int, data: bytes, since: int
+) -> None:
+    client = node.connect()
+    good = client.encode(fetch(("t", 0, 0)), version)
+    tagged = bytes([1, tag, len(data)]) + data
+    await client.send(frame(good[4:-1] + tagged))
+    if version < since:
+        assert parts(await client.answer(ApiKey.FETCH, version, client.correlation_id))
+    else:
+        assert await client.is_closed()
+        assert node.closed == ["malformed Fetch request"]
+
+
+@pytest.mark.parametrize(
+    ("version", "tag", "size", "good"),
+    [
+        (16, 0, 3, True),
+        (17, 0, 16, True),
+        (17, 0, 15, False),
+        (17, 1, 3, True),
+        (18, 1, 8, True),
+        (18, 1, 9, False),
+        (18, 2, 1, True),
+    ],
+)
+async def test_tagged_fields_of_a_partition(
+    node: Node, version: int, tag: int, size: int, good: bool
+) -> None:
+    client = node.connect()
+    request = client.encode(fetch(("t", 0, 0)), version)
+    # Behind the partition: its tagged fields, the topic's, no forgotten topic, no rack, the tail's.
+    assert request.endswith(b"\0\0\x01\x01\0")
+    tagged = bytes([1, tag, size]) + bytes(size)
+    await client.send(frame(request[4:-5] + tagged + request[-4:]))
+    if good:
+        assert parts(await client.answer(ApiKey.FETCH, version, client.correlation_id))
+    else:
+        assert await client.is_closed()
 
 
 @pytest.mark.parametrize("version", [7, 12, 13, 17])

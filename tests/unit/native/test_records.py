@@ -108,6 +108,7 @@ def test_a_cleaned_batch_has_gaps() -> None:
         raw_batch(raw_record(), tail=b"x"),
         raw_batch(raw_record(key=b"\x7e")),
         raw_batch(raw_record(length_add=1)),
+        raw_batch(count=-1),
     ],
 )
 def test_decode_refuses(batch: bytes) -> None:

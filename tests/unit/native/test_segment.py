@@ -135,6 +135,60 @@ def test_large_batches_are_skipped_by_their_size(tmp_path: Path) -> None:
     assert found[2] == 3
 
 
+def with_index(segment: Segment, slot: int, offset: int, position: int) -> Segment:
+    """The segment opened anew with one entry of its offset index (relative offset) replaced."""
+    segment.seal()
+    trim_segment(SYSTEM_FILES, segment)
+    with open(segment.offset_index.path, "r+b") as file:
+        file.seek(slot * 8)
+        file.write(struct.pack(">ii", offset, position))
+    return open_segment(
+        SYSTEM_FILES,
+        segment.directory,
+        segment.base_offset,
+        SETTINGS,
+        NOW,
+        next_offset=segment.next_offset,
+    )
+
+
+@pytest.mark.parametrize("shift", [1, -1, 110, 330, -(2**31), 2**30])
+def test_a_wrong_index_entry_leads_past_nothing(tmp_path: Path, shift: int) -> None:
+    """One entry that points into a batch, to a later one or out of the file: what it covers is
+    found from the entry before it."""
+    segment, _ = filled_segment(tmp_path, 40)
+    expected = [segment.scan(target, 0) for target in range(40)]
+    offset, position = segment.offset_index.entry(3)
+    again = with_index(segment, 3, offset, max(-(2**31), min(position + shift, 2**31 - 1)))
+    assert [again.find(target) for target in range(40)] == expected
+
+
+def test_a_wrong_index_is_an_error_and_no_gap(tmp_path: Path) -> None:
+    segment, _ = filled_segment(tmp_path, 40)
+    expected = [segment.scan(target, 0) for target in range(40)]
+    entries = [segment.offset_index.entry(i) for i in range(segment.offset_index.entries)]
+    again = segment
+    for slot, (offset, position) in enumerate(entries[:-1]):
+        again = with_index(segment, slot, offset, position + 3 * 110)
+    failed = 0
+    for target in range(40):
+        try:
+            assert again.find(target) == expected[target]
+        except CorruptSegmentError:
+            failed += 1
+    assert 0 < failed < 40
+
+
+def test_a_batch_beyond_the_segments_end_is_an_error(tmp_path: Path) -> None:
+    """Base offsets have no checksum: a reader must not be sent where nothing is."""
+    segment, written = filled_segment(tmp_path, 3)
+    again = reopened(segment)
+    damage(again, 2 * len(written[0]), struct.pack(">q", 2**40))
+    assert again.find(1) is not None
+    with pytest.raises(CorruptSegmentError, match="no batch where 2 should be"):
+        again.find(2)
+
+
 def damage(segment: Segment, position: int, data: bytes) -> None:
     os.pwrite(segment.fd, data, position)
 

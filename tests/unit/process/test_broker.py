@@ -10,6 +10,7 @@ from tidelog.config import BrokerConfig
 from tidelog.config.properties import ConfigFileError, StaticConfig
 from tidelog.process.broker import (
     BrokerOptions,
+    _first_node_id,
     data_directory_path,
     make_slots,
     resolve_static,
@@ -64,7 +65,9 @@ def test_an_ipv6_address() -> None:
     assert make_slots((1,), static, config)[0].addresses[0].host == "::1"
 
 
-@pytest.mark.parametrize("listen", ["", "h", "h:", ":x", "h:65536", "::1:1", "SSL://h:1", "h:-1"])
+@pytest.mark.parametrize(
+    "listen", ["", "h", "h:", ":x", "h:65536", "::1:1", "SSL://h:1", "h:-1", f"h:{'9' * 5000}"]
+)
 def test_addresses_that_are_none(listen: str) -> None:
     with pytest.raises(ConfigFileError, match="--listen"):
         resolve_static(BrokerOptions(listen=listen))
@@ -86,3 +89,10 @@ def test_apaches_own_file() -> None:
     assert [[a.name for a in slot.addresses] for slot in slots] == [["PLAINTEXT"]] * 2
     assert [endpoint.host for endpoint in slots[1].endpoints()] == ["localhost"]
     assert slots[1].endpoints()[0].port == 9093
+
+
+@pytest.mark.parametrize("text", ["7", " 7 ", "\x1f7"])
+def test_a_node_id_from_the_file(text: str) -> None:
+    static = StaticConfig({"node.id": text}, ())
+    assert _first_node_id(BrokerOptions(), static) == 7
+    assert _first_node_id(BrokerOptions(node_id=3), static) == 3

@@ -89,7 +89,7 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
 
 def test_a_path_that_is_no_directory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+    for path in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / "zero\0byte"):
         with pytest.raises(DataDirectoryError, match="cannot be used"):
             DataDirectory.open(path)
     assert issubclass(DataDirectoryError, StorageError)
@@ -110,7 +110,12 @@ def test_a_path_that_is_no_directory(tmp_path: Path) -> None:
         b'{"format": 1, "cluster_id": "aaaaaaaaaaaaaaaaaaaaaa", "nodes": {"1": "../n"}}',
         b'{"format": 1, "cluster_id": "aaaaaaaaaaaaaaaaaaaaaa", "nodes": {"1": ".."}}',
         b'{"format": 1, "cluster_id": "aaaaaaaaaaaaaaaaaaaaaa", "nodes": {"1": ""}}',
+        b'{"format": 1, "cluster_id": "aaaaaaaaaaaaaaaaaaaaaa", "nodes": {"1": "a\\u0000"}}',
+        b'{"format": 1, "cluster_id": "aaaaaaaaaaaaaaaaaaaaaa", "nodes": {"1": "\\ud800"}}',
+        b'{"format": 1, "cluster_id": "aaaaaaaaaaaaaaaaaaaaaa", "nodes": {"1": "n", "2": "n"}}',
+        b"[" * 100_000,
     ],
+    ids=lambda content: content[-20:].decode("latin-1"),
 )
 def test_a_damaged_record_is_refused_and_not_replaced(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "cluster.json"

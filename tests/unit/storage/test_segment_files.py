@@ -196,6 +196,16 @@ def test_open_refuses_a_giant_without_reading_it(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
+@pytest.mark.parametrize("kept", [0, 1])
+def test_open_refuses_indexes_that_reach_behind_the_log(tmp_path: Path, kept: int) -> None:
+    """The file lost batches at its end: with the old indexes nothing could be appended."""
+    segment = sealed(tmp_path, 2)
+    size = segment.size // 2 * kept
+    Path(segment.log_path).write_bytes(Path(segment.log_path).read_bytes()[:size])
+    with pytest.raises(CorruptIndexError, match="reaches behind the end of the log"):
+        opened(tmp_path)
+
+
 def test_rebuild_gives_the_same_indexes(tmp_path: Path) -> None:
     old = sealed(tmp_path)
     wanted = entries(old)

@@ -112,6 +112,20 @@ def test_odd_slots_are_not_believed(tmp_path: Path) -> None:
     assert positions.find(TWO, 0) is None
 
 
+def test_a_count_that_is_too_large_has_nothing_written(tmp_path: Path) -> None:
+    """Free slots stay holes of the sparse file, and are taken."""
+    positions = opened(tmp_path)
+    put(positions, ONE, 0, 0, 10)
+    struct.pack_into("=q", positions._mapping, 40, 2**62)
+    positions.close()
+    positions = opened(tmp_path)
+    assert positions.find(ONE, 0) == Written(0, 10)
+    put(positions, TWO, 0, 5, 20)
+    positions.close()
+    assert os.stat(tmp_path / WRITTEN_FILE).st_blocks * 512 < 1 << 20
+    assert opened(tmp_path).find(TWO, 0) == Written(5, 20)
+
+
 def test_slots_are_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(written_positions, "WRITTEN_SLOTS_MAX", 3)
     monkeypatch.setattr(written_positions, "_SIZE", 64 * 4)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.oracle.storage.log_driver import LogDriver, make_batch
-from tests.oracle.storage.log_twin import LogTwin
+from tests.oracle.storage.log_twin import LogTwin, TwinSegment
 from tidelog._native.log import STATUS_APPENDED, STATUS_DUPLICATE
 from tidelog.record.builder import Producer
 
@@ -220,10 +220,16 @@ class LogAgainstTwin(RuleBasedStateMachine):
         self._forget_cut()
 
     def _active_path(self) -> str:
-        return os.path.join(self.directory, f"{self.twin.segments[-1].base_offset:020d}.log")
+        return self._path(self.twin.segments[-1])
+
+    def _path(self, segment: TwinSegment) -> str:
+        return os.path.join(self.directory, f"{segment.base_offset:020d}.log")
 
     def _open(self, clean: bool = False, recovery_point: int = 0) -> None:
         self.twin.reopen()
+        # A segment without a byte is not kept, but for a first one.
+        first, others = self.twin.segments[:1], self.twin.segments[1:]
+        self.twin.segments = first + [s for s in others if os.path.getsize(self._path(s))]
         for segment in self.twin.segments:
             segment.created_ms = self.driver.clock.wall_ms()
         self.log = self.driver.open(

@@ -38,6 +38,9 @@ _log = logging.getLogger(__name__)
 Publish = Callable[[int, list[ChangeRecord]], None]
 
 
+_FAILED = RequestFailed(ErrorCode.UNKNOWN_SERVER_ERROR, "the controller could not decide this")
+
+
 class _Event(NamedTuple):
     request: ControllerRequest
     answered: asyncio.Future[ControllerAnswer]
@@ -140,10 +143,16 @@ class ControllerRuntime:
         answers: list[tuple[_Event, ControllerAnswer]] = []
         now_ms = self._clock.wall_ms()
         for event in events:
-            decision = self._machine.handle(image, event.request, now_ms, self._rng)
-            if decision.records:
-                image = image.apply(decision.records, version)
-                records.extend(decision.records)
+            try:
+                decision = self._machine.handle(image, event.request, now_ms, self._rng)
+                after = image.apply(decision.records, version) if decision.records else image
+            except Exception:
+                # A bug, but nothing has changed by it: it costs this one request, not the broker.
+                _log.exception("decision failed request=%s", type(event.request).__name__)
+                answers.append((event, _FAILED))
+                continue
+            image = after
+            records.extend(decision.records)
             answers.append((event, decision.answer))
         if records:
             try:

@@ -222,3 +222,24 @@ async def test_a_caller_that_has_gone_does_no_harm(scene: Scene) -> None:
     gone.cancel()
     assert codes(await scene.create("u")) == [0]
     assert set(scene.runtime.image.topics) == {"t", "u"}
+
+
+async def test_a_decision_that_fails_costs_its_own_request(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    decide = Controller.handle
+
+    def handle(self: Controller, image: MetadataImage, request: object, *rest: object) -> object:
+        if isinstance(request, CreateTopics) and request.topics[0].name == "bad":
+            raise ZeroDivisionError("on purpose")
+        return decide(self, image, request, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Controller, "handle", handle)
+    answers = [scene.create(name) for name in ("before", "bad", "after")]
+    await scene.settle()
+    found = [answer.result() for answer in answers if answer.done()]
+    failed = [answer for answer in found if isinstance(answer, RequestFailed)]
+    assert [answer.error_code for answer in failed] == [-1]
+    assert {"before", "after"} == set(scene.runtime.image.topics)
+    assert "decision failed request=CreateTopics" in caplog.text
+    assert "on purpose" in caplog.text

@@ -137,6 +137,10 @@ class Files:
     def size(self, fd: int) -> int:
         return os.fstat(fd).st_size
 
+    def blocks_bytes(self, fd: int) -> int:
+        """What the file takes on the disk, blocks reserved behind its end included."""
+        return os.fstat(fd).st_blocks * 512
+
     def modified_ms(self, fd: int) -> int:
         return os.fstat(fd).st_mtime_ns // 1_000_000
 

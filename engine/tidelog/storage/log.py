@@ -31,6 +31,7 @@ from tidelog.storage.log_config import (
     LogConfig,
     LogServices,
     core_settings,
+    next_settings,
     segment_settings,
 )
 from tidelog.storage.refusals import Refusals
@@ -257,7 +258,7 @@ class PartitionLog:
                 services.files,
                 self.directory,
                 base_offset,
-                segment_settings(self.config),
+                next_settings(self.config, active, services.clock.wall_ms()),
                 services.clock.wall_ms(),
             )
         except OSError as error:

@@ -35,6 +35,8 @@ INDEX_SUFFIXES = (INDEX_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX)
 SEGMENT_SUFFIXES = (LOG_SUFFIX, *INDEX_SUFFIXES)
 OFFSET_DIGITS = 20
 PREALLOCATE_STEP_BYTES = 64 * 1024 * 1024
+#: File systems take more blocks than a file has bytes; so many are not worth a second look.
+RESERVED_SLACK_BYTES = 4 * 1024 * 1024
 MAX_SEGMENT_BYTES = 2**31 - 1
 
 _OFFSET_ENTRY_BYTES = 8
@@ -353,8 +355,12 @@ def activate(files: Files, segment: Segment, settings: SegmentSettings) -> None:
     segment.set_trimmed(False)
     segment.write_hook = files.append_hook
     segment.unseal()
+    reserved = files.blocks_bytes(segment.fd)
     if settings.preallocate:
         preallocate(files, segment)
+    elif reserved > segment.size + RESERVED_SLACK_BYTES:
+        # A killed process had reserved them: used up, or given back when the segment is full.
+        segment.set_allocated_bytes(reserved)
 
 
 def trim_segment(files: Files, segment: Segment, *, durable: bool = True) -> None:

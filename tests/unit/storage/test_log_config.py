@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 
+from tidelog._native.segment import Segment
 from tidelog.config import TopicConfig
-from tidelog.storage.log_config import LONG_MAX, core_settings, segment_settings
+from tidelog.storage.log_config import (
+    FAST_FILLED_BYTES,
+    FAST_FILLED_MS,
+    LONG_MAX,
+    core_settings,
+    next_settings,
+    segment_settings,
+)
 
 
 def test_defaults() -> None:
@@ -52,3 +62,30 @@ def test_segment_settings() -> None:
     settings = segment_settings(config)
     assert (settings.max_index_bytes, settings.index_interval_bytes) == (1000, 77)
     assert settings.preallocate
+
+
+class Filled:
+    """What is asked of a full segment."""
+
+    def __init__(self, size: int, created_ms: int) -> None:
+        self.size = size
+        self.created_ms = created_ms
+
+
+@pytest.mark.parametrize(
+    ("size", "age_ms", "reserved"),
+    [
+        (FAST_FILLED_BYTES, FAST_FILLED_MS - 1, True),
+        (FAST_FILLED_BYTES, 0, True),
+        (FAST_FILLED_BYTES - 1, 0, False),
+        (FAST_FILLED_BYTES, FAST_FILLED_MS, False),
+        (FAST_FILLED_BYTES, -1, False),  # the clock went back
+    ],
+)
+def test_after_a_fast_segment_blocks_are_reserved(size: int, age_ms: int, reserved: bool) -> None:
+    config = TopicConfig.resolve({})
+    full = cast(Segment, Filled(size, 10**12 - age_ms))
+    assert next_settings(config, full, 10**12).preallocate is reserved
+    assert next_settings(config, None, 10**12) == segment_settings(config)
+    asked_for = TopicConfig.resolve({"preallocate": "true"})
+    assert next_settings(asked_for, full, 10**12).preallocate

@@ -323,6 +323,25 @@ def test_preallocation_keeps_the_size_and_ends_with_the_segment(tmp_path: Path) 
     assert os.stat(segment.log_path).st_blocks * 512 <= 65536
 
 
+def test_blocks_that_a_killed_process_reserved_are_given_back_in_the_end(tmp_path: Path) -> None:
+    first = new_segment(tmp_path, settings=SegmentSettings(4096, 200, preallocate=True))
+    if first.allocated_bytes == MAX_SEGMENT_BYTES:
+        pytest.skip("this file system cannot reserve blocks")
+    first.append_batch(batch(), 0, NOW, NOW)
+    path = first.log_path
+    del first
+    segment = rebuilt(tmp_path)[0]
+    activate(SYSTEM_FILES, segment, SegmentSettings(4096, 200))
+    assert segment.allocated_bytes >= 64 * 1024 * 1024
+    segment.seal()
+    trim_segment(SYSTEM_FILES, segment)
+    assert os.stat(path).st_blocks * 512 <= 65536
+    activate(SYSTEM_FILES, segment, SegmentSettings(4096, 200))
+    segment.set_allocated_bytes(0)
+    activate(SYSTEM_FILES, segment, SegmentSettings(4096, 200))
+    assert segment.allocated_bytes == 0
+
+
 def test_mark_deleted(tmp_path: Path) -> None:
     new_segment(tmp_path, 0)
     new_segment(tmp_path, 10)

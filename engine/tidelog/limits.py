@@ -103,6 +103,12 @@ PRODUCER_ID_BLOCK_SIZE: Final = 1_000
 #: 249).
 TOPIC_NAME_CHARS_MAX: Final = 249
 
+# --- groups ------------------------------------------------------------------------------------
+
+#: Tombstones of offsets in one write (about 100 bytes each, in a batch of 1 MiB at most): deleting
+#: a group and expiry go on with the next write.
+OFFSET_TOMBSTONES_PER_WRITE_MAX: Final = 2_000
+
 # --- storage -----------------------------------------------------------------------------------
 
 #: Logs of one directory whose written positions are kept (64 bytes each, in a sparse file). Those

@@ -88,6 +88,7 @@ BROKER_EFFECTS: frozenset[str] = frozenset(
         "node.id",
         "num.partitions",
         "offset.metadata.max.bytes",
+        "offsets.retention.check.interval.ms",
         "offsets.retention.minutes",
         "offsets.topic.num.partitions",
         "offsets.topic.replication.factor",

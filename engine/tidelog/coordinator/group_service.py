@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from tidelog.clock import Clock
 from tidelog.config import BrokerConfig
 from tidelog.coordinator.group.classic import Caller, member_id_of
-from tidelog.coordinator.group.rebalance import GroupConfig
+from tidelog.coordinator.group.config import GroupConfig
 from tidelog.coordinator.group.shard import GroupShard
 from tidelog.coordinator.partitioning import coordinator_partition
 from tidelog.coordinator.runtime import CoordinatorRuntime
@@ -21,10 +21,13 @@ from tidelog.coordinator.shard import Random, Timers
 from tidelog.errors import KafkaError
 from tidelog.metadata.image import MetadataImage
 from tidelog.protocol.error_codes import ErrorCode
+from tidelog.protocol.messages.describe_groups import DescribedGroup
 from tidelog.protocol.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
 from tidelog.protocol.messages.join_group import JoinGroupRequest, JoinGroupResponse
 from tidelog.protocol.messages.leave_group import LeaveGroupRequest, LeaveGroupResponse
+from tidelog.protocol.messages.list_groups import ListGroupsRequest, ListGroupsResponse
 from tidelog.protocol.messages.offset_commit import OffsetCommitRequest, OffsetCommitResponse
+from tidelog.protocol.messages.offset_delete import OffsetDeleteRequest, OffsetDeleteResponse
 from tidelog.protocol.messages.offset_fetch import (
     OffsetFetchRequestGroup,
     OffsetFetchResponseGroup,
@@ -84,9 +87,10 @@ class GroupService:
         )
 
     def _make_shard(self, index: int, timers: Timers) -> GroupShard:
-        return GroupShard(self._group_config, timers, self._rng)
+        return GroupShard(self.group_config, timers, self._rng)
 
-    def _group_config(self) -> GroupConfig:
+    def group_config(self) -> GroupConfig:
+        """The broker's configs of the moment, as shards want them."""
         config = self._config()
         return GroupConfig(
             min_session_timeout_ms=config.group_min_session_timeout_ms,
@@ -94,6 +98,8 @@ class GroupService:
             max_size=config.group_max_size,
             initial_rebalance_delay_ms=config.group_initial_rebalance_delay_ms,
             offset_metadata_max_bytes=config.offset_metadata_max_bytes,
+            offsets_retention_ms=config.offsets_retention_minutes * 60_000,
+            offsets_retention_check_interval_ms=config.offsets_retention_check_interval_ms,
         )
 
     def _index(self, group_id: str) -> int:
@@ -186,3 +192,38 @@ class GroupService:
         pending.
         """
         return self.runtime.read(self._index(group.group_id), lambda shard: shard.fetch(group))
+
+    async def delete_offsets(
+        self, request: OffsetDeleteRequest, context: RequestInfo
+    ) -> OffsetDeleteResponse:
+        """OffsetDelete."""
+        return await self.runtime.write(
+            self._index(request.group_id), lambda shard, now_ms: shard.delete_offsets(request)
+        )
+
+    async def delete_group(self, group_id: str, context: RequestInfo) -> None:
+        """DeleteGroups for one group, in as many writes as its offsets take."""
+        index = self._index(group_id)
+        while not await self.runtime.write(
+            index, lambda shard, now_ms: shard.delete_group(group_id)
+        ):
+            pass
+
+    def describe_classic(self, group_id: str, context: RequestInfo) -> DescribedGroup:
+        """DescribeGroups for one group."""
+        version = context.api_version
+        return self.runtime.read(
+            self._index(group_id), lambda shard: shard.describe_classic(group_id, version)
+        )
+
+    def list_groups(self, request: ListGroupsRequest, context: RequestInfo) -> ListGroupsResponse:
+        """ListGroups: of the shards of this node; not before all of them are loaded."""
+        if self.runtime.is_loading():
+            raise KafkaError(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
+        return ListGroupsResponse(
+            groups=[
+                group
+                for shard in self.runtime.active_shards()
+                for group in shard.list_groups(request.states_filter, request.types_filter)
+            ]
+        )

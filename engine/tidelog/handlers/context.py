@@ -17,10 +17,13 @@ from tidelog.config import BrokerConfig
 from tidelog.handlers.authorization import NOT_ASKED, SUPPORTED_OPERATIONS, Operation, Resource
 from tidelog.metadata.image import MetadataImage
 from tidelog.protocol.api import ApiKey
+from tidelog.protocol.messages.describe_groups import DescribedGroup
 from tidelog.protocol.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
 from tidelog.protocol.messages.join_group import JoinGroupRequest, JoinGroupResponse
 from tidelog.protocol.messages.leave_group import LeaveGroupRequest, LeaveGroupResponse
+from tidelog.protocol.messages.list_groups import ListGroupsRequest, ListGroupsResponse
 from tidelog.protocol.messages.offset_commit import OffsetCommitRequest, OffsetCommitResponse
+from tidelog.protocol.messages.offset_delete import OffsetDeleteRequest, OffsetDeleteResponse
 from tidelog.protocol.messages.offset_fetch import (
     OffsetFetchRequestGroup,
     OffsetFetchResponseGroup,
@@ -63,7 +66,7 @@ class MetadataSource(Protocol):
 
 
 class GroupCoordinator(Protocol):
-    """The classic group protocol and committed offsets (coordinator/group, behind its runtime).
+    """Groups and their committed offsets (coordinator/group, behind its runtime).
 
     Every method answers with a whole message in which expected refusals are error codes, or raises
     KafkaError, which is answered with the API's error answer: NOT_COORDINATOR,
@@ -102,6 +105,24 @@ class GroupCoordinator(Protocol):
         committed.
         """
         ...
+
+    def delete_offsets(
+        self, request: OffsetDeleteRequest, context: RequestContext
+    ) -> Awaitable[OffsetDeleteResponse]:
+        """Topics are known to the metadata; the answer has the same ones in the same order."""
+        ...
+
+    def delete_group(self, group_id: str, context: RequestContext) -> Awaitable[None]:
+        """Raises KafkaError also for NON_EMPTY_GROUP and GROUP_ID_NOT_FOUND."""
+        ...
+
+    def describe_classic(self, group_id: str, context: RequestContext) -> DescribedGroup:
+        """One classic group; `authorized_operations` is left to the handler."""
+        ...
+
+    def list_groups(
+        self, request: ListGroupsRequest, context: RequestContext
+    ) -> ListGroupsResponse: ...
 
 
 @dataclass(slots=True)

@@ -21,7 +21,6 @@ from tidelog.config.topic_configs import TOPIC_CONFIGS
 from tidelog.handlers.registry import APIS
 from tidelog.protocol.api import ApiKey
 
-GROUPS: Final = "The full group work is still to come."
 TRANSACTIONS: Final = "Transactions are still to come; until then they are refused."
 SECURITY: Final = "Authentication, ACLs and quotas are still to come."
 REPLICATION: Final = "Replication is still to come: every partition has one replica."
@@ -33,10 +32,6 @@ KRAFT: Final = "There is no KRaft quorum: metadata has one owner with a store of
 
 #: Why an API of Kafka 4.3 is not served.
 REASONS: Final[Mapping[ApiKey, str]] = {
-    ApiKey.DESCRIBE_GROUPS: GROUPS,
-    ApiKey.LIST_GROUPS: GROUPS,
-    ApiKey.DELETE_GROUPS: GROUPS,
-    ApiKey.OFFSET_DELETE: GROUPS,
     ApiKey.SASL_HANDSHAKE: SECURITY,
     ApiKey.SASL_AUTHENTICATE: SECURITY,
     ApiKey.DESCRIBE_ACLS: SECURITY,
@@ -93,7 +88,6 @@ LIMITS: Final[Mapping[ApiKey, str]] = {
     ApiKey.FETCH: "Followers: with replication.",
     ApiKey.FIND_COORDINATOR: "Groups only; transactional ids: COORDINATOR_NOT_AVAILABLE.",
     ApiKey.INIT_PRODUCER_ID: "Without a transactional id only.",
-    ApiKey.JOIN_GROUP: "Classic protocol; the rest of the group work is still to come.",
     ApiKey.CREATE_TOPICS: "Replication factor 1 only.",
     ApiKey.DESCRIBE_CONFIGS: "Broker loggers have no entries.",
     ApiKey.INCREMENTAL_ALTER_CONFIGS: "Broker loggers cannot be set.",

@@ -141,11 +141,12 @@ class FakeLogs:
 
 class FakeGroups:
     """Answers each call with `answers[method]` (a message, an exception, or a function of the
-    request).
+    request); with `now[method]` calls that are not awaited.
     """
 
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {}
+        self.now: dict[str, Any] = {}
         self.asked: list[tuple[Any, ...]] = []
 
     def __getattr__(self, method: str) -> Any:
@@ -154,14 +155,19 @@ class FakeGroups:
 
         async def ask(*arguments: Any) -> Any:
             self.asked.append((method, *arguments[:-1]))
-            answer = self.answers[method]
-            if callable(answer):
-                answer = answer(*arguments[:-1])
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
+            return _answer(self.answers[method], arguments)
 
+        if method in self.now:
+            return lambda *arguments: _answer(self.now[method], arguments)
         return ask
+
+
+def _answer(answer: Any, arguments: tuple[Any, ...]) -> Any:
+    if callable(answer):
+        answer = answer(*arguments[:-1])
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 class Node:

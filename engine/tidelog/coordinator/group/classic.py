@@ -13,8 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tidelog.coordinator.group.classic_group import ClassicGroup
+from tidelog.coordinator.group.config import GroupConfig
 from tidelog.coordinator.group.member import Member, Protocols
-from tidelog.coordinator.group.rebalance import GroupConfig, Rebalance, join_error
+from tidelog.coordinator.group.rebalance import Rebalance, join_error
 from tidelog.coordinator.group.records import group_record
 from tidelog.coordinator.group.states import GroupState
 from tidelog.coordinator.promise import Promise
@@ -140,7 +141,7 @@ class ClassicProtocol(Rebalance):
             if request.group_instance_id is not None:
                 raise KafkaError(ErrorCode.UNKNOWN_MEMBER_ID)
             return self._add_and_rebalance(group, member_id, request, protocols, caller, now_ms)
-        member = self._member(group, member_id, request.group_instance_id)
+        member = group.member(member_id, request.group_instance_id)
         unchanged = member.protocols == protocols
         match group.state:
             case GroupState.PREPARING_REBALANCE:
@@ -274,7 +275,7 @@ class ClassicProtocol(Rebalance):
     def sync(self, request: SyncGroupRequest, now_ms: int) -> Result[SyncGroupResponse]:
         """The leader brings the assignment; everybody gets their part."""
         group = self._known_group(request.group_id)
-        member = self._member(group, request.member_id, request.group_instance_id)
+        member = group.member(request.member_id, request.group_instance_id)
         if request.generation_id != group.generation_id:
             raise KafkaError(ErrorCode.ILLEGAL_GENERATION)
         if (request.protocol_type is not None and request.protocol_type != group.protocol_type) or (
@@ -341,7 +342,7 @@ class ClassicProtocol(Rebalance):
         group = self._known_group(group_id)
         if group.is_in(GroupState.EMPTY):
             raise KafkaError(ErrorCode.UNKNOWN_MEMBER_ID)
-        member = self._member(group, member_id, instance_id)
+        member = group.member(member_id, instance_id)
         if generation_id != group.generation_id:
             raise KafkaError(ErrorCode.ILLEGAL_GENERATION)
         self._keep_session(group, member)
@@ -396,22 +397,6 @@ class ClassicProtocol(Rebalance):
         if group.is_in(GroupState.DEAD):
             raise KafkaError(ErrorCode.COORDINATOR_NOT_AVAILABLE)
         return group
-
-    def _member(self, group: ClassicGroup, member_id: str, instance_id: str | None) -> Member:
-        if instance_id is not None:
-            known = group.static_members.get(instance_id)
-            if known is None:
-                raise KafkaError(ErrorCode.UNKNOWN_MEMBER_ID)
-            if known != member_id:
-                raise KafkaError(ErrorCode.FENCED_INSTANCE_ID)
-        member = group.members.get(member_id)
-        if member is None:
-            raise KafkaError(ErrorCode.UNKNOWN_MEMBER_ID)
-        return member
-
-    def check_member(self, group: ClassicGroup, member_id: str, instance_id: str | None) -> None:
-        """Raise KafkaError unless this is a member (commits)."""
-        self._member(group, member_id, instance_id)
 
 
 class _MemberIdRequiredError(KafkaError):

@@ -5,12 +5,22 @@ stand in `classic.py`.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from tidelog.coordinator.group.member import Member, Protocols
+from tidelog.coordinator.group.records import group_tombstone
 from tidelog.coordinator.group.states import PREVIOUS_STATES, GroupState
-from tidelog.errors import InvariantError
+from tidelog.coordinator.shard import CoordinatorRecord
+from tidelog.errors import InvariantError, KafkaError, MalformedMessageError
+from tidelog.protocol.error_codes import ErrorCode
 from tidelog.protocol.messages.join_group import JoinGroupResponseMember
+from tidelog.protocol.messages.offset_commit import OffsetCommitRequest
+from tidelog.protocol.records.consumer_protocol import decode_subscription
 from tidelog.protocol.records.group import GroupMetadataValue, MemberMetadata
+
+#: The protocol type of consumers; other kinds (Connect's workers) only use the same requests.
+CONSUMER_PROTOCOL_TYPE: Final = "consumer"
 
 
 class ClassicGroup:
@@ -30,6 +40,8 @@ class ClassicGroup:
         self.pending_syncs: set[str] = set()
         #: Someone joined during the initial delay (group.initial.rebalance.delay.ms).
         self.new_member_added = False
+        #: Members' metadata, and the topics that it names (subscribed_topics).
+        self._subscribed: tuple[tuple[bytes, ...], frozenset[str] | None] | None = None
 
     # -- state ----------------------------------------------------------------------------------
 
@@ -102,6 +114,98 @@ class ClassicGroup:
     def rebalance_timeout_ms(self) -> int:
         """The longest of the members'."""
         return max((m.rebalance_timeout_ms for m in self.members.values()), default=0)
+
+    def member(self, member_id: str, instance_id: str | None) -> Member:
+        """The member that says it is this one. Raises KafkaError: UNKNOWN_MEMBER_ID,
+        FENCED_INSTANCE_ID.
+        """
+        if instance_id is not None:
+            known = self.static_members.get(instance_id)
+            if known is None:
+                raise KafkaError(ErrorCode.UNKNOWN_MEMBER_ID)
+            if known != member_id:
+                raise KafkaError(ErrorCode.FENCED_INSTANCE_ID)
+        member = self.members.get(member_id)
+        if member is None:
+            raise KafkaError(ErrorCode.UNKNOWN_MEMBER_ID)
+        return member
+
+    # -- offsets and descriptions (registry.Group) ----------------------------------------------
+
+    type_name = "Classic"
+
+    @property
+    def state_name(self) -> str:
+        return self.state.value
+
+    @property
+    def listed_protocol_type(self) -> str:
+        return self.protocol_type or ""
+
+    @property
+    def is_empty(self) -> bool:
+        return self.is_in(GroupState.EMPTY)
+
+    @property
+    def is_disposable(self) -> bool:
+        return self.is_empty and not self.pending_members
+
+    def check_commit(
+        self, request: OffsetCommitRequest, topic_ids: dict[str, bytes], version: int
+    ) -> None:
+        generation_id = request.generation_id_or_member_epoch
+        if generation_id < 0 and self.is_empty:
+            return
+        if generation_id >= 0 or request.member_id or request.group_instance_id is not None:
+            self.member(request.member_id, request.group_instance_id)
+            if generation_id != self.generation_id:
+                raise KafkaError(ErrorCode.ILLEGAL_GENERATION)
+        elif not self.is_empty:
+            raise KafkaError(ErrorCode.UNKNOWN_MEMBER_ID)
+        if self.is_in(GroupState.COMPLETING_REBALANCE):
+            raise KafkaError(ErrorCode.REBALANCE_IN_PROGRESS)
+
+    def check_fetch(self, member_id: str | None, member_epoch: int) -> None:
+        return None
+
+    def check_offset_delete(self) -> None:
+        if not self.is_empty and self.protocol_type != CONSUMER_PROTOCOL_TYPE:
+            raise KafkaError(ErrorCode.NON_EMPTY_GROUP)
+
+    def is_subscribed_to(self, topic: str) -> bool:
+        if self.protocol_type != CONSUMER_PROTOCOL_TYPE:
+            return False
+        subscribed = self.subscribed_topics()
+        return subscribed is None or topic in subscribed
+
+    def subscribed_topics(self) -> frozenset[str] | None:
+        """What the members of a consumer group subscribe to; None when that cannot be told (no
+        protocol is chosen, or a member's metadata is no subscription).
+        """
+        if not self.members:
+            return frozenset()
+        if self.protocol_name is None:
+            return None
+        key = tuple(m.metadata_for(self.protocol_name) for m in self.members.values())
+        if self._subscribed is None or self._subscribed[0] != key:
+            self._subscribed = (key, _topics_of(key))
+        return self._subscribed[1]
+
+    def expiry_base(self) -> Callable[[int], int] | None:
+        """An empty group's offsets count from when it became empty, those of a group that was never
+        more than offsets, and of topics that nobody subscribes to, from their commit.
+        """
+        if self.protocol_type is None:
+            return lambda committed_ms: committed_ms
+        if self.is_empty:
+            since_ms = self.state_since_ms
+            return lambda committed_ms: committed_ms if since_ms == -1 else since_ms
+        if self.protocol_type == CONSUMER_PROTOCOL_TYPE and self.is_in(GroupState.STABLE):
+            return lambda committed_ms: committed_ms
+        return None
+
+    def tombstones(self) -> list[CoordinatorRecord]:
+        return [group_tombstone(self.group_id)]
 
     # -- protocols ------------------------------------------------------------------------------
 
@@ -197,3 +301,12 @@ class ClassicGroup:
                 group.static_members[member.group_instance_id] = member.member_id
         group.state = GroupState.STABLE if group.members else GroupState.EMPTY
         return group
+
+
+def _topics_of(subscriptions: Iterable[bytes]) -> frozenset[str] | None:
+    try:
+        return frozenset(
+            topic for data in subscriptions for topic in decode_subscription(data).topics
+        )
+    except MalformedMessageError:
+        return None

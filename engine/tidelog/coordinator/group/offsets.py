@@ -25,6 +25,10 @@ class CommittedOffsets:
         """Whether the group has any offset."""
         return group_id in self._groups
 
+    def count(self, group_id: str) -> int:
+        """How many offsets the group has."""
+        return sum(len(partitions) for partitions in self._groups.get(group_id, {}).values())
+
     def put(self, group_id: str, topic: str, partition: int, committed: CommittedOffset) -> None:
         """Replay of an offset record."""
         self._groups.setdefault(group_id, {}).setdefault(topic, {})[partition] = committed

@@ -7,9 +7,9 @@ states.py.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from tidelog.coordinator.group.classic_group import ClassicGroup
+from tidelog.coordinator.group.config import GroupConfig
 from tidelog.coordinator.group.member import Member
 from tidelog.coordinator.group.records import group_record
 from tidelog.coordinator.group.states import GroupState
@@ -18,19 +18,6 @@ from tidelog.coordinator.shard import Result, Timers
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.protocol.messages.join_group import JoinGroupResponse
 from tidelog.protocol.messages.sync_group import SyncGroupResponse
-
-
-@dataclass(frozen=True, slots=True)
-class GroupConfig:
-    """The broker's configs that groups need (group.*.ms, group.max.size,
-    offset.metadata.max.bytes).
-    """
-
-    min_session_timeout_ms: int
-    max_session_timeout_ms: int
-    max_size: int
-    initial_rebalance_delay_ms: int
-    offset_metadata_max_bytes: int
 
 
 class Rebalance:

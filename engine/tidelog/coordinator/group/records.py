@@ -61,6 +61,17 @@ def offset_record(
     )
 
 
+def offset_tombstone(group_id: str, topic: str, partition: int) -> CoordinatorRecord:
+    """A committed offset is no more."""
+    key = OffsetCommitKey(group=group_id, topic=topic, partition=partition)
+    return CoordinatorRecord(encode_key(OFFSET_COMMIT_KEY, key), None)
+
+
+def group_tombstone(group_id: str) -> CoordinatorRecord:
+    """A classic group is no more."""
+    return CoordinatorRecord(encode_key(GROUP_METADATA_KEY, GroupMetadataKey(group=group_id)), None)
+
+
 def group_record(group_id: str, value: GroupMetadataValue) -> CoordinatorRecord:
     """A group's members and assignment."""
     return CoordinatorRecord(

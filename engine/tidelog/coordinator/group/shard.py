@@ -7,22 +7,24 @@ timers are soft state (classic.py). KIP-848 groups are a later issue: their reco
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
+from tidelog.coordinator.group import descriptions
 from tidelog.coordinator.group.classic import Caller, ClassicProtocol
 from tidelog.coordinator.group.classic_group import ClassicGroup
-from tidelog.coordinator.group.offsets import CommittedOffsets
-from tidelog.coordinator.group.rebalance import GroupConfig
+from tidelog.coordinator.group.config import GroupConfig
+from tidelog.coordinator.group.offset_operations import OffsetOperations
 from tidelog.coordinator.group.records import (
     GROUP_METADATA_KEY,
     OFFSET_COMMIT_KEY,
     CommittedOffset,
-    offset_record,
 )
+from tidelog.coordinator.group.registry import GroupRegistry
 from tidelog.coordinator.group.states import GroupState
 from tidelog.coordinator.shard import CoordinatorRecord, Random, Result, Shard, Timers
 from tidelog.errors import KafkaError, MalformedMessageError, UnsupportedVersionError
 from tidelog.protocol.error_codes import ErrorCode
+from tidelog.protocol.messages.describe_groups import DescribedGroup
 from tidelog.protocol.messages.join_group import JoinGroupRequest, JoinGroupResponse
 from tidelog.protocol.messages.leave_group import (
     LeaveGroupRequest,
@@ -30,18 +32,12 @@ from tidelog.protocol.messages.leave_group import (
     MemberIdentity,
     MemberResponse,
 )
-from tidelog.protocol.messages.offset_commit import (
-    OffsetCommitRequest,
-    OffsetCommitRequestPartition,
-    OffsetCommitResponse,
-    OffsetCommitResponsePartition,
-    OffsetCommitResponseTopic,
-)
+from tidelog.protocol.messages.list_groups import ListedGroup
+from tidelog.protocol.messages.offset_commit import OffsetCommitRequest, OffsetCommitResponse
+from tidelog.protocol.messages.offset_delete import OffsetDeleteRequest, OffsetDeleteResponse
 from tidelog.protocol.messages.offset_fetch import (
     OffsetFetchRequestGroup,
     OffsetFetchResponseGroup,
-    OffsetFetchResponsePartitions,
-    OffsetFetchResponseTopics,
 )
 from tidelog.protocol.messages.sync_group import SyncGroupRequest, SyncGroupResponse
 from tidelog.protocol.records import decode_key, decode_value
@@ -53,10 +49,8 @@ from tidelog.protocol.records.group import (
     OffsetCommitValue,
 )
 
-#: "Nothing was committed", as OffsetFetch says it.
-NO_OFFSET = -1
-#: OffsetCommit tells from this version on that a group is unknown (KIP-848).
-_GROUP_ID_NOT_FOUND_FROM = 9
+#: Key of the timer that looks for expired offsets.
+_EXPIRE = ("", "expire")
 
 
 class GroupShard(Shard):
@@ -64,13 +58,14 @@ class GroupShard(Shard):
 
     def __init__(self, config: Callable[[], GroupConfig], timers: Timers, rng: Random) -> None:
         self._config = config
-        self.groups: dict[str, ClassicGroup] = {}
-        self.offsets = CommittedOffsets()
-        self.classic = ClassicProtocol(config, timers, rng, self.groups.get, self._create)
-
-    def _create(self, group_id: str, now_ms: int) -> ClassicGroup:
-        group = self.groups[group_id] = ClassicGroup(group_id, now_ms)
-        return group
+        self._timers = timers
+        self.registry = GroupRegistry()
+        self.groups = self.registry.classic
+        self.offsets = self.registry.offsets
+        self.classic = ClassicProtocol(
+            config, timers, rng, self.groups.get, self.registry.create_classic
+        )
+        self.offset_operations = OffsetOperations(config, self.registry)
 
     # -- membership -----------------------------------------------------------------------------
 
@@ -117,7 +112,7 @@ class GroupShard(Shard):
             return Result(LeaveGroupResponse(error_code=answers[0].error_code), records)
         return Result(LeaveGroupResponse(members=answers), records)
 
-    # -- offsets --------------------------------------------------------------------------------
+    # -- offsets and groups as a whole ------------------------------------------------------------
 
     def commit(
         self,
@@ -127,84 +122,38 @@ class GroupShard(Shard):
         now_ms: int,
     ) -> Result[OffsetCommitResponse]:
         """OffsetCommit. Topics by name; `topic_ids` of those that have one."""
-        group = self._check_commit(request, version, now_ms)
-        if group.is_in(GroupState.STABLE, GroupState.PREPARING_REBALANCE):
-            self.classic.keep_session_of(group, request.member_id)
-        expire = -1
-        if request.retention_time_ms >= 0:
-            expire = now_ms + request.retention_time_ms
-        size_max = self._config().offset_metadata_max_bytes
-        records: list[CoordinatorRecord] = []
-        topics: list[OffsetCommitResponseTopic] = []
-        for topic in request.topics:
-            codes = []
-            for asked in topic.partitions:
-                metadata = asked.committed_metadata or ""
-                if len(metadata.encode()) > size_max:
-                    codes.append(_committed(asked, ErrorCode.OFFSET_METADATA_TOO_LARGE))
-                    continue
-                committed = CommittedOffset(
-                    offset=asked.committed_offset,
-                    leader_epoch=asked.committed_leader_epoch,
-                    metadata=metadata,
-                    commit_timestamp=now_ms,
-                    expire_timestamp=expire,
-                    topic_id=topic_ids.get(topic.name, bytes(16)),
-                )
-                records.append(
-                    offset_record(request.group_id, topic.name, asked.partition_index, committed)
-                )
-                codes.append(_committed(asked, ErrorCode.NONE))
-            topics.append(OffsetCommitResponseTopic(name=topic.name, partitions=codes))
-        return Result(OffsetCommitResponse(topics=topics), records)
-
-    def _check_commit(
-        self, request: OffsetCommitRequest, version: int, now_ms: int
-    ) -> ClassicGroup:
-        """Whether this member, or this client without membership, may commit."""
-        generation_id = request.generation_id_or_member_epoch
+        result = self.offset_operations.commit(request, topic_ids, version, now_ms)
         group = self.groups.get(request.group_id)
-        if group is None:
-            if generation_id >= 0 and version >= _GROUP_ID_NOT_FOUND_FROM:
-                raise KafkaError(ErrorCode.GROUP_ID_NOT_FOUND)
-            if generation_id >= 0:
-                raise KafkaError(ErrorCode.ILLEGAL_GENERATION)
-            return self._create(request.group_id, now_ms)
-        if group.is_in(GroupState.DEAD):
-            raise KafkaError(ErrorCode.COORDINATOR_NOT_AVAILABLE)
-        if generation_id < 0 and group.is_in(GroupState.EMPTY):
-            return group
-        if generation_id >= 0 or request.member_id or request.group_instance_id is not None:
-            self.classic.check_member(group, request.member_id, request.group_instance_id)
-            if generation_id != group.generation_id:
-                raise KafkaError(ErrorCode.ILLEGAL_GENERATION)
-        elif not group.is_in(GroupState.EMPTY):
-            raise KafkaError(ErrorCode.UNKNOWN_MEMBER_ID)
-        if group.is_in(GroupState.COMPLETING_REBALANCE):
-            raise KafkaError(ErrorCode.REBALANCE_IN_PROGRESS)
-        return group
+        if group is not None and group.is_in(GroupState.STABLE, GroupState.PREPARING_REBALANCE):
+            self.classic.keep_session_of(group, request.member_id)
+        return result
 
     def fetch(self, request: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup:
-        """OffsetFetch of one group. A partition without a committed offset has offset -1 and no
-        error.
-        """
-        topics: list[OffsetFetchResponseTopics] = []
-        if request.topics is None:
-            for name, partitions in self.offsets.topics(request.group_id):
-                fetched = [_fetched(index, found) for index, found in sorted(partitions.items())]
-                topics.append(OffsetFetchResponseTopics(name=name, partitions=fetched))
-        else:
-            for asked in request.topics:
-                fetched = [
-                    _fetched(index, self.offsets.get(request.group_id, asked.name, index))
-                    for index in asked.partition_indexes
-                ]
-                topics.append(
-                    OffsetFetchResponseTopics(
-                        name=asked.name, topic_id=asked.topic_id, partitions=fetched
-                    )
-                )
-        return OffsetFetchResponseGroup(group_id=request.group_id, topics=topics)
+        """OffsetFetch of one group."""
+        return self.offset_operations.fetch(request)
+
+    def delete_offsets(self, request: OffsetDeleteRequest) -> Result[OffsetDeleteResponse]:
+        """OffsetDelete."""
+        return self.offset_operations.delete_offsets(request)
+
+    def delete_group(self, group_id: str) -> Result[bool]:
+        """One step of DeleteGroups for one group; the answer: whether it is gone."""
+        return self.offset_operations.delete_group(group_id)
+
+    def describe_classic(self, group_id: str, version: int) -> DescribedGroup:
+        """DescribeGroups for one group."""
+        return descriptions.describe_classic(self.registry, group_id, version)
+
+    def list_groups(self, states: Collection[str], types: Collection[str]) -> list[ListedGroup]:
+        """ListGroups over this shard."""
+        return descriptions.list_groups(self.registry, states, types)
+
+    def _expire(self, now_ms: int) -> Result[bool]:
+        """The timer of offsets.retention.check.interval.ms; at once again while more is due."""
+        result = self.offset_operations.expire(now_ms)
+        again_ms = self._config().offsets_retention_check_interval_ms if result.answer else 0
+        self._timers.schedule(_EXPIRE, again_ms, self._expire)
+        return result
 
     # -- Shard ----------------------------------------------------------------------------------
 
@@ -228,7 +177,7 @@ class GroupShard(Shard):
             self.offsets.remove(key.group, key.topic, key.partition)
             return
         if key.group not in self.groups:
-            self._create(key.group, value.commit_timestamp)
+            self.registry.create_classic(key.group, value.commit_timestamp)
         committed = CommittedOffset(
             offset=value.offset,
             leader_epoch=getattr(value, "leader_epoch", -1),
@@ -256,26 +205,9 @@ class GroupShard(Shard):
         self._live = True
         for group in self.groups.values():
             self.classic.start_sessions(group)
+        interval_ms = self._config().offsets_retention_check_interval_ms
+        self._timers.schedule(_EXPIRE, interval_ms, self._expire)
 
     def on_unloaded(self) -> None:
         for group in self.groups.values():
             self.classic.fail_all(group, ErrorCode.NOT_COORDINATOR)
-
-
-def _committed(
-    asked: OffsetCommitRequestPartition, code: ErrorCode
-) -> OffsetCommitResponsePartition:
-    return OffsetCommitResponsePartition(partition_index=asked.partition_index, error_code=code)
-
-
-def _fetched(index: int, committed: CommittedOffset | None) -> OffsetFetchResponsePartitions:
-    if committed is None:
-        return OffsetFetchResponsePartitions(
-            partition_index=index, committed_offset=NO_OFFSET, metadata=""
-        )
-    return OffsetFetchResponsePartitions(
-        partition_index=index,
-        committed_offset=committed.offset,
-        committed_leader_epoch=committed.leader_epoch,
-        metadata=committed.metadata,
-    )

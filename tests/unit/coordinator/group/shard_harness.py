@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from tidelog.coordinator.group.classic import Caller, member_id_of
-from tidelog.coordinator.group.rebalance import GroupConfig
+from tidelog.coordinator.group.config import GroupConfig
 from tidelog.coordinator.group.shard import GroupShard
 from tidelog.coordinator.promise import Promise
 from tidelog.coordinator.shard import CoordinatorRecord, Result, TimerOperation
@@ -24,6 +24,11 @@ from tidelog.protocol.messages.offset_commit import (
     OffsetCommitRequestPartition,
     OffsetCommitRequestTopic,
 )
+from tidelog.protocol.messages.offset_delete import (
+    OffsetDeleteRequest,
+    OffsetDeleteRequestPartition,
+    OffsetDeleteRequestTopic,
+)
 from tidelog.protocol.messages.offset_fetch import (
     OffsetFetchRequestGroup,
     OffsetFetchRequestTopics,
@@ -38,6 +43,8 @@ CONFIG = GroupConfig(
     max_size=2**31 - 1,
     initial_rebalance_delay_ms=0,
     offset_metadata_max_bytes=4096,
+    offsets_retention_ms=7 * 24 * 3_600_000,
+    offsets_retention_check_interval_ms=600_000,
 )
 
 
@@ -97,8 +104,8 @@ class ShardHarness:
             return answer.value  # type: ignore[return-value]
         return answer
 
-    def advance(self, ms: int) -> None:
-        """Move the clock, firing timers in their order."""
+    def advance(self, ms: int, *, failing: bool = False) -> None:
+        """Move the clock, firing timers in their order. failing: their writes may fail."""
         end = self.timers.now_ms + ms
         while True:
             ready = [(at, str(key), key) for key, (at, _) in self.timers.due.items() if at <= end]
@@ -107,7 +114,11 @@ class ShardHarness:
             at, _, key = min(ready)
             _, operation = self.timers.due.pop(key)
             self.timers.now_ms = max(at, self.timers.now_ms)
-            self.run(lambda: operation(self.timers.now_ms))  # noqa: B023
+            try:
+                self.run(lambda: operation(self.timers.now_ms))  # noqa: B023
+            except KafkaError:
+                if not failing:
+                    raise
         self.timers.now_ms = end
 
     # -- requests -------------------------------------------------------------------------------
@@ -190,7 +201,9 @@ class ShardHarness:
         instance: str | None = None,
         group: str = "g",
         metadata: str | None = "note",
+        topic: str = "t",
         partition: int = 0,
+        retention_ms: int = -1,
         version: int = 8,
     ) -> int:
         request = OffsetCommitRequest(
@@ -198,9 +211,10 @@ class ShardHarness:
             generation_id_or_member_epoch=generation_id,
             member_id=member_id,
             group_instance_id=instance,
+            retention_time_ms=retention_ms,
             topics=[
                 OffsetCommitRequestTopic(
-                    name="t",
+                    name=topic,
                     partitions=[
                         OffsetCommitRequestPartition(
                             partition_index=partition,
@@ -219,12 +233,35 @@ class ShardHarness:
             return answer
         return int(answer.topics[0].partitions[0].error_code)
 
-    def committed(self, group: str = "g", partition: int = 0) -> int:
+    def committed(self, group: str = "g", partition: int = 0, topic: str = "t") -> int:
         asked = OffsetFetchRequestGroup(
             group_id=group,
-            topics=[OffsetFetchRequestTopics(name="t", partition_indexes=[partition])],
+            topics=[OffsetFetchRequestTopics(name=topic, partition_indexes=[partition])],
         )
         return self.shard.fetch(asked).topics[0].partitions[0].committed_offset
+
+    def delete_offsets(self, *topics: str, group: str = "g") -> Any:
+        request = OffsetDeleteRequest(
+            group_id=group,
+            topics=[
+                OffsetDeleteRequestTopic(
+                    name=topic, partitions=[OffsetDeleteRequestPartition(partition_index=0)]
+                )
+                for topic in topics
+            ],
+        )
+        answer = self._code(lambda: self.run(lambda: self.shard.delete_offsets(request)))
+        if isinstance(answer, int):
+            return answer
+        return [each.partitions[0].error_code for each in answer.topics]
+
+    def delete_group(self, group: str = "g") -> int:
+        answer = False
+        while not answer:
+            answer = self._code(lambda: self.run(lambda: self.shard.delete_group(group)))
+            if answer is not True and answer is not False:
+                return int(answer)
+        return 0
 
     @staticmethod
     def _code(call: Callable[[], Any]) -> Any:

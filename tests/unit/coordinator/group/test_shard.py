@@ -1,4 +1,5 @@
-"""The shard: replay, unknown records, fetching everything (its requests: test_classic.py)."""
+"""The shard: replay, unknown records (its requests: test_classic.py,
+test_offset_operations.py)."""
 
 from __future__ import annotations
 
@@ -9,7 +10,6 @@ from tidelog.coordinator.group.records import CommittedOffset, group_record, off
 from tidelog.coordinator.shard import CoordinatorRecord
 from tidelog.errors import KafkaError
 from tidelog.protocol.messages.leave_group import LeaveGroupRequest
-from tidelog.protocol.messages.offset_fetch import OffsetFetchRequestGroup
 from tidelog.protocol.records.group import GroupMetadataValue
 
 
@@ -34,16 +34,6 @@ def test_tombstones_take_offsets_and_groups_away() -> None:
     assert h.committed() == -1
     h.shard.replay(CoordinatorRecord(group.key, None))
     assert "g" not in h.shard.groups
-
-
-def test_all_offsets_of_a_group() -> None:
-    h = ShardHarness()
-    h.commit(5, partition=1)
-    h.commit(6, partition=0)
-    (topic,) = h.shard.fetch(OffsetFetchRequestGroup(group_id="g", topics=None)).topics
-    found = [(p.partition_index, p.committed_offset, p.metadata) for p in topic.partitions]
-    assert (topic.name, found) == ("t", [(0, 6, "note"), (1, 5, "note")])
-    assert h.shard.fetch(OffsetFetchRequestGroup(group_id="nobody", topics=None)).topics == []
 
 
 def test_a_group_has_a_name() -> None:

@@ -1,0 +1,253 @@
+"""OffsetCommit, OffsetFetch, OffsetDelete, DeleteGroups and the expiry of offsets.
+
+Pure; owned by a GroupShard. Decides and returns records; what is committed changes by replay alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from tidelog.coordinator.group.config import GroupConfig
+from tidelog.coordinator.group.offsets import CommittedOffsets
+from tidelog.coordinator.group.records import CommittedOffset, offset_record, offset_tombstone
+from tidelog.coordinator.group.registry import Group, GroupRegistry
+from tidelog.coordinator.shard import CoordinatorRecord, Result
+from tidelog.errors import KafkaError
+from tidelog.limits import OFFSET_TOMBSTONES_PER_WRITE_MAX
+from tidelog.protocol.error_codes import ErrorCode
+from tidelog.protocol.messages.offset_commit import (
+    OffsetCommitRequest,
+    OffsetCommitRequestPartition,
+    OffsetCommitResponse,
+    OffsetCommitResponsePartition,
+    OffsetCommitResponseTopic,
+)
+from tidelog.protocol.messages.offset_delete import (
+    OffsetDeleteRequest,
+    OffsetDeleteResponse,
+    OffsetDeleteResponsePartition,
+    OffsetDeleteResponseTopic,
+)
+from tidelog.protocol.messages.offset_fetch import (
+    OffsetFetchRequestGroup,
+    OffsetFetchResponseGroup,
+    OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopics,
+)
+
+#: "Nothing was committed", as OffsetFetch says it.
+NO_OFFSET = -1
+#: OffsetCommit tells from this version on that a group is unknown (KIP-848).
+_GROUP_ID_NOT_FOUND_FROM = 9
+
+#: (group, topic, partition, what is committed)
+_Entry = tuple[str, str, int, CommittedOffset]
+
+
+class OffsetOperations:
+    """Over the groups and offsets of one shard."""
+
+    def __init__(self, config: Callable[[], GroupConfig], registry: GroupRegistry) -> None:
+        self._config = config
+        self._registry = registry
+
+    @property
+    def _offsets(self) -> CommittedOffsets:
+        return self._registry.offsets
+
+    # -- OffsetCommit ---------------------------------------------------------------------------
+
+    def commit(
+        self,
+        request: OffsetCommitRequest,
+        topic_ids: dict[str, bytes],
+        version: int,
+        now_ms: int,
+    ) -> Result[OffsetCommitResponse]:
+        """OffsetCommit. Topics by name; `topic_ids` of those that have one."""
+        self._check_commit(request, topic_ids, version, now_ms)
+        expire = -1
+        if request.retention_time_ms >= 0:
+            expire = now_ms + request.retention_time_ms
+        size_max = self._config().offset_metadata_max_bytes
+        records: list[CoordinatorRecord] = []
+        topics: list[OffsetCommitResponseTopic] = []
+        for topic in request.topics:
+            codes = []
+            for asked in topic.partitions:
+                metadata = asked.committed_metadata or ""
+                if len(metadata.encode()) > size_max:
+                    codes.append(_committed(asked, ErrorCode.OFFSET_METADATA_TOO_LARGE))
+                    continue
+                committed = CommittedOffset(
+                    offset=asked.committed_offset,
+                    leader_epoch=asked.committed_leader_epoch,
+                    metadata=metadata,
+                    commit_timestamp=now_ms,
+                    expire_timestamp=expire,
+                    topic_id=topic_ids.get(topic.name, bytes(16)),
+                )
+                records.append(
+                    offset_record(request.group_id, topic.name, asked.partition_index, committed)
+                )
+                codes.append(_committed(asked, ErrorCode.NONE))
+            topics.append(OffsetCommitResponseTopic(name=topic.name, partitions=codes))
+        return Result(OffsetCommitResponse(topics=topics), records)
+
+    def _check_commit(
+        self, request: OffsetCommitRequest, topic_ids: dict[str, bytes], version: int, now_ms: int
+    ) -> None:
+        """Whether this member, or this client without membership, may commit."""
+        epoch = request.generation_id_or_member_epoch
+        group = self._registry.find(request.group_id)
+        if group is not None:
+            group.check_commit(request, topic_ids, version)
+        elif epoch < 0:
+            # Offsets without membership make the group.
+            self._registry.create_classic(request.group_id, now_ms)
+        elif version >= _GROUP_ID_NOT_FOUND_FROM:
+            raise KafkaError(ErrorCode.GROUP_ID_NOT_FOUND)
+        else:
+            raise KafkaError(ErrorCode.ILLEGAL_GENERATION)
+
+    # -- OffsetFetch ----------------------------------------------------------------------------
+
+    def fetch(self, request: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup:
+        """OffsetFetch of one group. A partition without a committed offset has offset -1 and no
+        error.
+        """
+        group = self._registry.find(request.group_id)
+        if group is not None:
+            group.check_fetch(request.member_id, request.member_epoch)
+        topics: list[OffsetFetchResponseTopics] = []
+        if request.topics is None:
+            for name, partitions in self._offsets.topics(request.group_id):
+                fetched = [_fetched(index, found) for index, found in sorted(partitions.items())]
+                topics.append(OffsetFetchResponseTopics(name=name, partitions=fetched))
+        else:
+            for asked in request.topics:
+                fetched = [
+                    _fetched(index, self._offsets.get(request.group_id, asked.name, index))
+                    for index in asked.partition_indexes
+                ]
+                topics.append(
+                    OffsetFetchResponseTopics(
+                        name=asked.name, topic_id=asked.topic_id, partitions=fetched
+                    )
+                )
+        return OffsetFetchResponseGroup(group_id=request.group_id, topics=topics)
+
+    # -- OffsetDelete, DeleteGroups -------------------------------------------------------------
+
+    def delete_offsets(self, request: OffsetDeleteRequest) -> Result[OffsetDeleteResponse]:
+        """OffsetDelete: a group that consumes keeps the offsets of topics that it subscribes to."""
+        group = self._registry.find(request.group_id)
+        if group is None:
+            raise KafkaError(ErrorCode.GROUP_ID_NOT_FOUND)
+        group.check_offset_delete()
+        records: list[CoordinatorRecord] = []
+        topics: list[OffsetDeleteResponseTopic] = []
+        for topic in request.topics:
+            code = ErrorCode.NONE
+            if group.is_subscribed_to(topic.name):
+                code = ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC
+            partitions = []
+            for asked in topic.partitions:
+                index = asked.partition_index
+                partitions.append(
+                    OffsetDeleteResponsePartition(partition_index=index, error_code=code)
+                )
+                if code == ErrorCode.NONE and self._offsets.get(group.group_id, topic.name, index):
+                    records.append(offset_tombstone(group.group_id, topic.name, index))
+            topics.append(OffsetDeleteResponseTopic(name=topic.name, partitions=partitions))
+        return Result(OffsetDeleteResponse(topics=topics), records)
+
+    def delete_group(self, group_id: str) -> Result[bool]:
+        """One step of deleting an empty group: its offsets, and with the last of them the group.
+
+        The answer: whether it is gone; else the next step has to follow, since one write holds only
+        so many records.
+        """
+        group = self._registry.find(group_id)
+        if group is None:
+            raise KafkaError(ErrorCode.GROUP_ID_NOT_FOUND)
+        if not group.is_empty:
+            raise KafkaError(ErrorCode.NON_EMPTY_GROUP)
+        records = [
+            offset_tombstone(group_id, topic, index)
+            for topic, partitions in self._offsets.topics(group_id)
+            for index in partitions
+        ]
+        if len(records) > OFFSET_TOMBSTONES_PER_WRITE_MAX:
+            return Result(False, records[:OFFSET_TOMBSTONES_PER_WRITE_MAX])
+        return Result(True, records + group.tombstones(), lambda code: self._gone(group, code))
+
+    def _gone(self, group: Group, error_code: int) -> None:
+        if not error_code:
+            self._registry.forget(group)
+
+    # -- expiry ---------------------------------------------------------------------------------
+
+    def expire(self, now_ms: int) -> Result[bool]:
+        """One step of offsets.retention.minutes: tombstones of what is too old, and of groups that
+        have nothing left. The answer: whether everything was looked at.
+        """
+        records: list[CoordinatorRecord] = []
+        gone: list[Group] = []
+        complete = True
+        for group in self._registry.groups():
+            expired = [
+                offset_tombstone(group_id, topic, index)
+                for group_id, topic, index, _ in self._expired(group, now_ms)
+            ]
+            room = OFFSET_TOMBSTONES_PER_WRITE_MAX - len(records)
+            if len(expired) > room:
+                records += expired[:room]
+                complete = False
+                break
+            records += expired
+            left = self._offsets.count(group.group_id) - len(expired)
+            if group.is_disposable and not left:
+                records += group.tombstones()
+                gone.append(group)
+
+        def written(error_code: int) -> None:
+            for group in gone:
+                self._gone(group, error_code)
+
+        return Result(complete, records, written)
+
+    def _expired(self, group: Group, now_ms: int) -> Iterator[_Entry]:
+        retention_ms = self._config().offsets_retention_ms
+        base = group.expiry_base()
+        if base is None:
+            return
+        for topic, partitions in self._offsets.topics(group.group_id):
+            if group.is_subscribed_to(topic):
+                continue
+            for index, committed in partitions.items():
+                if committed.expire_timestamp != -1:
+                    is_due = now_ms >= committed.expire_timestamp
+                else:
+                    is_due = now_ms - base(committed.commit_timestamp) >= retention_ms
+                if is_due:
+                    yield group.group_id, topic, index, committed
+
+
+def _committed(
+    asked: OffsetCommitRequestPartition, code: ErrorCode
+) -> OffsetCommitResponsePartition:
+    return OffsetCommitResponsePartition(partition_index=asked.partition_index, error_code=code)
+
+
+def _fetched(index: int, committed: CommittedOffset | None) -> OffsetFetchResponsePartitions:
+    if committed is None:
+        return OffsetFetchResponsePartitions(
+            partition_index=index, committed_offset=NO_OFFSET, metadata=""
+        )
+    return OffsetFetchResponsePartitions(
+        partition_index=index,
+        committed_offset=committed.offset,
+        committed_leader_epoch=committed.leader_epoch,
+        metadata=committed.metadata,
+    )

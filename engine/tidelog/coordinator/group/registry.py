@@ -1,0 +1,92 @@
+"""The groups of one shard, whatever their protocol, and what every kind of group answers about
+itself. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from tidelog.coordinator.group.classic_group import ClassicGroup
+from tidelog.coordinator.group.offsets import CommittedOffsets
+from tidelog.coordinator.shard import CoordinatorRecord
+from tidelog.protocol.messages.offset_commit import OffsetCommitRequest
+
+
+class Group(Protocol):
+    """What offsets, deletion and descriptions need of a group."""
+
+    group_id: str
+
+    @property
+    def is_empty(self) -> bool:
+        """No members: it may be deleted."""
+        ...
+
+    @property
+    def is_disposable(self) -> bool:
+        """Empty, and nobody is about to join: it ends with its last offset."""
+        ...
+
+    @property
+    def type_name(self) -> str: ...
+
+    @property
+    def state_name(self) -> str: ...
+
+    @property
+    def listed_protocol_type(self) -> str: ...
+
+    def check_commit(
+        self, request: OffsetCommitRequest, topic_ids: dict[str, bytes], version: int
+    ) -> None:
+        """Raise KafkaError unless this commit is taken."""
+        ...
+
+    def check_fetch(self, member_id: str | None, member_epoch: int) -> None:
+        """Raise KafkaError when a member asks with an epoch that is not its own."""
+        ...
+
+    def check_offset_delete(self) -> None:
+        """Raise KafkaError when no offset of the group may be deleted."""
+        ...
+
+    def is_subscribed_to(self, topic: str) -> bool:
+        """Whether members consume the topic, so that its offsets have to stay."""
+        ...
+
+    def expiry_base(self) -> Callable[[int], int] | None:
+        """From the time of a commit to the time from which its retention counts; None when no
+        offset of the group expires now.
+        """
+        ...
+
+    def tombstones(self) -> list[CoordinatorRecord]:
+        """The records that remove the group."""
+        ...
+
+
+class GroupRegistry:
+    """All groups of the shard by id, and their committed offsets."""
+
+    def __init__(self) -> None:
+        self.classic: dict[str, ClassicGroup] = {}
+        self.offsets = CommittedOffsets()
+
+    def find(self, group_id: str) -> Group | None:
+        """The group of that id, of any kind."""
+        return self.classic.get(group_id)
+
+    def groups(self) -> Iterator[Group]:
+        """Every group."""
+        yield from self.classic.values()
+
+    def create_classic(self, group_id: str, now_ms: int) -> ClassicGroup:
+        """A new classic group; without members and records it is soft state."""
+        group = self.classic[group_id] = ClassicGroup(group_id, now_ms)
+        return group
+
+    def forget(self, group: Group) -> None:
+        """The group was removed: drop what records do not know of (a group without any)."""
+        if self.classic.get(group.group_id) is group:
+            del self.classic[group.group_id]

@@ -105,9 +105,9 @@ TOPIC_NAME_CHARS_MAX: Final = 249
 
 # --- groups ------------------------------------------------------------------------------------
 
-#: Tombstones of offsets in one write (about 100 bytes each, in a batch of 1 MiB at most): deleting
-#: a group and expiry go on with the next write.
-OFFSET_TOMBSTONES_PER_WRITE_MAX: Final = 2_000
+#: Tombstones of offsets and groups in one write, which is one batch of at most max.message.bytes
+#: (1 MiB): deleting a group and expiry go on with the next write.
+TOMBSTONE_BYTES_PER_WRITE_MAX: Final = 512 * 1024
 
 # --- storage -----------------------------------------------------------------------------------
 

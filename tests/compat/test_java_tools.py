@@ -9,49 +9,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.compat.conftest import TARGET_IS_REFERENCE, Target, running_target
-from tests.compat.tools import ToolResult, ToolServer
+from tests.compat.java_cli import Tools
+from tests.compat.tools import ToolServer
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 pytestmark = [pytest.mark.usefixtures("java"), pytest.mark.timeout(180)]
-
-
-class Tools:
-    """Runs tools against one broker."""
-
-    def __init__(self, server: ToolServer, target: Target) -> None:
-        self.server = server
-        self.target = target
-
-    def run(self, tool: str, *args: str, stdin: bytes = b"") -> ToolResult:
-        return self.server.run(
-            tool, "--bootstrap-server", self.target.bootstrap, *args, stdin=stdin
-        )
-
-    def ok(self, tool: str, *args: str, stdin: bytes = b"") -> str:
-        """Standard output of a tool that has to end with 0."""
-        return self.run(tool, *args, stdin=stdin).ok().out
-
-    def produce(self, topic: str, lines: list[str], *args: str) -> None:
-        text = "".join(f"{line}\n" for line in lines).encode()
-        self.ok("kafka-console-producer", "--topic", topic, *args, stdin=text)
-
-    def consume(self, topic: str, count: int, *args: str) -> list[str]:
-        """Lines of a console consumer that reads `count` records from the beginning."""
-        out = self.ok(
-            "kafka-console-consumer",
-            "--topic", topic,
-            "--from-beginning",
-            "--max-messages", str(count),
-            "--timeout-ms", "30000",
-            *args,
-        )  # fmt: skip
-        return out.splitlines()
-
-    def offsets(self, topic: str, *args: str) -> dict[int, int]:
-        """What kafka-get-offsets says, by partition."""
-        out = self.ok("kafka-get-offsets", "--topic", topic, *args)
-        rows = (line.rsplit(":", 2) for line in out.splitlines())
-        return {int(partition): int(offset) for _, partition, offset in rows if offset}
 
 
 @pytest.fixture(scope="module", params=[1, 3], ids=["one worker", "three workers"])

@@ -101,8 +101,10 @@ class CoordinatorRuntime(Generic[S]):
         return [c.shard for c in self._contexts.values() if c.loaded]
 
     def is_loading(self) -> bool:
-        """True while any shard of this node is being loaded."""
-        return any(not c.loaded for c in self._contexts.values())
+        """True while any shard of this node is being loaded; one that could not be is not waited
+        for.
+        """
+        return any(not c.loaded and not c.failed for c in self._contexts.values())
 
     async def close(self) -> None:
         """Unload every shard; clients are told to look for another coordinator."""

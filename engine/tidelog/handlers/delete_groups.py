@@ -1,7 +1,8 @@
 """DeleteGroups (key 42), versions 0-2.
 
 Behaviour: every group has a code of its own; groups of other coordinators are NOT_COORDINATOR. Only
-empty groups are deleted, with their offsets; the answer comes when that is written.
+empty groups are deleted, with their offsets; the answer comes when that is written. A group that is
+named twice is answered once.
 
 Version notes: 2 flexible.
 """
@@ -27,7 +28,7 @@ API: Final = Api(ApiKey.DELETE_GROUPS, 0, 2)
 
 async def handle(request: DeleteGroupsRequest, context: RequestContext) -> DeleteGroupsResponse:
     results = []
-    for group_id in request.groups_names:
+    for group_id in dict.fromkeys(request.groups_names):
         code = await _delete(group_id, context)
         results.append(DeletableGroupResult(group_id=group_id, error_code=code))
     return DeleteGroupsResponse(results=results)

@@ -1,8 +1,8 @@
 """OffsetDelete (key 47), version 0.
 
 Behaviour: topics and partitions that don't exist are refused here (error 3); the rest goes to the
-group coordinator. The answer has the topics in the order of the request. A group that is unknown or
-consumes something else than topics is refused as a whole.
+group coordinator. The answer has the topics in the order of the request, without those that name no
+partition. A group that is unknown or consumes something else than topics is refused as a whole.
 
 Version notes: there is only one.
 """
@@ -53,6 +53,7 @@ async def handle(request: OffsetDeleteRequest, context: RequestContext) -> Offse
                 ],
             )
             for topic, found in zip(topics, codes, strict=True)
+            if found
         ]
     )
 

@@ -6,7 +6,7 @@
 
 from importlib import import_module
 
-_MODULES = ("wire", "topics", "produce", "fetch", "offsets", "groups", "admin")
+_MODULES = ("wire", "topics", "produce", "fetch", "offsets", "groups", "group_admin", "admin")
 
 
 def load_scenarios() -> None:

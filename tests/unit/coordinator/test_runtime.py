@@ -172,6 +172,7 @@ async def test_a_log_that_cannot_be_read_is_no_coordinator(
         await asyncio.sleep(0.001)
         code = await code_of(world.add(1))
     assert code == 15  # COORDINATOR_NOT_AVAILABLE
+    assert not world.runtime.is_loading()
 
 
 @pytest.mark.parametrize(("refusal", "code"), [(19, 15), (6, 16), (56, 16), (10, -1), (42, 42)])

@@ -17,9 +17,12 @@ def delete(group_id: str) -> KafkaError | None:
 async def test_every_group_has_its_own_answer(version: int) -> None:
     node = Node()
     node.groups.answers["delete_group"] = delete
-    answer = await node.ask(DeleteGroupsRequest(groups_names=["g", "busy", "elsewhere"]), version)
+    answer = await node.ask(
+        DeleteGroupsRequest(groups_names=["g", "busy", "elsewhere", "g"]), version
+    )
     assert [(r.group_id, r.error_code) for r in answer.results] == [
         ("g", 0),
         ("busy", 68),
         ("elsewhere", 16),
     ]
+    assert [group_id for _, group_id in node.groups.asked] == ["g", "busy", "elsewhere"]

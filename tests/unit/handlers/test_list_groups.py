@@ -14,7 +14,7 @@ from tidelog.protocol.messages.list_groups import (
 )
 
 LISTED = ListedGroup(
-    group_id="g", protocol_type="consumer", group_state="Stable", group_type="Classic"
+    group_id="g", protocol_type="consumer", group_state="Stable", group_type="classic"
 )
 
 

@@ -39,10 +39,10 @@ def deleted(request: OffsetDeleteRequest) -> OffsetDeleteResponse:
 
 async def test_unknown_partitions_are_refused_beside_the_others() -> None:
     node = Node()
-    await node.create(NewTopic("t", 2, 1), NewTopic("u", 1, 1))
+    await node.create(NewTopic("t", 2, 1), NewTopic("u", 1, 1), NewTopic("t2", 1, 1))
     node.groups.answers["delete_offsets"] = deleted
     request = OffsetDeleteRequest(
-        group_id="g", topics=[topic("t", 0, 5), topic("gone", 0), topic("u", 0)]
+        group_id="g", topics=[topic("t", 0, 5), topic("gone", 0), topic("u", 0), topic("t2")]
     )
     answer = await node.ask(request, 0)
     found = {

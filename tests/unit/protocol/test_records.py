@@ -42,6 +42,18 @@ def test_bytes_behind_a_known_version_are_ignored() -> None:
     assert read == subscription
 
 
+def test_topics_are_read_from_a_subscription_of_any_version() -> None:
+    subscription = consumer_protocol.ConsumerProtocolSubscription(topics=["a", "b"])
+    for version in range(4):
+        data = records.encode_versioned(subscription, version)
+        assert consumer_protocol.subscribed_topics(data) == ["a", "b"]
+    later = b"\x00\x09" + records.encode_versioned(subscription, 0)[2:] + b"what comes then"
+    assert consumer_protocol.subscribed_topics(later) == ["a", "b"]
+    for data in (b"", b"\0", b"\0\0\0\0\0\1"):
+        with pytest.raises(MalformedMessageError):
+            consumer_protocol.subscribed_topics(data)
+
+
 def test_a_marker_byte_for_byte() -> None:
     marker = control.EndTxnMarker(coordinator_epoch=6)
     assert records.encode_versioned(marker, 0) == bytes.fromhex("0000 00000006")

@@ -16,7 +16,7 @@ from tidelog.errors import InvariantError, KafkaError, MalformedMessageError
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.protocol.messages.join_group import JoinGroupResponseMember
 from tidelog.protocol.messages.offset_commit import OffsetCommitRequest
-from tidelog.protocol.records.consumer_protocol import decode_subscription
+from tidelog.protocol.records.consumer_protocol import subscribed_topics
 from tidelog.protocol.records.group import GroupMetadataValue, MemberMetadata
 
 #: The protocol type of consumers; other kinds (Connect's workers) only use the same requests.
@@ -40,8 +40,9 @@ class ClassicGroup:
         self.pending_syncs: set[str] = set()
         #: Someone joined during the initial delay (group.initial.rebalance.delay.ms).
         self.new_member_added = False
-        #: Members' metadata, and the topics that it names (subscribed_topics).
-        self._subscribed: tuple[tuple[bytes, ...], frozenset[str] | None] | None = None
+        #: What the members of a consumer group subscribe to in this generation; None when that
+        #: cannot be told (no generation yet, or a member's metadata is no subscription).
+        self.subscribed_topics: frozenset[str] | None = None
 
     # -- state ----------------------------------------------------------------------------------
 
@@ -132,7 +133,7 @@ class ClassicGroup:
 
     # -- offsets and descriptions (registry.Group) ----------------------------------------------
 
-    type_name = "Classic"
+    type_name = "classic"
 
     @property
     def state_name(self) -> str:
@@ -175,25 +176,27 @@ class ClassicGroup:
     def is_subscribed_to(self, topic: str) -> bool:
         if self.protocol_type != CONSUMER_PROTOCOL_TYPE:
             return False
-        subscribed = self.subscribed_topics()
-        return subscribed is None or topic in subscribed
+        return self.subscribed_topics is None or topic in self.subscribed_topics
 
-    def subscribed_topics(self) -> frozenset[str] | None:
-        """What the members of a consumer group subscribe to; None when that cannot be told (no
-        protocol is chosen, or a member's metadata is no subscription).
+    def update_subscribed_topics(self) -> None:
+        """Once per generation, when its protocol is chosen: between generations the members'
+        metadata changes one by one, and may not know the old protocol any more.
         """
+        self.subscribed_topics = None
+        if self.protocol_type != CONSUMER_PROTOCOL_TYPE:
+            return
         if not self.members:
-            return frozenset()
-        if self.protocol_name is None:
-            return None
-        key = tuple(m.metadata_for(self.protocol_name) for m in self.members.values())
-        if self._subscribed is None or self._subscribed[0] != key:
-            self._subscribed = (key, _topics_of(key))
-        return self._subscribed[1]
+            self.subscribed_topics = frozenset()
+        elif self.protocol_name is not None:
+            name = self.protocol_name
+            self.subscribed_topics = _topics_of(
+                member.metadata_for(name) for member in self.members.values()
+            )
 
     def expiry_base(self) -> Callable[[int], int] | None:
-        """An empty group's offsets count from when it became empty, those of a group that was never
-        more than offsets, and of topics that nobody subscribes to, from their commit.
+        """An empty group's offsets count from when it became empty, also those committed since;
+        those of a group that was never more than offsets, and of topics that nobody subscribes to,
+        from their commit. Kafka's rule.
         """
         if self.protocol_type is None:
             return lambda committed_ms: committed_ms
@@ -300,13 +303,12 @@ class ClassicGroup:
             if member.group_instance_id is not None:
                 group.static_members[member.group_instance_id] = member.member_id
         group.state = GroupState.STABLE if group.members else GroupState.EMPTY
+        group.update_subscribed_topics()
         return group
 
 
 def _topics_of(subscriptions: Iterable[bytes]) -> frozenset[str] | None:
     try:
-        return frozenset(
-            topic for data in subscriptions for topic in decode_subscription(data).topics
-        )
+        return frozenset(topic for data in subscriptions for topic in subscribed_topics(data))
     except MalformedMessageError:
         return None

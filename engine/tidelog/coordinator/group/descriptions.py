@@ -19,9 +19,9 @@ def list_groups(
     registry: GroupRegistry, states: Collection[str], types: Collection[str]
 ) -> list[ListedGroup]:
     """The groups in one of the states and of one of the types; an empty filter passes all. Case
-    does not matter.
+    does not matter, nor do blanks around a state.
     """
-    wanted_states = {state.lower() for state in states}
+    wanted_states = {state.strip().lower() for state in states}
     wanted_types = {name.lower() for name in types}
     return [
         ListedGroup(
@@ -32,7 +32,7 @@ def list_groups(
         )
         for group in registry.groups()
         if (not wanted_states or group.state_name.lower() in wanted_states)
-        and (not wanted_types or group.type_name.lower() in wanted_types)
+        and (not wanted_types or group.type_name in wanted_types)
     ]
 
 
@@ -61,7 +61,9 @@ def describe_classic(registry: GroupRegistry, group_id: str, version: int) -> De
 
 
 def _classic_members(group: ClassicGroup, *, is_stable: bool) -> list[DescribedGroupMember]:
-    """Outside of STABLE the members alone: what they had does not hold any more."""
+    """Outside of STABLE no metadata: which protocol's it would be is not settled. An assignment is
+    shown until the next one.
+    """
     return [
         DescribedGroupMember(
             member_id=member.member_id,
@@ -69,7 +71,7 @@ def _classic_members(group: ClassicGroup, *, is_stable: bool) -> list[DescribedG
             client_id=member.client_id,
             client_host=member.client_host,
             member_metadata=(member.metadata_for(group.protocol_name or "") if is_stable else b""),
-            member_assignment=member.assignment if is_stable else b"",
+            member_assignment=member.assignment,
         )
         for member in group.members.values()
     ]

@@ -6,6 +6,7 @@ Pure; owned by a GroupShard. Decides and returns records; what is committed chan
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from tidelog.coordinator.group.config import GroupConfig
 from tidelog.coordinator.group.offsets import CommittedOffsets
@@ -13,7 +14,7 @@ from tidelog.coordinator.group.records import CommittedOffset, offset_record, of
 from tidelog.coordinator.group.registry import Group, GroupRegistry
 from tidelog.coordinator.shard import CoordinatorRecord, Result
 from tidelog.errors import KafkaError
-from tidelog.limits import OFFSET_TOMBSTONES_PER_WRITE_MAX
+from tidelog.limits import TOMBSTONE_BYTES_PER_WRITE_MAX
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.protocol.messages.offset_commit import (
     OffsetCommitRequest,
@@ -36,12 +37,28 @@ from tidelog.protocol.messages.offset_fetch import (
 )
 
 #: "Nothing was committed", as OffsetFetch says it.
-NO_OFFSET = -1
+NO_OFFSET: Final = -1
 #: OffsetCommit tells from this version on that a group is unknown (KIP-848).
-_GROUP_ID_NOT_FOUND_FROM = 9
+_GROUP_ID_NOT_FOUND_FROM: Final = 9
+#: What a record of a batch takes beside its key, at most.
+_RECORD_OVERHEAD_BYTES: Final = 32
 
-#: (group, topic, partition, what is committed)
-_Entry = tuple[str, str, int, CommittedOffset]
+
+class _Tombstones:
+    """The tombstones of one write, as many as fit into it."""
+
+    def __init__(self) -> None:
+        self.records: list[CoordinatorRecord] = []
+        self._left_bytes = TOMBSTONE_BYTES_PER_WRITE_MAX
+
+    def add(self, record: CoordinatorRecord) -> bool:
+        """Whether there was room. One record always fits: what it removes fitted, too."""
+        size = len(record.key) + _RECORD_OVERHEAD_BYTES
+        if self.records and size > self._left_bytes:
+            return False
+        self._left_bytes -= size
+        self.records.append(record)
+        return True
 
 
 class OffsetOperations:
@@ -76,7 +93,7 @@ class OffsetOperations:
             codes = []
             for asked in topic.partitions:
                 metadata = asked.committed_metadata or ""
-                if len(metadata.encode()) > size_max:
+                if _utf16_units(metadata) > size_max:
                     codes.append(_committed(asked, ErrorCode.OFFSET_METADATA_TOO_LARGE))
                     continue
                 committed = CommittedOffset(
@@ -141,6 +158,8 @@ class OffsetOperations:
 
     def delete_offsets(self, request: OffsetDeleteRequest) -> Result[OffsetDeleteResponse]:
         """OffsetDelete: a group that consumes keeps the offsets of topics that it subscribes to."""
+        if not request.group_id:
+            raise KafkaError(ErrorCode.INVALID_GROUP_ID)
         group = self._registry.find(request.group_id)
         if group is None:
             raise KafkaError(ErrorCode.GROUP_ID_NOT_FOUND)
@@ -166,25 +185,20 @@ class OffsetOperations:
         """One step of deleting an empty group: its offsets, and with the last of them the group.
 
         The answer: whether it is gone; else the next step has to follow, since one write holds only
-        so many records.
+        so many records. A member that joins between two steps keeps the group, but not the offsets
+        that went before: Kafka refuses to delete a group whose tombstones are larger than a batch.
         """
         group = self._registry.find(group_id)
         if group is None:
             raise KafkaError(ErrorCode.GROUP_ID_NOT_FOUND)
         if not group.is_empty:
             raise KafkaError(ErrorCode.NON_EMPTY_GROUP)
-        records = [
-            offset_tombstone(group_id, topic, index)
-            for topic, partitions in self._offsets.topics(group_id)
-            for index in partitions
-        ]
-        if len(records) > OFFSET_TOMBSTONES_PER_WRITE_MAX:
-            return Result(False, records[:OFFSET_TOMBSTONES_PER_WRITE_MAX])
-        return Result(True, records + group.tombstones(), lambda code: self._gone(group, code))
-
-    def _gone(self, group: Group, error_code: int) -> None:
-        if not error_code:
-            self._registry.forget(group)
+        write = _Tombstones()
+        for topic, partitions in self._offsets.topics(group_id):
+            for index in partitions:
+                if not write.add(offset_tombstone(group_id, topic, index)):
+                    return Result(False, write.records)
+        return Result(True, write.records + group.tombstones())
 
     # -- expiry ---------------------------------------------------------------------------------
 
@@ -192,32 +206,21 @@ class OffsetOperations:
         """One step of offsets.retention.minutes: tombstones of what is too old, and of groups that
         have nothing left. The answer: whether everything was looked at.
         """
-        records: list[CoordinatorRecord] = []
-        gone: list[Group] = []
-        complete = True
+        write = _Tombstones()
         for group in self._registry.groups():
-            expired = [
-                offset_tombstone(group_id, topic, index)
-                for group_id, topic, index, _ in self._expired(group, now_ms)
-            ]
-            room = OFFSET_TOMBSTONES_PER_WRITE_MAX - len(records)
-            if len(expired) > room:
-                records += expired[:room]
-                complete = False
-                break
-            records += expired
-            left = self._offsets.count(group.group_id) - len(expired)
+            left = self._offsets.count(group.group_id)
+            for topic, index in self._expired(group, now_ms):
+                if not write.add(offset_tombstone(group.group_id, topic, index)):
+                    return Result(False, write.records)
+                left -= 1
             if group.is_disposable and not left:
-                records += group.tombstones()
-                gone.append(group)
+                for record in group.tombstones():
+                    if not write.add(record):
+                        return Result(False, write.records)
+        return Result(True, write.records)
 
-        def written(error_code: int) -> None:
-            for group in gone:
-                self._gone(group, error_code)
-
-        return Result(complete, records, written)
-
-    def _expired(self, group: Group, now_ms: int) -> Iterator[_Entry]:
+    def _expired(self, group: Group, now_ms: int) -> Iterator[tuple[str, int]]:
+        """(topic, partition) of every offset that is due."""
         retention_ms = self._config().offsets_retention_ms
         base = group.expiry_base()
         if base is None:
@@ -231,7 +234,14 @@ class OffsetOperations:
                 else:
                     is_due = now_ms - base(committed.commit_timestamp) >= retention_ms
                 if is_due:
-                    yield group.group_id, topic, index, committed
+                    yield topic, index
+
+
+def _utf16_units(text: str) -> int:
+    """Length as Java counts it: Kafka measures offset.metadata.max.bytes like this, and clients
+    rely on what it takes.
+    """
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def _committed(

@@ -113,12 +113,13 @@ class Rebalance:
             group.protocol_name = None
             group.leader_id = None
             group.transition(GroupState.EMPTY, now_ms)
+            group.update_subscribed_topics()
             return Result(None, (group_record(group.group_id, group.to_value({})),))
         group.protocol_name = group.choose_protocol()
+        group.update_subscribed_topics()
         group.transition(GroupState.COMPLETING_REBALANCE, now_ms)
         group.pending_syncs = set(group.members)
         for member in group.members.values():
-            member.assignment = b""
             if member.joining is not None:
                 joining, member.joining = member.joining, None
                 self._keep_session(group, member)

@@ -29,7 +29,9 @@ class Group(Protocol):
         ...
 
     @property
-    def type_name(self) -> str: ...
+    def type_name(self) -> str:
+        """As ListGroups tells it, in lower case."""
+        ...
 
     @property
     def state_name(self) -> str: ...
@@ -85,8 +87,3 @@ class GroupRegistry:
         """A new classic group; without members and records it is soft state."""
         group = self.classic[group_id] = ClassicGroup(group_id, now_ms)
         return group
-
-    def forget(self, group: Group) -> None:
-        """The group was removed: drop what records do not know of (a group without any)."""
-        if self.classic.get(group.group_id) is group:
-            del self.classic[group.group_id]

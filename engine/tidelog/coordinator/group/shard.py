@@ -1,8 +1,8 @@
 """One partition of `__consumer_offsets`: its groups and their committed offsets.
 
 Pure: time, randomness and timers are given. `replay` alone changes what the records say; the
-classic protocol's waiting members and
-timers are soft state (classic.py). KIP-848 groups are a later issue: their records are skipped.
+classic protocol's waiting members and timers are soft state (classic.py). Records of groups of
+other kinds (KIP-848) are skipped.
 """
 
 from __future__ import annotations
@@ -151,9 +151,14 @@ class GroupShard(Shard):
     def _expire(self, now_ms: int) -> Result[bool]:
         """The timer of offsets.retention.check.interval.ms; at once again while more is due."""
         result = self.offset_operations.expire(now_ms)
-        again_ms = self._config().offsets_retention_check_interval_ms if result.answer else 0
-        self._timers.schedule(_EXPIRE, again_ms, self._expire)
-        return result
+
+        def written(error_code: int) -> None:
+            # A log that refuses writes is asked again after the interval, not at once.
+            is_done = result.answer or error_code
+            again_ms = self._config().offsets_retention_check_interval_ms if is_done else 0
+            self._timers.schedule(_EXPIRE, again_ms, self._expire)
+
+        return Result(result.answer, result.records, written)
 
     # -- Shard ----------------------------------------------------------------------------------
 

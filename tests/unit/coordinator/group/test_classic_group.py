@@ -7,7 +7,8 @@ from tidelog.coordinator.group.member import Member
 from tidelog.coordinator.group.records import group_record
 from tidelog.coordinator.group.states import GroupState
 from tidelog.coordinator.promise import Promise
-from tidelog.protocol.records import decode_value
+from tidelog.protocol.records import decode_value, encode_versioned
+from tidelog.protocol.records.consumer_protocol import ConsumerProtocolSubscription
 from tidelog.protocol.records.group import RECORD_TYPES, GroupMetadataValue
 
 
@@ -69,3 +70,35 @@ def test_a_written_group_is_read_back() -> None:
     assert [m.assignment for m in again.members.values()] == [b"A", b""]
     assert again.static_members == {"i": "a"}
     assert again.to_value({"a": b"A"}) == value
+
+
+def test_subscribed_topics_are_those_of_the_generation() -> None:
+    group = ClassicGroup("g", 0)
+    assert not group.is_subscribed_to("t")
+    for name, topics in (("a", ["t"]), ("b", ["t", "u"])):
+        metadata = encode_versioned(ConsumerProtocolSubscription(topics=topics), 0)
+        one = member(name, "x")
+        one.protocols = (("x", metadata),)
+        group.add(one)
+    # Nobody knows yet: everything has to stay.
+    assert group.is_subscribed_to("other")
+    group.protocol_name = "x"
+    group.update_subscribed_topics()
+    assert group.subscribed_topics == {"t", "u"}
+    assert not group.is_subscribed_to("other")
+    group.members["a"].protocols = (("y", b""),)
+    assert group.is_subscribed_to("u")
+    group.remove("a")
+    group.remove("b")
+    group.update_subscribed_topics()
+    assert group.subscribed_topics == frozenset()
+
+
+def test_topics_of_other_kinds_of_groups_are_nobodys() -> None:
+    group = ClassicGroup("g", 0)
+    one = member("a", "x")
+    one.protocol_type = "connect"
+    group.add(one)
+    group.protocol_name = "x"
+    group.update_subscribed_topics()
+    assert not group.is_subscribed_to("t")

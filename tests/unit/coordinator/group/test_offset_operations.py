@@ -70,11 +70,13 @@ def test_an_empty_group_is_deleted_with_its_offsets_and_stays_away() -> None:
 
 
 def test_many_offsets_are_deleted_in_several_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(offset_operations, "OFFSET_TOMBSTONES_PER_WRITE_MAX", 3)
+    monkeypatch.setattr(offset_operations, "TOMBSTONE_BYTES_PER_WRITE_MAX", 150)
     h = ShardHarness()
     for partition in range(8):
         h.commit(1, partition=partition)
     before = len(h.log)
+    assert not h.run(lambda: h.shard.delete_group("g"))
+    assert before < len(h.log) < before + 8
     assert h.delete_group() == 0
     assert len(h.log) == before + 8 + 1
     h.reload()
@@ -132,7 +134,7 @@ def test_a_retention_of_the_commits_own_goes_before_the_brokers() -> None:
 
 
 def test_expiry_goes_on_at_once_while_more_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(offset_operations, "OFFSET_TOMBSTONES_PER_WRITE_MAX", 3)
+    monkeypatch.setattr(offset_operations, "TOMBSTONE_BYTES_PER_WRITE_MAX", 150)
     h = ShardHarness(offsets_retention_ms=60_000)
     for partition in range(8):
         h.commit(1, partition=partition)
@@ -149,6 +151,53 @@ def test_a_failed_write_of_expiry_keeps_everything() -> None:
     h.fail_writes = 0
     h.advance(600_000)
     assert h.committed() == -1
+
+
+def test_expiry_waits_for_its_interval_after_a_failed_write(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(offset_operations, "TOMBSTONE_BYTES_PER_WRITE_MAX", 1)
+    h = ShardHarness(offsets_retention_ms=60_000)
+    h.commit(1, partition=0)
+    h.commit(1, partition=1)
+    h.fail_writes = 15
+    h.advance(600_000, failing=True)
+    (due_ms,) = [at for key, (at, _) in h.timers.due.items() if key == ("", "expire")]
+    assert due_ms == h.now_ms + 600_000
+
+
+def test_expiry_removes_groups_in_several_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offset_operations, "TOMBSTONE_BYTES_PER_WRITE_MAX", 1)
+    h = ShardHarness(offsets_retention_ms=60_000)
+    for group in ("a", "b"):
+        h.commit(1, group=group)
+    h.advance(600_000)
+    assert h.shard.groups == {}
+
+
+def test_metadata_is_measured_as_java_measures_it() -> None:
+    h = ShardHarness()
+    for unit, count in (("n", 4096), ("ä", 4096), ("\U0001f30a", 2048)):
+        assert h.commit(1, metadata=unit * count) == 0
+        assert h.commit(1, metadata=unit * count + "n") == 12
+
+
+def test_what_a_member_says_between_generations_does_not_count_yet() -> None:
+    h = ShardHarness()
+    h.commit(1, topic="t")
+    first = h.join(protocols=("range", "sticky"), metadata=subscription("t"))
+    second = h.join(protocols=("range", "sticky"), metadata=subscription("t"))
+    first = h.join(first.member_id, protocols=("range", "sticky"), metadata=subscription("t"))
+    h.sync(first.member_id, 2, {})
+    assert h.shard.groups["g"].protocol_name == "range"
+    # The other one drops the protocol of the generation that still holds.
+    h.join(second.value.member_id, protocols=("sticky",), metadata=subscription("other"))
+    assert h.shard.groups["g"].state_name == "PreparingRebalance"
+    assert h.delete_offsets("t", "other") == [86, 0]
+
+
+def test_offsets_are_deleted_of_a_group_with_a_name() -> None:
+    assert ShardHarness().delete_offsets("t", group="") == 24
 
 
 def test_all_offsets_of_a_group() -> None:

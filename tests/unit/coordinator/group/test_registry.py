@@ -5,12 +5,11 @@ from __future__ import annotations
 from tidelog.coordinator.group.registry import GroupRegistry
 
 
-def test_a_group_is_forgotten_only_while_it_is_the_one() -> None:
+def test_a_group_is_found_until_it_is_removed() -> None:
     registry = GroupRegistry()
-    old = registry.create_classic("g", 0)
-    new = registry.create_classic("g", 1)
-    assert registry.find("g") is new
-    registry.forget(old)
-    assert list(registry.groups()) == [new]
-    registry.forget(new)
+    assert registry.find("g") is None
+    group = registry.create_classic("g", 0)
+    assert registry.find("g") is group
+    assert list(registry.groups()) == [group]
+    del registry.classic["g"]
     assert registry.find("g") is None

@@ -17,9 +17,9 @@ from tidelog.coordinator.group.config import GroupConfig
 from tidelog.coordinator.group.shard import GroupShard
 from tidelog.coordinator.partitioning import coordinator_partition
 from tidelog.coordinator.runtime import CoordinatorRuntime
-from tidelog.coordinator.shard import Random, Timers
+from tidelog.coordinator.shard import Random, Result, Timers
 from tidelog.errors import KafkaError
-from tidelog.metadata.image import MetadataImage
+from tidelog.metadata.image import MetadataImage, TopicImage
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.protocol.messages.describe_groups import DescribedGroup
 from tidelog.protocol.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
@@ -85,6 +85,9 @@ class GroupService:
             self._make_shard,
             config().offsets_load_buffer_size,
         )
+        #: (name, id) of topics that were deleted since the last sweep began.
+        self._deleted_topics: list[tuple[str, bytes]] = []
+        replicas.deletion_listeners.append(self._on_topic_deleted)
 
     def _make_shard(self, index: int, timers: Timers) -> GroupShard:
         return GroupShard(self.group_config, timers, self._rng)
@@ -111,6 +114,18 @@ class GroupService:
     async def close(self) -> None:
         """Unload every shard."""
         await self.runtime.close()
+
+    # -- deleted topics ---------------------------------------------------------------------------
+
+    def _on_topic_deleted(self, topic: TopicImage) -> None:
+        """Offsets end with their topic."""
+        self._deleted_topics.append((topic.name, topic.topic_id))
+        if len(self._deleted_topics) == 1:
+            self.runtime.sweep(self._begin_forgetting)
+
+    def _begin_forgetting(self) -> Callable[[GroupShard], Result[bool]]:
+        deleted, self._deleted_topics = frozenset(self._deleted_topics), []
+        return lambda shard: shard.forget_topics(deleted)
 
     # -- handlers.context.GroupCoordinator --------------------------------------------------------
 

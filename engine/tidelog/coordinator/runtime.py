@@ -63,6 +63,7 @@ class CoordinatorRuntime(Generic[S]):
         self._make_shard = make_shard
         self._load_bytes = load_bytes
         self._contexts: dict[int, _Context[S]] = {}
+        self._sweeps: set[asyncio.Task[None]] = set()
         replicas.leadership_listeners.append(self._on_leadership)
 
     # -- operations ---------------------------------------------------------------------------
@@ -106,10 +107,34 @@ class CoordinatorRuntime(Generic[S]):
         """
         return any(not c.loaded and not c.failed for c in self._contexts.values())
 
+    def sweep(self, begin: Callable[[], Callable[[S], Result[bool]]]) -> None:
+        """In the background: run on every loaded shard what `begin()` gives when the sweep starts,
+        again and again until it answers True. A shard that cannot write is passed over.
+        """
+        task = asyncio.get_running_loop().create_task(self._sweep(begin))
+        self._sweeps.add(task)
+        task.add_done_callback(self._sweeps.discard)
+
+    async def _sweep(self, begin: Callable[[], Callable[[S], Result[bool]]]) -> None:
+        operation = begin()
+        for index in [index for index, context in self._contexts.items() if context.loaded]:
+            try:
+                while not await self.write(index, lambda shard, now_ms: operation(shard)):
+                    await asyncio.sleep(0)  # Requests come first.
+            except KafkaError as error:
+                log.warning(
+                    "coordinator sweep ended topic=%s partition=%d error_code=%d",
+                    self._topic.decode(),
+                    index,
+                    error.error_code,
+                )
+
     async def close(self) -> None:
         """Unload every shard; clients are told to look for another coordinator."""
         for index in list(self._contexts):
             self._unload(index)
+        # They end by themselves: no shard takes a write any more.
+        await asyncio.gather(*self._sweeps)
 
     async def _append(self, context: _Context[S], result: Result[Any]) -> int:
         now_ms = self._clock.wall_ms()

@@ -79,6 +79,8 @@ class ReplicaManager:
         #: Called with (partition, leader epoch or None) when this node begins or ceases to lead a
         #: partition (coordinators).
         self.leadership_listeners: list[Callable[[Partition, int | None], object]] = []
+        #: Called with every topic that was deleted.
+        self.deletion_listeners: list[Callable[[TopicImage], object]] = []
 
     # -- look-ups -----------------------------------------------------------------------------
 
@@ -189,6 +191,8 @@ class ReplicaManager:
         self.table.remove(name)
         for partition in entry.partitions:
             self._stop_leading(partition, DELETED)
+        for listener in self.deletion_listeners:
+            listener(topic)
         await self._run(self._delete_log(topic.name, p.index) for p in entry.partitions)
 
     def _new_partition(self, topic: TopicImage, index: int) -> Partition:

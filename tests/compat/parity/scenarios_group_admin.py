@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tests.compat.parity.scenarios_groups import Member, coordinate, joining
-from tests.compat.parity.session import Session, observe, scenario
+from tests.compat.parity.session import Session, observe, scenario, wait_until
 from tidelog.protocol.messages.delete_groups import DeleteGroupsRequest, DeleteGroupsResponse
+from tidelog.protocol.messages.delete_topics import DeleteTopicsRequest, DeleteTopicsResponse
 from tidelog.protocol.messages.describe_groups import (
     DescribeGroupsRequest,
     DescribeGroupsResponse,
@@ -26,6 +27,7 @@ from tidelog.protocol.messages.offset_delete import (
 from tidelog.protocol.messages.offset_fetch import (
     OffsetFetchRequest,
     OffsetFetchRequestGroup,
+    OffsetFetchResponse,
 )
 from tidelog.protocol.records import encode_versioned
 from tidelog.protocol.records.consumer_protocol import ConsumerProtocolSubscription
@@ -279,6 +281,26 @@ def offsets_are_deleted(s: Session) -> None:
     commit(s, "od-connect", "od-a", 0)
     Subscriber(s, "od-connect", protocol_type="connect")
     delete_offsets(s, "another kind of group", "od-connect", ("od-a", (0,)))
+
+
+@scenario
+def offsets_of_a_deleted_topic(s: Session) -> None:
+    """They go with the topic; the group stays."""
+    for topic in ("odt-a", "odt-b"):
+        s.create(topic, 1)
+        commit(s, "odt", topic, 0)
+    s.call(DeleteTopicsRequest(topic_names=["odt-a"], timeout_ms=5000), 5, DeleteTopicsResponse)
+    request = OffsetFetchRequest(groups=[OffsetFetchRequestGroup(group_id="odt", topics=None)])
+
+    def gone() -> bool:
+        (group,) = s.call(request, 8, OffsetFetchResponse).groups
+        return len(group.topics) < 2
+
+    wait_until(gone, "the offsets of a deleted topic stay")
+    s.ask("what is left", request, 8)
+    s.create("odt-a", 1)
+    s.ask("when it is made again", request, 8)
+    describe(s, "the group", "odt")
 
 
 @scenario

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,10 +25,16 @@ from tidelog.protocol.codec import encode
 from tidelog.protocol.messages.heartbeat import HeartbeatRequest
 from tidelog.protocol.messages.join_group import JoinGroupRequest, JoinGroupRequestProtocol
 from tidelog.protocol.messages.leave_group import LeaveGroupRequest
+from tidelog.protocol.messages.list_groups import ListGroupsRequest
 from tidelog.protocol.messages.offset_commit import (
     OffsetCommitRequest,
     OffsetCommitRequestPartition,
     OffsetCommitRequestTopic,
+)
+from tidelog.protocol.messages.offset_delete import (
+    OffsetDeleteRequest,
+    OffsetDeleteRequestPartition,
+    OffsetDeleteRequestTopic,
 )
 from tidelog.protocol.messages.offset_fetch import (
     OffsetFetchRequestGroup,
@@ -81,8 +88,12 @@ Started = Callable[..., Any]
 
 
 @pytest.fixture
-async def started(tmp_path: Path) -> Any:
-    replicas = GroupReplicas(tmp_path)
+async def replicas(tmp_path: Path) -> GroupReplicas:
+    return GroupReplicas(tmp_path)
+
+
+@pytest.fixture
+async def started(replicas: GroupReplicas) -> Any:
     image = image_with("__consumer_offsets", "t")
     service = GroupService(
         replicas,  # type: ignore[arg-type]
@@ -174,6 +185,73 @@ async def test_refusals_can_be_written_in_every_version(
     answer = await started.join_group(join(group=""), Context(version))
     assert answer.error_code == 24
     assert encode(answer, version)
+
+
+async def committed(service: GroupService, group: str) -> list[int]:
+    """Commits an offset for the group, which is none yet; what it has then."""
+    partition = OffsetCommitRequestPartition(
+        partition_index=0, committed_offset=9, committed_metadata=None
+    )
+    topics = [OffsetCommitRequestTopic(name="t", partitions=[partition])]
+    await service.commit_offsets(OffsetCommitRequest(group_id=group, topics=topics), Context(8))
+    return await offsets_of(service, group)
+
+
+async def offsets_of(service: GroupService, group: str) -> list[int]:
+    asked = OffsetFetchRequestGroup(group_id=group, topics=None)
+    answer = await service.fetch_offsets(asked, False, Context(8))
+    return [each.committed_offset for topic in answer.topics for each in topic.partitions]
+
+
+async def test_groups_are_listed_described_and_deleted(started: GroupService) -> None:
+    assert await committed(started, "g") == [9]
+    (listed,) = started.list_groups(ListGroupsRequest(), Context(5)).groups
+    assert (listed.group_id, listed.group_state, listed.group_type) == ("g", "Empty", "classic")
+    assert started.list_groups(ListGroupsRequest(states_filter=["Stable"]), Context(5)).groups == []
+    described = started.describe_classic("g", Context(6))
+    assert (described.error_code, described.group_state) == (0, "Empty")
+    request = OffsetDeleteRequest(
+        group_id="g",
+        topics=[
+            OffsetDeleteRequestTopic(
+                name="t", partitions=[OffsetDeleteRequestPartition(partition_index=0)]
+            )
+        ],
+    )
+    answer = await started.delete_offsets(request, Context(0))
+    assert answer.topics[0].partitions[0].error_code == 0
+    assert await offsets_of(started, "g") == []
+    await started.delete_group("g", Context(2))
+    assert started.describe_classic("g", Context(6)).error_code == 69
+    with pytest.raises(KafkaError):
+        await started.delete_group("g", Context(2))
+
+
+async def test_offsets_end_with_their_topic(started: GroupService, replicas: GroupReplicas) -> None:
+    for group in ("g", "h"):
+        assert await committed(started, group) == [9]
+    topic = image_with("t").topics["t"]
+    for listener in replicas.deletion_listeners:
+        listener(topic)
+        listener(topic)
+    while await offsets_of(started, "g") or await offsets_of(started, "h"):
+        await asyncio.sleep(0.001)
+
+
+async def test_offsets_of_a_deleted_topic_that_cannot_be_removed_are_told(
+    started: GroupService, replicas: GroupReplicas, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert await committed(started, "g") == [9]
+    replicas.refuse = 56
+    with caplog.at_level("WARNING"):
+        for listener in replicas.deletion_listeners:
+            listener(image_with("t").topics["t"])
+        while not caplog.messages:
+            await asyncio.sleep(0.001)
+    assert caplog.messages == [
+        "coordinator sweep ended topic=__consumer_offsets partition=0 error_code=16"
+    ]
+    assert await offsets_of(started, "g") == [9]
 
 
 async def test_without_the_topic_there_is_no_coordinator(tmp_path: Path) -> None:

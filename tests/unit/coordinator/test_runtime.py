@@ -17,6 +17,7 @@ from tidelog.coordinator.promise import Promise
 from tidelog.coordinator.runtime import CoordinatorRuntime
 from tidelog.coordinator.shard import CoordinatorRecord, Result, Shard, Timers
 from tidelog.errors import KafkaError
+from tidelog.metadata.image import TopicImage
 from tidelog.replication.replica_manager import AppendOutcome
 
 
@@ -55,6 +56,7 @@ class Replicas:
 
     def __init__(self, directory: Path) -> None:
         self.leadership_listeners: list[Callable[[Partition, int | None], object]] = []
+        self.deletion_listeners: list[Callable[[TopicImage], object]] = []
         self.progress = Progress(asyncio.get_running_loop().call_soon)
         self.owner = Owner(directory, 1 << 20)
         self.refuse = 0
@@ -173,6 +175,7 @@ async def test_a_log_that_cannot_be_read_is_no_coordinator(
         code = await code_of(world.add(1))
     assert code == 15  # COORDINATOR_NOT_AVAILABLE
     assert not world.runtime.is_loading()
+    assert world.runtime.active_shards() == []
 
 
 @pytest.mark.parametrize(("refusal", "code"), [(19, 15), (6, 16), (56, 16), (10, -1), (42, 42)])
@@ -231,4 +234,30 @@ async def test_timers_write_and_end_with_the_shard(world: World) -> None:
     world.replicas.resign(partition)
     await asyncio.sleep(0.01)
     assert shard.total == 10
+    await world.runtime.close()
+
+
+async def test_a_sweep_repeats_its_operation_until_that_is_done(world: World) -> None:
+    await world.replicas.lead()
+    asked: list[int] = []
+
+    def operation(shard: SumShard) -> Result[bool]:
+        asked.append(shard.total)
+        return Result(shard.total == 2, shard.add(1).records)
+
+    world.runtime.sweep(lambda: operation)
+    assert asked == []
+    while len(asked) < 3:
+        await asyncio.sleep(0)
+    # The end waits for it, and for nothing more.
+    await world.runtime.close()
+    assert asked == [0, 1, 2]
+    assert world.shards[0].total == 3
+
+
+async def test_a_sweep_ends_with_the_runtime(world: World) -> None:
+    await world.replicas.lead()
+    world.runtime.sweep(lambda: lambda shard: Result(False))
+    for _ in range(20):
+        await asyncio.sleep(0)
     await world.runtime.close()

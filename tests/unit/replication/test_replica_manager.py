@@ -151,6 +151,8 @@ async def test_a_node_that_stops_serves_no_late_log() -> None:
 async def test_deleted_topics() -> None:
     node = await world(manual("t", 1, 1), manual("u", 1))
     partition, log, heard = node.replicas.partition("t", 0), node.log("t"), listen(node)
+    deleted: list[str] = []
+    node.replicas.deletion_listeners.append(lambda topic: deleted.append(topic.name))
     node.controller.ask(DeleteTopics((TopicReference("t"),)))
     await node.follow()
     assert partition is not None
@@ -160,6 +162,7 @@ async def test_deleted_topics() -> None:
     assert log.on_progress is None
     assert [each.topic for each in node.logs.logs()] == ["u"]
     assert heard == [("t", 0, None), ("t", 1, None)]
+    assert deleted == ["t"]
 
 
 async def test_a_topic_deleted_and_made_again_between_two_images() -> None:

@@ -5,12 +5,17 @@ Pure; owned by a GroupShard. Decides and returns records; what is committed chan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
 from tidelog.coordinator.group.config import GroupConfig
 from tidelog.coordinator.group.offsets import CommittedOffsets
-from tidelog.coordinator.group.records import CommittedOffset, offset_record, offset_tombstone
+from tidelog.coordinator.group.records import (
+    NO_TOPIC_ID,
+    CommittedOffset,
+    offset_record,
+    offset_tombstone,
+)
 from tidelog.coordinator.group.registry import Group, GroupRegistry
 from tidelog.coordinator.shard import CoordinatorRecord, Result
 from tidelog.errors import KafkaError
@@ -102,7 +107,7 @@ class OffsetOperations:
                     metadata=metadata,
                     commit_timestamp=now_ms,
                     expire_timestamp=expire,
-                    topic_id=topic_ids.get(topic.name, bytes(16)),
+                    topic_id=topic_ids.get(topic.name, NO_TOPIC_ID),
                 )
                 records.append(
                     offset_record(request.group_id, topic.name, asked.partition_index, committed)
@@ -199,6 +204,20 @@ class OffsetOperations:
                 if not write.add(offset_tombstone(group_id, topic, index)):
                     return Result(False, write.records)
         return Result(True, write.records + group.tombstones())
+
+    def forget_topics(self, deleted: Collection[tuple[str, bytes]]) -> Result[bool]:
+        """One step of removing what all groups committed for deleted topics (name, id). A topic of
+        the same name that was made since keeps its offsets. The answer: whether nothing is left.
+        """
+        write = _Tombstones()
+        for group in self._registry.groups():
+            for topic, topic_id in deleted:
+                for index, committed in self._offsets.partitions(group.group_id, topic).items():
+                    if committed.topic_id not in (topic_id, NO_TOPIC_ID):
+                        continue
+                    if not write.add(offset_tombstone(group.group_id, topic, index)):
+                        return Result(False, write.records)
+        return Result(True, write.records)
 
     # -- expiry ---------------------------------------------------------------------------------
 

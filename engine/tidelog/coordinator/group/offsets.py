@@ -21,6 +21,10 @@ class CommittedOffsets:
         """Everything that the group committed."""
         yield from self._groups.get(group_id, {}).items()
 
+    def partitions(self, group_id: str, topic: str) -> dict[int, CommittedOffset]:
+        """What the group committed for a topic."""
+        return self._groups.get(group_id, {}).get(topic, {})
+
     def has_group(self, group_id: str) -> bool:
         """Whether the group has any offset."""
         return group_id in self._groups

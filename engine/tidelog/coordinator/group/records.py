@@ -24,6 +24,8 @@ OFFSET_COMMIT_VALUE_VERSION: Final = 4
 #: The version that has an expire timestamp of its own (retention_time_ms of old clients).
 OFFSET_COMMIT_EXPIRE_VERSION: Final = 1
 GROUP_METADATA_VALUE_VERSION: Final = 3
+#: Of offsets that were committed before records had the topic's id.
+NO_TOPIC_ID: Final = bytes(16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class CommittedOffset:
     metadata: str
     commit_timestamp: int
     expire_timestamp: int = -1
-    topic_id: bytes = bytes(16)
+    topic_id: bytes = NO_TOPIC_ID
 
 
 def offset_record(

@@ -16,6 +16,7 @@ from tidelog.coordinator.group.config import GroupConfig
 from tidelog.coordinator.group.offset_operations import OffsetOperations
 from tidelog.coordinator.group.records import (
     GROUP_METADATA_KEY,
+    NO_TOPIC_ID,
     OFFSET_COMMIT_KEY,
     CommittedOffset,
 )
@@ -140,6 +141,10 @@ class GroupShard(Shard):
         """One step of DeleteGroups for one group; the answer: whether it is gone."""
         return self.offset_operations.delete_group(group_id)
 
+    def forget_topics(self, deleted: Collection[tuple[str, bytes]]) -> Result[bool]:
+        """One step of removing the offsets of deleted topics; the answer: whether they are gone."""
+        return self.offset_operations.forget_topics(deleted)
+
     def describe_classic(self, group_id: str, version: int) -> DescribedGroup:
         """DescribeGroups for one group."""
         return descriptions.describe_classic(self.registry, group_id, version)
@@ -189,7 +194,7 @@ class GroupShard(Shard):
             metadata=value.metadata,
             commit_timestamp=value.commit_timestamp,
             expire_timestamp=getattr(value, "expire_timestamp", -1),
-            topic_id=getattr(value, "topic_id", bytes(16)),
+            topic_id=getattr(value, "topic_id", NO_TOPIC_ID),
         )
         self.offsets.put(key.group, key.topic, key.partition, committed)
 

@@ -205,6 +205,7 @@ class ShardHarness:
         partition: int = 0,
         retention_ms: int = -1,
         version: int = 8,
+        topic_id: bytes | None = None,
     ) -> int:
         request = OffsetCommitRequest(
             group_id=group,
@@ -226,8 +227,9 @@ class ShardHarness:
                 )
             ],
         )
+        ids = {} if topic_id is None else {topic: topic_id}
         answer = self._code(
-            lambda: self.run(lambda: self.shard.commit(request, {}, version, self.now_ms))
+            lambda: self.run(lambda: self.shard.commit(request, ids, version, self.now_ms))
         )
         if isinstance(answer, int):
             return answer

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.unit.coordinator.test_group_service import started
+from tests.unit.coordinator.test_group_service import replicas, started
 from tidelog.coordinator.group_service import GroupService
 
-__all__ = ["started"]
+__all__ = ["replicas", "started"]
 
 
 async def test_times_are_in_ms(started: GroupService, tmp_path: Path) -> None:

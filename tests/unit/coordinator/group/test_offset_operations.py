@@ -196,6 +196,28 @@ def test_what_a_member_says_between_generations_does_not_count_yet() -> None:
     assert h.delete_offsets("t", "other") == [86, 0]
 
 
+def test_offsets_of_a_deleted_topic_are_removed_from_every_group(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(offset_operations, "TOMBSTONE_BYTES_PER_WRITE_MAX", 1)
+    h = ShardHarness()
+    old, new = b"o" * 16, b"n" * 16
+    for group in ("a", "b"):
+        h.commit(1, group=group, topic="t", topic_id=old)
+        h.commit(2, group=group, topic="other", topic_id=old)
+    h.commit(3, group="b", topic="t", partition=1, topic_id=new)
+    h.commit(4, group="c", topic="t")  # Written without an id.
+    steps = 1
+    while not h.run(lambda: h.shard.forget_topics([("t", old), ("never", new)])):
+        steps += 1
+    assert steps == 3
+    for _ in range(2):
+        assert [h.committed(group=group) for group in "abc"] == [-1, -1, -1]
+        assert [h.committed(group=group, topic="other") for group in "ab"] == [2, 2]
+        assert h.committed(group="b", partition=1) == 3
+        h.reload()
+
+
 def test_offsets_are_deleted_of_a_group_with_a_name() -> None:
     assert ShardHarness().delete_offsets("t", group="") == 24
 

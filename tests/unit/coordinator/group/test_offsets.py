@@ -15,6 +15,9 @@ def test_kept_by_group_topic_and_partition_until_removed() -> None:
     assert offsets.get("g", "t", 0) is one
     assert offsets.get("g", "t", 2) is None
     assert dict(offsets.topics("g")) == {"t": {0: one, 1: two}}
+    assert (offsets.count("g"), offsets.count("nobody")) == (2, 0)
+    assert offsets.partitions("g", "t") == {0: one, 1: two}
+    assert offsets.partitions("g", "other") == offsets.partitions("nobody", "t") == {}
     offsets.remove("g", "t", 0)
     assert offsets.has_group("g")
     offsets.remove("g", "t", 1)

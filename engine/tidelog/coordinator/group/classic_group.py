@@ -40,9 +40,9 @@ class ClassicGroup:
         self.pending_syncs: set[str] = set()
         #: Someone joined during the initial delay (group.initial.rebalance.delay.ms).
         self.new_member_added = False
-        #: What the members of a consumer group subscribe to in this generation; None when that
-        #: cannot be told (no generation yet, or a member's metadata is no subscription).
-        self.subscribed_topics: frozenset[str] | None = None
+        #: The members' metadata in this generation; None: there is none yet.
+        self._subscriptions: tuple[bytes, ...] | None = None
+        self._subscribed_topics: frozenset[str] | None = None
 
     # -- state ----------------------------------------------------------------------------------
 
@@ -176,22 +176,30 @@ class ClassicGroup:
     def is_subscribed_to(self, topic: str) -> bool:
         if self.protocol_type != CONSUMER_PROTOCOL_TYPE:
             return False
-        return self.subscribed_topics is None or topic in self.subscribed_topics
+        subscribed = self.subscribed_topics
+        return subscribed is None or topic in subscribed
 
-    def update_subscribed_topics(self) -> None:
+    @property
+    def subscribed_topics(self) -> frozenset[str] | None:
+        """What the members of a consumer group subscribe to in this generation; None when that
+        cannot be told (no generation yet, or a member's metadata is no subscription).
+
+        Read when it is asked for: loading sees every generation that there ever was.
+        """
+        if self._subscribed_topics is None and self._subscriptions is not None:
+            self._subscribed_topics = _topics_of(self._subscriptions)
+        return self._subscribed_topics
+
+    def keep_subscriptions(self) -> None:
         """Once per generation, when its protocol is chosen: between generations the members'
         metadata changes one by one, and may not know the old protocol any more.
         """
-        self.subscribed_topics = None
-        if self.protocol_type != CONSUMER_PROTOCOL_TYPE:
-            return
+        name = self.protocol_name
+        self._subscribed_topics = self._subscriptions = None
         if not self.members:
-            self.subscribed_topics = frozenset()
-        elif self.protocol_name is not None:
-            name = self.protocol_name
-            self.subscribed_topics = _topics_of(
-                member.metadata_for(name) for member in self.members.values()
-            )
+            self._subscriptions = ()
+        elif name is not None:
+            self._subscriptions = tuple(m.metadata_for(name) for m in self.members.values())
 
     def expiry_base(self) -> Callable[[int], int] | None:
         """An empty group's offsets count from when it became empty, also those committed since;
@@ -303,7 +311,7 @@ class ClassicGroup:
             if member.group_instance_id is not None:
                 group.static_members[member.group_instance_id] = member.member_id
         group.state = GroupState.STABLE if group.members else GroupState.EMPTY
-        group.update_subscribed_topics()
+        group.keep_subscriptions()
         return group
 
 

@@ -113,10 +113,10 @@ class Rebalance:
             group.protocol_name = None
             group.leader_id = None
             group.transition(GroupState.EMPTY, now_ms)
-            group.update_subscribed_topics()
+            group.keep_subscriptions()
             return Result(None, (group_record(group.group_id, group.to_value({})),))
         group.protocol_name = group.choose_protocol()
-        group.update_subscribed_topics()
+        group.keep_subscriptions()
         group.transition(GroupState.COMPLETING_REBALANCE, now_ms)
         group.pending_syncs = set(group.members)
         for member in group.members.values():

@@ -83,14 +83,14 @@ def test_subscribed_topics_are_those_of_the_generation() -> None:
     # Nobody knows yet: everything has to stay.
     assert group.is_subscribed_to("other")
     group.protocol_name = "x"
-    group.update_subscribed_topics()
+    group.keep_subscriptions()
     assert group.subscribed_topics == {"t", "u"}
     assert not group.is_subscribed_to("other")
     group.members["a"].protocols = (("y", b""),)
     assert group.is_subscribed_to("u")
     group.remove("a")
     group.remove("b")
-    group.update_subscribed_topics()
+    group.keep_subscriptions()
     assert group.subscribed_topics == frozenset()
 
 
@@ -100,5 +100,5 @@ def test_topics_of_other_kinds_of_groups_are_nobodys() -> None:
     one.protocol_type = "connect"
     group.add(one)
     group.protocol_name = "x"
-    group.update_subscribed_topics()
+    group.keep_subscriptions()
     assert not group.is_subscribed_to("t")

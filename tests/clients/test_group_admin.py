@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import aiokafka
@@ -187,3 +188,25 @@ async def test_aiokafka(bootstrap: str, topic: str) -> None:
         assert {each.topic for each in offsets} == {topic}
     finally:
         await client.close()
+
+
+def test_what_was_deleted_stays_away_after_a_kill(tmp_path: Path) -> None:
+    with ServedBroker(tmp_path / "data", ["--workers", "2"]) as broker:
+        client = confluent.AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+        only(client.create_topics([confluent.NewTopic("t", 2, 1)]))
+        kept, deleted = pair()
+        for name in (kept, deleted):
+            offsets = [confluent_kafka.TopicPartition("t", index, 3) for index in (0, 1)]
+            asked = confluent_kafka.ConsumerGroupTopicPartitions(name, offsets)
+            only(client.alter_consumer_group_offsets([asked]))
+        only(client.delete_consumer_groups([deleted]))
+        broker.kill()
+        broker.start()
+        client = confluent.AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+        found = client.list_consumer_groups().result(TIMEOUT_S)
+        while found.errors:  # A node is still loading its groups.
+            found = client.list_consumer_groups().result(TIMEOUT_S)
+        assert [each.group_id for each in found.valid] == [kept]
+        asked = confluent_kafka.ConsumerGroupTopicPartitions(kept)
+        offsets = only(client.list_consumer_group_offsets([asked])).topic_partitions
+        assert [each.offset for each in offsets] == [3, 3]

@@ -191,7 +191,7 @@ class OffsetOperations:
 
         The answer: whether it is gone; else the next step has to follow, since one write holds only
         so many records. A member that joins between two steps keeps the group, but not the offsets
-        that went before: Kafka refuses to delete a group whose tombstones are larger than a batch.
+        that went before.
         """
         group = self._registry.find(group_id)
         if group is None:

@@ -109,6 +109,14 @@ TOPIC_NAME_CHARS_MAX: Final = 249
 #: (1 MiB): deleting a group and expiry go on with the next write.
 TOMBSTONE_BYTES_PER_WRITE_MAX: Final = 512 * 1024
 
+#: Longest pattern that a consumer may subscribe by, and the memory that re2 may use for one: what
+#: would take more is refused.
+REGEX_CHARS_MAX: Final = 4_096
+REGEX_MEMORY_BYTES_MAX: Final = 1024 * 1024
+
+#: Compiled patterns that are kept.
+REGEXES_COMPILED_MAX: Final = 64
+
 # --- storage -----------------------------------------------------------------------------------
 
 #: Logs of one directory whose written positions are kept (64 bytes each, in a sparse file). Those

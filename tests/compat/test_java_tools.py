@@ -86,16 +86,19 @@ def test_console_keys_and_headers(cli: Tools) -> None:
     assert shown == ["Offset:0\ta:1,b:2\tkey\tvalue", "Offset:1\tc:3\tother\tmore"]
 
 
-def test_a_group_goes_on_where_it_stopped(cli: Tools) -> None:
-    cli.ok("kafka-topics", "--create", "--topic", "jt-group", "--partitions", "1")
-    cli.produce("jt-group", ["1", "2", "3", "4"])
-    assert cli.consume("jt-group", 2, "--group", "jt-g") == ["1", "2"]
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_group_goes_on_where_it_stopped(cli: Tools, protocol: str) -> None:
+    topic, group = f"jt-group-{protocol}", f"jt-g-{protocol}"
+    member = ("--group", group, "--command-property", f"group.protocol={protocol}")
+    cli.ok("kafka-topics", "--create", "--topic", topic, "--partitions", "1")
+    cli.produce(topic, ["1", "2", "3", "4"])
+    assert cli.consume(topic, 2, *member) == ["1", "2"]
     rest = cli.ok(
         "kafka-console-consumer",
-        "--topic", "jt-group",
-        "--group", "jt-g",
+        "--topic", topic,
         "--max-messages", "2",
         "--timeout-ms", "30000",
+        *member,
     )  # fmt: skip
     assert rest.splitlines() == ["3", "4"]
 

@@ -76,6 +76,12 @@ class BrokerConfig:
     group_max_session_timeout_ms: int
     group_max_size: int
     group_coordinator_rebalance_protocols: tuple[str, ...]
+    group_consumer_assignment_interval_ms: int
+    group_consumer_assignors: tuple[str, ...]
+    group_consumer_heartbeat_interval_ms: int
+    group_consumer_max_size: int
+    group_consumer_migration_policy: str
+    group_consumer_session_timeout_ms: int
     offset_metadata_max_bytes: int
     offsets_commit_timeout_ms: int
     offsets_load_buffer_size: int

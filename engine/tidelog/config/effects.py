@@ -33,6 +33,14 @@ TOPIC_EFFECTS: frozenset[str] = frozenset(
     }
 )
 
+GROUP_EFFECTS: frozenset[str] = frozenset(
+    {
+        "consumer.assignment.interval.ms",
+        "consumer.heartbeat.interval.ms",
+        "consumer.session.timeout.ms",
+    }
+)
+
 BROKER_EFFECTS: frozenset[str] = frozenset(
     {
         "advertised.listeners",
@@ -48,6 +56,11 @@ BROKER_EFFECTS: frozenset[str] = frozenset(
         "default.replication.factor",
         "delete.topic.enable",
         "fetch.max.bytes",
+        "group.consumer.assignment.interval.ms",
+        "group.consumer.assignors",
+        "group.consumer.heartbeat.interval.ms",
+        "group.consumer.max.size",
+        "group.consumer.session.timeout.ms",
         "group.initial.rebalance.delay.ms",
         "group.max.session.timeout.ms",
         "group.max.size",

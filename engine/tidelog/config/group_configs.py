@@ -22,6 +22,7 @@ from tidelog.config.definition import (
     parse_value,
     split_list,
 )
+from tidelog.config.effects import GROUP_EFFECTS
 from tidelog.config.layers import BrokerLayers
 from tidelog.config.tables.group import ROWS
 from tidelog.config.validators import ANY_LIST, between
@@ -34,7 +35,9 @@ _WITHOUT_SYNONYM = frozenset(
 #: Every group config by name, in alphabetical order.
 GROUP_CONFIGS: dict[str, ConfigDef] = {
     row[0]: make(
-        row, synonyms=() if row[0] in _WITHOUT_SYNONYM else (BrokerSynonym(f"group.{row[0]}"),)
+        row,
+        synonyms=() if row[0] in _WITHOUT_SYNONYM else (BrokerSynonym(f"group.{row[0]}"),),
+        effect="full" if row[0] in GROUP_EFFECTS else "none yet",
     )
     for row in ROWS
 }

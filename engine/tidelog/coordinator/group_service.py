@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from tidelog.clock import Clock
 from tidelog.config import BrokerConfig
-from tidelog.coordinator.group.classic import Caller, member_id_of
+from tidelog.coordinator.group.assignors import usable
+from tidelog.coordinator.group.classic import member_id_of
 from tidelog.coordinator.group.config import GroupConfig
+from tidelog.coordinator.group.member import Caller
 from tidelog.coordinator.group.shard import GroupShard
 from tidelog.coordinator.partitioning import coordinator_partition
 from tidelog.coordinator.runtime import CoordinatorRuntime
@@ -21,6 +23,11 @@ from tidelog.coordinator.shard import Random, Result, Timers
 from tidelog.errors import KafkaError
 from tidelog.metadata.image import MetadataImage, TopicImage
 from tidelog.protocol.error_codes import ErrorCode
+from tidelog.protocol.messages.consumer_group_describe import DescribedGroup as ConsumerDescribed
+from tidelog.protocol.messages.consumer_group_heartbeat import (
+    ConsumerGroupHeartbeatRequest,
+    ConsumerGroupHeartbeatResponse,
+)
 from tidelog.protocol.messages.describe_groups import DescribedGroup
 from tidelog.protocol.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
 from tidelog.protocol.messages.join_group import JoinGroupRequest, JoinGroupResponse
@@ -85,25 +92,21 @@ class GroupService:
             self._make_shard,
             config().offsets_load_buffer_size,
         )
+        #: The broker's configs, and what shards get of them.
+        self._made: tuple[BrokerConfig, GroupConfig] | None = None
         #: (name, id) of topics that were deleted since the last sweep began.
         self._deleted_topics: list[tuple[str, bytes]] = []
         replicas.deletion_listeners.append(self._on_topic_deleted)
 
     def _make_shard(self, index: int, timers: Timers) -> GroupShard:
-        return GroupShard(self.group_config, timers, self._rng)
+        return GroupShard(self.group_config, self._image, timers, self._rng)
 
     def group_config(self) -> GroupConfig:
-        """The broker's configs of the moment, as shards want them."""
+        """The broker's configs of the moment, as shards want them: made once per change."""
         config = self._config()
-        return GroupConfig(
-            min_session_timeout_ms=config.group_min_session_timeout_ms,
-            max_session_timeout_ms=config.group_max_session_timeout_ms,
-            max_size=config.group_max_size,
-            initial_rebalance_delay_ms=config.group_initial_rebalance_delay_ms,
-            offset_metadata_max_bytes=config.offset_metadata_max_bytes,
-            offsets_retention_ms=config.offsets_retention_minutes * 60_000,
-            offsets_retention_check_interval_ms=config.offsets_retention_check_interval_ms,
-        )
+        if self._made is None or self._made[0] is not config:
+            self._made = (config, _group_config(config))
+        return self._made[1]
 
     def _index(self, group_id: str) -> int:
         topic = self._image().topics.get(GROUP_METADATA_TOPIC)
@@ -140,10 +143,13 @@ class GroupService:
             requires_known_member_id=version >= _KNOWN_MEMBER_ID_FROM,
             supports_skip_assignment=version >= _SKIP_ASSIGNMENT_FROM,
         )
+        group_id = request.group_id
         try:
+            index = self._index(group_id)
+            if self.runtime.read(index, lambda shard: group_id in shard.registry.consumer):
+                await self.runtime.write(index, lambda shard, _: shard.make_classic(group_id))
             answer = await self.runtime.write(
-                self._index(request.group_id),
-                lambda shard, now_ms: shard.join(request, caller, now_ms),
+                index, lambda shard, now_ms: shard.join(request, caller, now_ms)
             )
         except KafkaError as error:
             answer = JoinGroupResponse(
@@ -224,6 +230,28 @@ class GroupService:
         ):
             pass
 
+    async def consumer_heartbeat(
+        self, request: ConsumerGroupHeartbeatRequest, context: RequestInfo
+    ) -> ConsumerGroupHeartbeatResponse:
+        """ConsumerGroupHeartbeat: join, stay, leave."""
+        if "consumer" not in self.group_config().protocols:
+            raise KafkaError(ErrorCode.UNSUPPORTED_VERSION)
+        version = context.api_version
+        caller = Caller(context.client_id or "", f"/{context.connection.client_host}")
+        return await self.runtime.write(
+            self._index(request.group_id),
+            lambda shard, now_ms: shard.consumer_heartbeat(request, caller, version, now_ms),
+        )
+
+    def describe_consumer(self, group_id: str, context: RequestInfo) -> ConsumerDescribed:
+        """ConsumerGroupDescribe for one group."""
+        topics = self._image().topic_names
+        assignor = self.group_config().consumer_assignors[0]
+        return self.runtime.read(
+            self._index(group_id),
+            lambda shard: shard.describe_consumer(group_id, topics, assignor),
+        )
+
     def describe_classic(self, group_id: str, context: RequestInfo) -> DescribedGroup:
         """DescribeGroups for one group."""
         version = context.api_version
@@ -242,3 +270,23 @@ class GroupService:
                 for group in shard.list_groups(request.states_filter, request.types_filter)
             ]
         )
+
+
+def _group_config(config: BrokerConfig) -> GroupConfig:
+    return GroupConfig(
+        min_session_timeout_ms=config.group_min_session_timeout_ms,
+        max_session_timeout_ms=config.group_max_session_timeout_ms,
+        max_size=config.group_max_size,
+        initial_rebalance_delay_ms=config.group_initial_rebalance_delay_ms,
+        offset_metadata_max_bytes=config.offset_metadata_max_bytes,
+        offsets_retention_ms=config.offsets_retention_minutes * 60_000,
+        offsets_retention_check_interval_ms=config.offsets_retention_check_interval_ms,
+        consumer_session_timeout_ms=config.group_consumer_session_timeout_ms,
+        consumer_heartbeat_interval_ms=config.group_consumer_heartbeat_interval_ms,
+        consumer_assignment_interval_ms=config.group_consumer_assignment_interval_ms,
+        consumer_max_size=config.group_consumer_max_size,
+        consumer_assignors=usable(config.group_consumer_assignors),
+        allows_upgrade=config.group_consumer_migration_policy.lower()
+        in ("upgrade", "bidirectional"),
+        protocols=frozenset(config.group_coordinator_rebalance_protocols),
+    )

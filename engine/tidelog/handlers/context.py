@@ -17,6 +17,11 @@ from tidelog.config import BrokerConfig
 from tidelog.handlers.authorization import NOT_ASKED, SUPPORTED_OPERATIONS, Operation, Resource
 from tidelog.metadata.image import MetadataImage
 from tidelog.protocol.api import ApiKey
+from tidelog.protocol.messages.consumer_group_describe import DescribedGroup as ConsumerDescribed
+from tidelog.protocol.messages.consumer_group_heartbeat import (
+    ConsumerGroupHeartbeatRequest,
+    ConsumerGroupHeartbeatResponse,
+)
 from tidelog.protocol.messages.describe_groups import DescribedGroup
 from tidelog.protocol.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
 from tidelog.protocol.messages.join_group import JoinGroupRequest, JoinGroupResponse
@@ -114,6 +119,14 @@ class GroupCoordinator(Protocol):
 
     def delete_group(self, group_id: str, context: RequestContext) -> Awaitable[None]:
         """Raises KafkaError also for NON_EMPTY_GROUP and GROUP_ID_NOT_FOUND."""
+        ...
+
+    def consumer_heartbeat(
+        self, request: ConsumerGroupHeartbeatRequest, context: RequestContext
+    ) -> Awaitable[ConsumerGroupHeartbeatResponse]: ...
+
+    def describe_consumer(self, group_id: str, context: RequestContext) -> ConsumerDescribed:
+        """One consumer group; `authorized_operations` is left to the handler."""
         ...
 
     def describe_classic(self, group_id: str, context: RequestContext) -> DescribedGroup:

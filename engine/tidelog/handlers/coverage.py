@@ -24,7 +24,6 @@ from tidelog.protocol.api import ApiKey
 TRANSACTIONS: Final = "Transactions are still to come; until then they are refused."
 SECURITY: Final = "Authentication, ACLs and quotas are still to come."
 REPLICATION: Final = "Replication is still to come: every partition has one replica."
-NEW_GROUPS: Final = "KIP-848 groups are still to come; the classic protocol is served."
 SHARE: Final = "Share groups are still to come."
 STREAMS: Final = "Streams groups are still to come."
 TELEMETRY: Final = "Client telemetry is not served; a Kafka without a metrics plugin omits it too."
@@ -61,11 +60,9 @@ REASONS: Final[Mapping[ApiKey, str]] = {
     ApiKey.ADD_RAFT_VOTER: KRAFT,
     ApiKey.REMOVE_RAFT_VOTER: KRAFT,
     ApiKey.UPDATE_FEATURES: "No feature has levels to choose from yet.",
-    ApiKey.CONSUMER_GROUP_HEARTBEAT: NEW_GROUPS,
-    ApiKey.CONSUMER_GROUP_DESCRIBE: NEW_GROUPS,
     ApiKey.GET_TELEMETRY_SUBSCRIPTIONS: TELEMETRY,
     ApiKey.PUSH_TELEMETRY: TELEMETRY,
-    ApiKey.LIST_CONFIG_RESOURCES: "Groups and client metrics have no configs with an effect yet.",
+    ApiKey.LIST_CONFIG_RESOURCES: "The list of groups that have configs is still to come.",
     ApiKey.SHARE_GROUP_HEARTBEAT: SHARE,
     ApiKey.SHARE_GROUP_DESCRIBE: SHARE,
     ApiKey.SHARE_FETCH: SHARE,

@@ -12,6 +12,8 @@ from typing import Final
 from tidelog.handlers import (
     alter_configs,
     api_versions,
+    consumer_group_describe,
+    consumer_group_heartbeat,
     create_partitions,
     create_topics,
     delete_groups,
@@ -72,6 +74,8 @@ _MODULES: Final[tuple[ModuleType, ...]] = (
     describe_cluster,
     describe_producers,
     describe_topic_partitions,
+    consumer_group_heartbeat,
+    consumer_group_describe,
 )
 
 

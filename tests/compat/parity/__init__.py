@@ -6,7 +6,17 @@
 
 from importlib import import_module
 
-_MODULES = ("wire", "topics", "produce", "fetch", "offsets", "groups", "group_admin", "admin")
+_MODULES = (
+    "wire",
+    "topics",
+    "produce",
+    "fetch",
+    "offsets",
+    "groups",
+    "group_admin",
+    "consumer_groups",
+    "admin",
+)
 
 
 def load_scenarios() -> None:

@@ -54,6 +54,21 @@ def test_topics_are_read_from_a_subscription_of_any_version() -> None:
             consumer_protocol.subscribed_topics(data)
 
 
+def test_what_consumers_say_in_any_version() -> None:
+    subscription = consumer_protocol.ConsumerProtocolSubscription(topics=["a"])
+    later = b"\x00\x09" + records.encode_versioned(subscription, 3)[2:] + b"more"
+    assert consumer_protocol.decode_subscription(later) == subscription
+    assert consumer_protocol.subscription_version(later) == 9
+    partition = consumer_protocol.TopicPartition(topic="a", partitions=[1])
+    assignment = consumer_protocol.ConsumerProtocolAssignment(assigned_partitions=[partition])
+    for version, written in ((0, 0), (3, 3), (9, 3), (-1, 0)):
+        data = consumer_protocol.encode_assignment(assignment, version)
+        assert records.read_number(data) == written
+        assert consumer_protocol.decode_assignment(data) == assignment
+    with pytest.raises(MalformedMessageError):
+        consumer_protocol.decode_subscription(b"\xff\xff\0\0\0\0")
+
+
 def test_a_marker_byte_for_byte() -> None:
     marker = control.EndTxnMarker(coordinator_epoch=6)
     assert records.encode_versioned(marker, 0) == bytes.fromhex("0000 00000006")

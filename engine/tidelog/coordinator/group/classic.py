@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from tidelog.coordinator.group.classic_group import ClassicGroup
 from tidelog.coordinator.group.config import GroupConfig
-from tidelog.coordinator.group.member import Member, Protocols
+from tidelog.coordinator.group.member import Caller, Member, Protocols
 from tidelog.coordinator.group.rebalance import Rebalance, join_error
 from tidelog.coordinator.group.records import group_record
 from tidelog.coordinator.group.states import GroupState
@@ -25,17 +24,6 @@ from tidelog.protocol.error_codes import ErrorCode
 from tidelog.protocol.messages.join_group import JoinGroupRequest, JoinGroupResponse
 from tidelog.protocol.messages.leave_group import MemberIdentity
 from tidelog.protocol.messages.sync_group import SyncGroupRequest, SyncGroupResponse
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks: for member ids and descriptions."""
-
-    client_id: str
-    client_host: str
-    requires_known_member_id: bool = False
-    supports_skip_assignment: bool = False
-
 
 JoinAnswer = JoinGroupResponse | Promise[JoinGroupResponse]
 SyncAnswer = SyncGroupResponse | Promise[SyncGroupResponse]
@@ -63,15 +51,7 @@ class ClassicProtocol(Rebalance):
         self, request: JoinGroupRequest, caller: Caller, now_ms: int
     ) -> Result[JoinGroupResponse]:
         """Take a member in, or say why not. The answer waits until everybody has joined."""
-        config = self._config()
-        if not request.group_id:
-            raise KafkaError(ErrorCode.INVALID_GROUP_ID)
-        if (
-            not config.min_session_timeout_ms
-            <= request.session_timeout_ms
-            <= (config.max_session_timeout_ms)
-        ):
-            raise KafkaError(ErrorCode.INVALID_SESSION_TIMEOUT)
+        self.check_request(request)
         group = self._find(request.group_id)
         if group is None:
             if request.member_id:
@@ -89,6 +69,18 @@ class ClassicProtocol(Rebalance):
         if request.member_id:
             return self._join_known(group, request, protocols, caller, now_ms)
         return self._join_new(group, request, protocols, caller, now_ms)
+
+    def check_request(self, request: JoinGroupRequest) -> None:
+        """Raise KafkaError: INVALID_GROUP_ID, INVALID_SESSION_TIMEOUT."""
+        config = self._config()
+        if not request.group_id:
+            raise KafkaError(ErrorCode.INVALID_GROUP_ID)
+        if (
+            not config.min_session_timeout_ms
+            <= request.session_timeout_ms
+            <= (config.max_session_timeout_ms)
+        ):
+            raise KafkaError(ErrorCode.INVALID_SESSION_TIMEOUT)
 
     def _has_room(self, group: ClassicGroup, member_id: str) -> bool:
         """group.max.size counts those who are part of the present round."""
@@ -125,7 +117,7 @@ class ClassicProtocol(Rebalance):
                 request.session_timeout_ms,
                 lambda now: self._expire_pending(group, member_id, now),
             )
-            raise _MemberIdRequiredError(member_id)
+            raise MemberIdRequiredError(member_id)
         return self._add_and_rebalance(group, member_id, request, protocols, caller, now_ms)
 
     def _join_known(
@@ -399,7 +391,7 @@ class ClassicProtocol(Rebalance):
         return group
 
 
-class _MemberIdRequiredError(KafkaError):
+class MemberIdRequiredError(KafkaError):
     """MEMBER_ID_REQUIRED with the id to come back with."""
 
     def __init__(self, member_id: str) -> None:
@@ -409,7 +401,7 @@ class _MemberIdRequiredError(KafkaError):
 
 def member_id_of(error: KafkaError, default: str) -> str:
     """The member id that a JoinGroup's error answer names."""
-    return error.member_id if isinstance(error, _MemberIdRequiredError) else default
+    return error.member_id if isinstance(error, MemberIdRequiredError) else default
 
 
 def _rebalance_timeout_ms(request: JoinGroupRequest) -> int:

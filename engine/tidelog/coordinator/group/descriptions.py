@@ -1,13 +1,21 @@
-"""DescribeGroups and ListGroups: what a shard tells about its groups. Pure, changes nothing."""
+"""DescribeGroups, ConsumerGroupDescribe and ListGroups: what a shard tells about its groups.
+
+Pure, changes nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 
+from tidelog.coordinator.group.assignors import TopicPartition
 from tidelog.coordinator.group.classic_group import ClassicGroup
+from tidelog.coordinator.group.consumer_group import preferred_assignor
+from tidelog.coordinator.group.consumer_member import ConsumerMember
+from tidelog.coordinator.group.consumer_records import by_topic
 from tidelog.coordinator.group.registry import GroupRegistry
 from tidelog.coordinator.group.states import GroupState
 from tidelog.protocol.error_codes import ErrorCode
+from tidelog.protocol.messages import consumer_group_describe as consumer
 from tidelog.protocol.messages.describe_groups import DescribedGroup, DescribedGroupMember
 from tidelog.protocol.messages.list_groups import ListedGroup
 
@@ -75,3 +83,64 @@ def _classic_members(group: ClassicGroup, *, is_stable: bool) -> list[DescribedG
         )
         for member in group.members.values()
     ]
+
+
+#: member_type in ConsumerGroupDescribe (KIP-1099), by whether it speaks the classic protocol.
+_MEMBER_TYPES = {True: 0, False: 1}
+
+
+def describe_consumer(
+    registry: GroupRegistry, group_id: str, topics: Mapping[bytes, str], default_assignor: str
+) -> consumer.DescribedGroup:
+    """A consumer group; `topics`: names by id. What belongs to deleted topics is left out."""
+    group = registry.consumer.get(group_id)
+    if group is None:
+        reason = f"Group {group_id} not found."
+        if registry.find(group_id) is not None:
+            reason = f"Group {group_id} is not a consumer group."
+        return consumer.DescribedGroup(
+            group_id=group_id, error_code=ErrorCode.GROUP_ID_NOT_FOUND, error_message=reason
+        )
+    return consumer.DescribedGroup(
+        group_id=group_id,
+        group_state=group.state_name,
+        group_epoch=group.epoch,
+        assignment_epoch=group.target_epoch,
+        assignor_name=preferred_assignor(group.members.values(), default_assignor),
+        members=[
+            _consumer_member(member, group.target.get(member.member_id, ()), topics)
+            for member in group.members.values()
+        ],
+    )
+
+
+def _consumer_member(
+    member: ConsumerMember, target: Iterable[TopicPartition], topics: Mapping[bytes, str]
+) -> consumer.Member:
+    return consumer.Member(
+        member_id=member.member_id,
+        instance_id=member.instance_id,
+        rack_id=member.rack_id,
+        member_epoch=member.epoch,
+        client_id=member.client_id,
+        client_host=member.client_host,
+        subscribed_topic_names=sorted(member.topic_names),
+        subscribed_topic_regex=member.topic_regex or "",
+        assignment=_assignment(member.assigned, topics),
+        target_assignment=_assignment(target, topics),
+        member_type=_MEMBER_TYPES[member.classic is not None],
+    )
+
+
+def _assignment(
+    partitions: Iterable[TopicPartition], topics: Mapping[bytes, str]
+) -> consumer.Assignment:
+    return consumer.Assignment(
+        topic_partitions=[
+            consumer.TopicPartitions(
+                topic_id=topic_id, topic_name=topics[topic_id], partitions=indexes
+            )
+            for topic_id, indexes in by_topic(partitions)
+            if topic_id in topics
+        ]
+    )

@@ -12,6 +12,16 @@ from tidelog.protocol.messages.sync_group import SyncGroupResponse
 Protocols = tuple[tuple[str, bytes], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: for member ids and descriptions."""
+
+    client_id: str
+    client_host: str
+    requires_known_member_id: bool = False
+    supports_skip_assignment: bool = False
+
+
 @dataclass(slots=True, eq=False)
 class Member:
     """`joining` and `syncing`: its JoinGroup or SyncGroup that waits for an answer."""

@@ -205,6 +205,15 @@ class Rebalance:
             case _:
                 return Result(None)
 
+    def abandon(self, group: ClassicGroup) -> None:
+        """The group goes on under the other protocol: its members have to join again."""
+        self._initial_delays.discard(group.group_id)
+        for key in ("join", "sync"):
+            self._timers.cancel((group.group_id, key))
+        for member_id in group.pending_members:
+            self._timers.cancel((group.group_id, member_id, "session"))
+        self.fail_all(group, ErrorCode.REBALANCE_IN_PROGRESS)
+
     @staticmethod
     def fail_all(group: ClassicGroup, code: ErrorCode) -> None:
         """Answer everybody who waits."""

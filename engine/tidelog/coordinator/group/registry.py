@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from tidelog.coordinator.group.classic_group import ClassicGroup
+from tidelog.coordinator.group.consumer_group import ConsumerGroup
 from tidelog.coordinator.group.offsets import CommittedOffsets
 from tidelog.coordinator.shard import CoordinatorRecord
 from tidelog.protocol.messages.offset_commit import OffsetCommitRequest
@@ -73,15 +74,17 @@ class GroupRegistry:
 
     def __init__(self) -> None:
         self.classic: dict[str, ClassicGroup] = {}
+        self.consumer: dict[str, ConsumerGroup] = {}
         self.offsets = CommittedOffsets()
 
     def find(self, group_id: str) -> Group | None:
         """The group of that id, of any kind."""
-        return self.classic.get(group_id)
+        return self.consumer.get(group_id) or self.classic.get(group_id)
 
     def groups(self) -> Iterator[Group]:
         """Every group."""
         yield from self.classic.values()
+        yield from self.consumer.values()
 
     def create_classic(self, group_id: str, now_ms: int) -> ClassicGroup:
         """A new classic group; without members and records it is soft state."""

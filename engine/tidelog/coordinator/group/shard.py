@@ -1,18 +1,22 @@
 """One partition of `__consumer_offsets`: its groups and their committed offsets.
 
 Pure: time, randomness and timers are given. `replay` alone changes what the records say; the
-classic protocol's waiting members and timers are soft state (classic.py). Records of groups of
-other kinds (KIP-848) are skipped.
+classic protocol's waiting members and timers are soft state (classic.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final
 
-from tidelog.coordinator.group import descriptions
-from tidelog.coordinator.group.classic import Caller, ClassicProtocol
+from tidelog.coordinator.group import consumer_records, descriptions
+from tidelog.coordinator.group.classic import ClassicProtocol
 from tidelog.coordinator.group.classic_group import ClassicGroup
+from tidelog.coordinator.group.classic_in_consumer import ClassicMembers
 from tidelog.coordinator.group.config import GroupConfig
+from tidelog.coordinator.group.consumer_group import ConsumerGroup
+from tidelog.coordinator.group.consumer_protocol import ConsumerProtocol
+from tidelog.coordinator.group.member import Caller
 from tidelog.coordinator.group.offset_operations import OffsetOperations
 from tidelog.coordinator.group.records import (
     GROUP_METADATA_KEY,
@@ -24,7 +28,13 @@ from tidelog.coordinator.group.registry import GroupRegistry
 from tidelog.coordinator.group.states import GroupState
 from tidelog.coordinator.shard import CoordinatorRecord, Random, Result, Shard, Timers
 from tidelog.errors import KafkaError, MalformedMessageError, UnsupportedVersionError
+from tidelog.metadata.image import MetadataImage
 from tidelog.protocol.error_codes import ErrorCode
+from tidelog.protocol.messages.consumer_group_describe import DescribedGroup as ConsumerDescribed
+from tidelog.protocol.messages.consumer_group_heartbeat import (
+    ConsumerGroupHeartbeatRequest,
+    ConsumerGroupHeartbeatResponse,
+)
 from tidelog.protocol.messages.describe_groups import DescribedGroup
 from tidelog.protocol.messages.join_group import JoinGroupRequest, JoinGroupResponse
 from tidelog.protocol.messages.leave_group import (
@@ -51,13 +61,21 @@ from tidelog.protocol.records.group import (
 )
 
 #: Key of the timer that looks for expired offsets.
-_EXPIRE = ("", "expire")
+_EXPIRE: Final = ("", "expire")
+#: The records of consumer groups (consumer_records.py).
+CONSUMER_TYPES: Final = frozenset({3, 5, 6, 7, 8, 16})
 
 
 class GroupShard(Shard):
-    """`config()`: the group configs as they hold now."""
+    """`config()`: the group configs as they hold now; `image()`: the metadata."""
 
-    def __init__(self, config: Callable[[], GroupConfig], timers: Timers, rng: Random) -> None:
+    def __init__(
+        self,
+        config: Callable[[], GroupConfig],
+        image: Callable[[], MetadataImage],
+        timers: Timers,
+        rng: Random,
+    ) -> None:
         self._config = config
         self._timers = timers
         self.registry = GroupRegistry()
@@ -66,6 +84,10 @@ class GroupShard(Shard):
         self.classic = ClassicProtocol(
             config, timers, rng, self.groups.get, self.registry.create_classic
         )
+        self.consumer = ConsumerProtocol(
+            config, image, timers, rng, self.registry, self.classic.abandon
+        )
+        self.classic_members = ClassicMembers(self.consumer, rng)
         self.offset_operations = OffsetOperations(config, self.registry)
 
     # -- membership -----------------------------------------------------------------------------
@@ -73,17 +95,43 @@ class GroupShard(Shard):
     def join(
         self, request: JoinGroupRequest, caller: Caller, now_ms: int
     ) -> Result[JoinGroupResponse]:
-        """JoinGroup."""
+        """JoinGroup. A consumer group without members has made way before (make_classic)."""
+        group = self.registry.consumer.get(request.group_id)
+        if group is not None:
+            if group.is_empty:
+                # It has become one since then: the client asks again.
+                raise KafkaError(ErrorCode.COORDINATOR_NOT_AVAILABLE)
+            self.classic.check_request(request)
+            return self.classic_members.join(group, request, caller, now_ms)
         return self.classic.join(request, caller, now_ms)
+
+    def make_classic(self, group_id: str) -> Result[None]:
+        """Before a JoinGroup: a consumer group without members gives its name away."""
+        group = self.registry.consumer.get(group_id)
+        if group is None or not group.is_empty:
+            return Result(None)
+        return Result(None, group.tombstones())
+
+    def consumer_heartbeat(
+        self, request: ConsumerGroupHeartbeatRequest, caller: Caller, version: int, now_ms: int
+    ) -> Result[ConsumerGroupHeartbeatResponse]:
+        """ConsumerGroupHeartbeat."""
+        return self.consumer.heartbeat(request, caller, version, now_ms)
 
     def sync(self, request: SyncGroupRequest, now_ms: int) -> Result[SyncGroupResponse]:
         """SyncGroup."""
+        group = self.registry.consumer.get(request.group_id)
+        if group is not None:
+            return self.classic_members.sync(group, request)
         return self.classic.sync(request, now_ms)
 
     def heartbeat(
         self, group_id: str, member_id: str, instance_id: str | None, generation_id: int
     ) -> ErrorCode:
         """Heartbeat: only soft state changes."""
+        group = self.registry.consumer.get(group_id)
+        if group is not None:
+            return self.classic_members.heartbeat(group, member_id, instance_id, generation_id)
         return self.classic.heartbeat(group_id, member_id, instance_id, generation_id)
 
     def leave(
@@ -96,22 +144,33 @@ class GroupShard(Shard):
         identities = request.members
         if version < 3 and not identities:
             identities = [MemberIdentity(member_id=request.member_id)]
-        records: list[CoordinatorRecord] = []
-        answers: list[MemberResponse] = []
-        for identity in identities:
-            code, result = self.classic.leave(request.group_id, identity, now_ms)
-            # A later member's record holds what an earlier one's said: the last one counts.
-            records += result.records
-            answers.append(
+        codes, result = self._leave(request.group_id, identities, now_ms)
+        answer = LeaveGroupResponse(error_code=codes[0]) if version < 3 else LeaveGroupResponse()
+        if version >= 3:
+            answer.members = [
                 MemberResponse(
                     member_id=identity.member_id,
                     group_instance_id=identity.group_instance_id,
                     error_code=code,
                 )
-            )
-        if version < 3:
-            return Result(LeaveGroupResponse(error_code=answers[0].error_code), records)
-        return Result(LeaveGroupResponse(members=answers), records)
+                for identity, code in zip(identities, codes, strict=True)
+            ]
+        return Result(answer, result.records, result.on_written)
+
+    def _leave(
+        self, group_id: str, identities: list[MemberIdentity], now_ms: int
+    ) -> tuple[list[ErrorCode], Result[None]]:
+        group = self.registry.consumer.get(group_id)
+        if group is not None:
+            return self.classic_members.leave(group, identities)
+        records: list[CoordinatorRecord] = []
+        codes: list[ErrorCode] = []
+        for identity in identities:
+            code, result = self.classic.leave(group_id, identity, now_ms)
+            # A later member's record holds what an earlier one's said: the last one counts.
+            records += result.records
+            codes.append(code)
+        return codes, Result(None, records)
 
     # -- offsets and groups as a whole ------------------------------------------------------------
 
@@ -149,6 +208,12 @@ class GroupShard(Shard):
         """DescribeGroups for one group."""
         return descriptions.describe_classic(self.registry, group_id, version)
 
+    def describe_consumer(
+        self, group_id: str, topics: Mapping[bytes, str], assignor: str
+    ) -> ConsumerDescribed:
+        """ConsumerGroupDescribe for one group."""
+        return descriptions.describe_consumer(self.registry, group_id, topics, assignor)
+
     def list_groups(self, states: Collection[str], types: Collection[str]) -> list[ListedGroup]:
         """ListGroups over this shard."""
         return descriptions.list_groups(self.registry, states, types)
@@ -181,12 +246,28 @@ class GroupShard(Shard):
         elif record_type == GROUP_METADATA_KEY:
             assert isinstance(key, GroupMetadataKey)
             self._replay_group(key, value)  # type: ignore[arg-type]
+        elif record_type in CONSUMER_TYPES:
+            self._replay_consumer(record_type, key, value)
+
+    def _replay_consumer(self, record_type: int, key: Any, value: Any) -> None:
+        group = self.registry.consumer.get(key.group_id)
+        if group is None:
+            if value is None:
+                return
+            self.registry.classic.pop(key.group_id, None)
+            group = self.registry.consumer[key.group_id] = ConsumerGroup(key.group_id)
+        if record_type == consumer_records.GROUP_KEY and value is None:
+            del self.registry.consumer[key.group_id]
+            if self.offsets.has_group(key.group_id):
+                self.registry.create_classic(key.group_id, -1)
+        else:
+            group.replay(record_type, key, value)
 
     def _replay_offset(self, key: OffsetCommitKey, value: OffsetCommitValue | None) -> None:
         if value is None:
             self.offsets.remove(key.group, key.topic, key.partition)
             return
-        if key.group not in self.groups:
+        if self.registry.find(key.group) is None:
             self.registry.create_classic(key.group, value.commit_timestamp)
         committed = CommittedOffset(
             offset=value.offset,
@@ -215,6 +296,8 @@ class GroupShard(Shard):
         self._live = True
         for group in self.groups.values():
             self.classic.start_sessions(group)
+        for consumers in self.registry.consumer.values():
+            self.consumer.start_timers(consumers)
         interval_ms = self._config().offsets_retention_check_interval_ms
         self._timers.schedule(_EXPIRE, interval_ms, self._expire)
 

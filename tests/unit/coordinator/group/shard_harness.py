@@ -7,12 +7,20 @@ from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from tidelog.coordinator.group.classic import Caller, member_id_of
+from tidelog.coordinator.group.classic import member_id_of
 from tidelog.coordinator.group.config import GroupConfig
+from tidelog.coordinator.group.member import Caller
 from tidelog.coordinator.group.shard import GroupShard
 from tidelog.coordinator.promise import Promise
 from tidelog.coordinator.shard import CoordinatorRecord, Result, TimerOperation
 from tidelog.errors import KafkaError
+from tidelog.metadata.image import MetadataImage
+from tidelog.metadata.records import PartitionRecord, TopicRecord
+from tidelog.protocol.messages.consumer_group_heartbeat import (
+    ConsumerGroupHeartbeatRequest,
+    ConsumerGroupHeartbeatResponse,
+    TopicPartitions,
+)
 from tidelog.protocol.messages.join_group import (
     JoinGroupRequest,
     JoinGroupRequestProtocol,
@@ -37,6 +45,31 @@ from tidelog.protocol.messages.sync_group import SyncGroupRequest, SyncGroupRequ
 
 A = TypeVar("A")
 
+
+def topic_id(name: str) -> bytes:
+    """The id of a topic of ShardHarness.topics."""
+    return name.encode().ljust(16, b"-")
+
+
+def owned(*partitions: tuple[str, int]) -> list[TopicPartitions]:
+    """Partitions (topic, index) as a heartbeat names them."""
+    return [
+        TopicPartitions(topic_id=topic_id(name), partitions=[index])
+        for name, index in sorted(partitions)
+    ]
+
+
+def given(answer: ConsumerGroupHeartbeatResponse) -> set[tuple[str, int]] | None:
+    """The partitions (topic, index) of an answer; None when nothing has changed."""
+    if answer.assignment is None:
+        return None
+    return {
+        (topic.topic_id.decode().rstrip("-"), index)
+        for topic in answer.assignment.topic_partitions
+        for index in topic.partitions
+    }
+
+
 CONFIG = GroupConfig(
     min_session_timeout_ms=6_000,
     max_session_timeout_ms=1_800_000,
@@ -45,6 +78,13 @@ CONFIG = GroupConfig(
     offset_metadata_max_bytes=4096,
     offsets_retention_ms=7 * 24 * 3_600_000,
     offsets_retention_check_interval_ms=600_000,
+    consumer_session_timeout_ms=45_000,
+    consumer_heartbeat_interval_ms=5_000,
+    consumer_assignment_interval_ms=0,
+    consumer_max_size=2**31 - 1,
+    consumer_assignors=("uniform", "range"),
+    allows_upgrade=True,
+    protocols=frozenset({"classic", "consumer"}),
 )
 
 
@@ -71,11 +111,12 @@ class ShardHarness:
         self.rng = random.Random(seed)
         self.log: list[CoordinatorRecord] = []
         self.fail_writes = 0
+        self.image = MetadataImage()
         self.shard = self._new_shard()
         self.shard.on_loaded(self.now_ms)
 
     def _new_shard(self) -> GroupShard:
-        return GroupShard(lambda: self.config, self.timers, self.rng)
+        return GroupShard(lambda: self.config, lambda: self.image, self.timers, self.rng)
 
     @property
     def now_ms(self) -> int:
@@ -264,6 +305,49 @@ class ShardHarness:
             if answer is not True and answer is not False:
                 return int(answer)
         return 0
+
+    # -- consumer groups ------------------------------------------------------------------------
+
+    def topics(self, **counts: int) -> None:
+        """The metadata has these topics with so many partitions; `topic_id` gives their ids."""
+        records: list[Any] = []
+        for name, count in counts.items():
+            records.append(TopicRecord(topic_id=topic_id(name), name=name))
+            records += [
+                PartitionRecord(
+                    topic_id=topic_id(name),
+                    partition=index,
+                    replicas=(1,),
+                    isr=(1,),
+                    leader=1,
+                    leader_epoch=0,
+                    partition_epoch=0,
+                )
+                for index in range(count)
+            ]
+        self.image = MetadataImage().apply(records, self.image.version + 1)
+
+    def beat(
+        self, member_id: str, epoch: int, *topics: str, version: int = 1, **changes: Any
+    ) -> Any:
+        """ConsumerGroupHeartbeat of group g: the answer, or an error code. Epoch 0 says everything,
+        another one only what `changes` say.
+        """
+        request = ConsumerGroupHeartbeatRequest(
+            group_id="g", member_id=member_id, member_epoch=epoch
+        )
+        if epoch == 0:
+            request.rebalance_timeout_ms = 60_000
+            request.subscribed_topic_names = list(topics)
+            request.topic_partitions = []
+        for name, value in changes.items():
+            setattr(request, name, value)
+        caller = Caller("c", "/127.0.0.1")
+        return self._code(
+            lambda: self.run(
+                lambda: self.shard.consumer_heartbeat(request, caller, version, self.now_ms)
+            )
+        )
 
     @staticmethod
     def _code(call: Callable[[], Any]) -> Any:

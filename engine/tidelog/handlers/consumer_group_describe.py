@@ -1,0 +1,62 @@
+"""ConsumerGroupDescribe (key 69), versions 0-1 (KIP-848).
+
+Behaviour: consumer groups; every group has a code of its own. A classic group is
+GROUP_ID_NOT_FOUND, upon which admin clients ask with DescribeGroups.
+
+Version notes: 1 member types (KIP-1099).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tidelog.errors import KafkaError
+from tidelog.handlers.api import Api
+from tidelog.handlers.authorization import Operation, Resource
+from tidelog.handlers.context import RequestContext
+from tidelog.protocol.api import ApiKey
+from tidelog.protocol.error_codes import ErrorCode
+from tidelog.protocol.messages.consumer_group_describe import (
+    ConsumerGroupDescribeRequest,
+    ConsumerGroupDescribeResponse,
+    DescribedGroup,
+)
+
+API: Final = Api(ApiKey.CONSUMER_GROUP_DESCRIBE, 0, 1)
+
+
+def handle(
+    request: ConsumerGroupDescribeRequest, context: RequestContext
+) -> ConsumerGroupDescribeResponse:
+    return ConsumerGroupDescribeResponse(
+        groups=[_describe(group_id, request, context) for group_id in request.group_ids]
+    )
+
+
+def _describe(
+    group_id: str, request: ConsumerGroupDescribeRequest, context: RequestContext
+) -> DescribedGroup:
+    if not context.authorize(Operation.DESCRIBE, Resource.GROUP, group_id):
+        return DescribedGroup(group_id=group_id, error_code=ErrorCode.GROUP_AUTHORIZATION_FAILED)
+    if not group_id:
+        return DescribedGroup(group_id=group_id, error_code=ErrorCode.INVALID_GROUP_ID)
+    try:
+        described = context.services.groups.describe_consumer(group_id, context)
+    except KafkaError as error:
+        return DescribedGroup(group_id=group_id, error_code=error.error_code)
+    if not described.error_code:
+        described.authorized_operations = context.authorized_operations(
+            Resource.GROUP, group_id, asked=request.include_authorized_operations
+        )
+    return described
+
+
+def error_answer(
+    request: ConsumerGroupDescribeRequest, code: ErrorCode, message: str | None, version: int
+) -> ConsumerGroupDescribeResponse:
+    return ConsumerGroupDescribeResponse(
+        groups=[
+            DescribedGroup(group_id=name, error_code=code, error_message=message)
+            for name in request.group_ids
+        ]
+    )

@@ -185,7 +185,7 @@ def test_what_is_too_large_is_told(broker: ServedBroker) -> None:
     run(broker, "topics", "create", "small", "--config", "max.message.bytes=1000")
     run(broker, "produce", "small", given=b"fits\n")
     _, err = run(broker, "produce", "small", given=b"x" * 5000 + b"\n", status=1)
-    assert "0 records were written, not 1 records: " in err
+    assert "0 records were written, these were not: 1 records: " in err
     assert read(broker, "small") == b"fits\n"
 
 

@@ -108,6 +108,7 @@ def _consumer(
         enable_partition_eof=exit_at_end,
         auto_offset_reset="earliest" if from_beginning else "latest",
         isolation_level=isolation,
+        check_crcs=True,
         fetch_queue_backoff_ms=10,  # the library's own second would halve the rate
     )
     return Consumer(settings, logger=silent_logger())

@@ -89,7 +89,7 @@ def _row(topic: RebuiltTopic) -> tuple[object, ...]:
         len(topic.partitions),
         len(topic.new_partitions) or "",
         ",".join(map(str, nodes)),
-        "all kept" if topic.configs == tuple(KEEP_EVERYTHING.items()) else len(topic.configs) or "",
+        _configs(topic),
     )
 
 
@@ -122,3 +122,9 @@ def _described(report: RebuildReport) -> dict[str, Any]:
         ],
         "notes": [{"where": note.where, "what": note.what} for note in report.notes],
     }
+
+
+def _configs(topic: RebuiltTopic) -> str:
+    if topic.configs == tuple(KEEP_EVERYTHING.items()):
+        return "lost: all is kept"
+    return str(len(topic.configs) or "")

@@ -165,7 +165,9 @@ def _report(delivery: Delivery, left: int, stopped: bool) -> None:
     if left:
         problems.append(f"{left} records: no answer in {TIMEOUT_S:.0f} s")
     if problems:
-        raise CommandError(f"{delivery.delivered} records were written, not {'; '.join(problems)}")
+        raise CommandError(
+            f"{delivery.delivered} records were written, these were not: {'; '.join(problems)}"
+        )
     if stopped or sys.stderr.isatty():
         typer.echo(f"{delivery.delivered} records were written", err=True)
     if stopped:

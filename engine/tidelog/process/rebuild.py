@@ -118,7 +118,7 @@ def _rebuild(
 ) -> RebuildReport:
     store = path / STORE_FILE
     examined = examine(store, files)
-    reason = _reason(store, examined, force)
+    reason = _reason(store, examined, force, cluster.problem)
     notes = list(cluster.notes)
     logs: list[FoundLog] = []
     for node_id, folder in sorted(cluster.nodes.items()):
@@ -156,13 +156,15 @@ def _rebuild(
     )
 
 
-def _reason(store: Path, found: Examination, force: bool) -> str:
+def _reason(store: Path, found: Examination, force: bool, cluster_problem: str) -> str:
     """Why the store is to be replaced. Raises RebuildError when it is not."""
     match found.state:
         case StoreState.MISSING:
             return f"{store} {found.problem}"
         case StoreState.DAMAGED:
             return found.problem
+        case StoreState.GOOD if cluster_problem:
+            return cluster_problem  # what the store says about configs and epochs stays
         case _ if force:
             return found.problem or f"{store} was good, but replaced by force"
         case StoreState.UNUSABLE:

@@ -30,7 +30,7 @@ from tidelog._native.partition import (
 )
 from tidelog.clock import Clock
 from tidelog.config import ResourceType
-from tidelog.errors import InvariantError, KafkaError, StorageError
+from tidelog.errors import InvariantError, KafkaError, StorageError, may_be_tried_again
 from tidelog.metadata.difference import difference
 from tidelog.metadata.image import MetadataImage, PartitionImage, TopicImage
 from tidelog.metadata.records import CLUSTER_DEFAULT
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from tidelog.storage.manager import LogManager
 
 log: Final = logging.getLogger(__name__)
+
+#: How long after a log found no room or no descriptor it is made again.
+MAKE_AGAIN_S: Final = 1.0
 
 #: "The client did not say which leader epoch it knows."
 NO_LEADER_EPOCH: Final = -1
@@ -256,7 +259,15 @@ class ReplicaManager:
         try:
             return await self.logs.create(name, partition.topic_id, index, config)
         except (StorageError, OSError) as error:
-            log.error("log cannot be made topic=%s partition=%d error=%s", name, index, error)
+            if not may_be_tried_again(error):
+                log.error("log cannot be made topic=%s partition=%d error=%s", name, index, error)
+                self._late.discard((name, index))
+                return None
+            if (name, index) not in self._late:
+                log.error("log cannot be made yet topic=%s partition=%d error=%s",
+                          name, index, error)  # fmt: skip
+            self._late.add((name, index))
+            asyncio.get_running_loop().call_later(MAKE_AGAIN_S, self._log_opened, name, index)
             return None
 
     def _log_opened(self, topic: str, index: int) -> None:
@@ -270,13 +281,15 @@ class ReplicaManager:
         async with self._applying:
             if (topic, index) not in self._late:
                 return
-            self._late.discard((topic, index))
             partition = self.partition(topic, index)
             state = self._image.partition(topic, index)
             if partition is None or state is None or partition.topic_id != self._id_of(topic):
+                self._late.discard((topic, index))
                 return
             await self._follow_partition(partition, state, self._image)
-            log.warning("log opened late topic=%s partition=%d", topic, index)
+            if self.logs.get(topic, index) is not None:
+                self._late.discard((topic, index))
+                log.warning("log opened late topic=%s partition=%d", topic, index)
 
     def _id_of(self, topic: str) -> bytes | None:
         found = self._image.topics.get(topic)

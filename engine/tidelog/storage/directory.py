@@ -135,7 +135,7 @@ def read_checkpoints(files: Files, directory: str, notes: list[str]) -> Offsets:
             found.append(read_offsets(os.path.join(directory, name), files))
         except MalformedFileError as error:
             # Without it more is verified (or old records come back): nothing is lost.
-            notes.append(f"checkpoint not used: {error}")
+            notes.append(str(error))
             known = known and name != RECOVERY_POINT_CHECKPOINT
             found.append({})
     return Offsets(found[0], found[1], known)

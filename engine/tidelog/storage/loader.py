@@ -62,6 +62,7 @@ class LoadRequest:
     now_ms: int
     log_start_offset: int = 0  # from the log-start-offset checkpoint
     recovery_point: int = 0  # from the recovery point checkpoint
+    recovery_point_known: bool = True  # there was a checkpoint
     written: Written | None = None  # by a process that was killed since this boot
     clean: bool = False  # the log directory has its clean-shutdown marker
     gaps_allowed: bool = False  # compacted, or the recovery point is not known
@@ -277,7 +278,17 @@ class _Loader:
 
     def _verify(self, base: int, following: int | None) -> bool:
         """Reads a segment that may not have been synced. False: the log ends in it."""
-        rebuilt = self._rebuild(base, verify=True, cut=True, next=None, last=following is None)
+        # Without a checkpoint nobody knows what was synced. A bad batch with a whole segment behind
+        # it is damage then, and not where the log ended.
+        keep_below = 0 if self.request.recovery_point_known else following or 0
+        rebuilt = self._rebuild(
+            base,
+            verify=True,
+            cut=True,
+            next=None,
+            last=following is None,
+            keep_below=keep_below,
+        )
         segment = rebuilt.segment
         self.segments.append(segment)
         self.report.verified_bytes += max(segment.size - self._written_bytes(base), 0)
@@ -301,7 +312,14 @@ class _Loader:
         return False
 
     def _rebuild(
-        self, base: int, *, verify: bool, cut: bool, next: int | None, last: bool
+        self,
+        base: int,
+        *,
+        verify: bool,
+        cut: bool,
+        next: int | None,
+        last: bool,
+        keep_below: int = 0,
     ) -> Rebuilt:
         rebuilt = rebuild_segment(
             self.files,
@@ -312,7 +330,7 @@ class _Loader:
             verify=verify,
             cut=cut,
             believed_bytes=self._written_bytes(base),
-            keep_below=max(self.request.recovery_point, next or 0),
+            keep_below=max(self.request.recovery_point, next or 0, keep_below),
             next_offset=next,
             epochs=self.scanned_epochs,
             last=last,

@@ -35,6 +35,7 @@ from weakref import WeakValueDictionary
 from tidelog._native.written import WrittenSlot
 from tidelog.clock import Clock
 from tidelog.errors import InvariantError, StorageError
+from tidelog.storage.checkpoints import RECOVERY_POINT_CHECKPOINT
 from tidelog.storage.clean_shutdown import is_clean, remove_clean_shutdown, write_clean_shutdown
 from tidelog.storage.directory import (
     DELETE_SUFFIX,
@@ -222,6 +223,8 @@ class LogManager:
                 unknown.append(folder)
                 continue
             present.append((log, folder))
+        if present and self._gaps_allowed and not report.notes:
+            report.notes.append(f"{RECOVERY_POINT_CHECKPOINT} is missing: everything is verified")
         if set_strays_aside:
             await self._set_aside(unknown, report)
         else:
@@ -366,6 +369,7 @@ class LogManager:
             self._clock.wall_ms(),
             log_start_offset=0 if new else self._log_start.get(key, 0),
             recovery_point=0 if new else self._recovery_points.get(key, 0),
+            recovery_point_known=not self._gaps_allowed and not put_there,
             written=None if new else self._find_written(known.topic_id, known.index),
             clean=self._clean and not new and not put_there,
             gaps_allowed=known.config.compact or self._gaps_allowed or put_there,

@@ -35,6 +35,8 @@ def log_report(directory: str, report: StartReport, *, tell_unknown: bool = True
         directory, report.clean, report.loaded, len(report.failed), len(report.unknown),
         report.strays,
     )  # fmt: skip
+    for note in report.notes:
+        logger.warning("checkpoint not used error=%s", note)
     for name, error in report.failed:
         logger.error("log offline folder=%s error=%s", name, error)
     for name in report.unknown if tell_unknown else ():

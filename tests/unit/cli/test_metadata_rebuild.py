@@ -26,7 +26,7 @@ def test_for_people(path: Path, capsys: Output) -> None:
     assert lines[0].endswith("nodes 1, 2  logs 4")
     assert "not a database" in lines[1]
     rows = [line.split() for line in lines]
-    assert ["t", format_topic_id(A), "4", "1", "1,2", "all", "kept"] in rows
+    assert ["t", format_topic_id(A), "4", "1", "1,2", "lost:", "all", "is", "kept"] in rows
     assert "t-2: found nowhere: it begins empty on node 1" in lines
     assert lines[-2].startswith(f"{path}/metadata.db: 2 topics, 5 partitions restored, the old")
     assert "configs of topics" in lines[-1] and "retention.ms=-1" in lines[-1]

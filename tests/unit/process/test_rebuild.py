@@ -173,6 +173,21 @@ def test_the_cluster_file_is_restored_from_the_nodes(path: Path, damage: bytes |
     DataDirectory.open(path).close()
 
 
+@pytest.mark.parametrize("damage", [None, b"garbage"])
+def test_a_lost_cluster_file_needs_no_force_though_the_store_is_good(
+    path: Path, damage: bytes | None
+) -> None:
+    rebuild(path)
+    before = (path / "cluster.json").read_bytes()
+    (path / "cluster.json").unlink()
+    if damage is not None:
+        (path / "cluster.json").write_bytes(damage)
+    report = rebuild(path)
+    assert "cluster.json" in report.reason
+    assert (path / "cluster.json").read_bytes() == before
+    assert sorted(image(path).topics) == ["t", "u"]
+
+
 def test_a_cluster_file_of_a_later_version_is_not_replaced(path: Path) -> None:
     file = path / "cluster.json"
     file.write_bytes(file.read_bytes().replace(b'"format": 1', b'"format": 2'))

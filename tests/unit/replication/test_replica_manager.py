@@ -249,6 +249,23 @@ async def test_a_disk_that_fails_takes_its_partition_offline(
     assert len(caplog.records) == 1
 
 
+async def test_a_log_that_found_no_room_is_made_when_there_is_some(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidelog.replication.replica_manager.MAKE_AGAIN_S", 0.001)
+    node = Node(nodes=1)
+    node.logs.broken = {"t"}
+    await node.create(manual("t", 1))
+    heard = listen(node)
+    await asyncio.sleep(0.02)  # several tries
+    assert code_of(node, "t", 0) == 56
+    assert caplog.text.count("log cannot be made yet") == 1
+    node.logs.broken = set()
+    while not heard:
+        await asyncio.sleep(0.001)
+    assert (heard, code_of(node, "t", 0)) == ([("t", 0, 0)], 0)
+
+
 async def test_a_log_that_fails_later() -> None:
     node = await world(manual("t", 1))
     heard, log = listen(node), node.log("t")

@@ -32,6 +32,7 @@ def load(
     recovery_point: int = 0,
     log_start_offset: int = 0,
     gaps_allowed: bool = False,
+    recovery_point_known: bool = True,
     written: Written | None = None,
     now_ms: int = NOW,
 ) -> LoadedLog:
@@ -46,6 +47,7 @@ def load(
             written=written,
             clean=clean,
             gaps_allowed=gaps_allowed,
+            recovery_point_known=recovery_point_known,
             verify_transactions=False,
         ),
     )
@@ -243,6 +245,25 @@ def test_damage_that_was_synced_is_told_and_kept(directory: str) -> None:
     assert loaded.log_end_offset == 30
     assert [str(last) in text for text in loaded.report.damaged] == [True]
     assert os.path.getsize(log_path(directory, last)) == sum(map(len, written[last:]))
+
+
+def test_without_a_checkpoint_damage_does_not_cost_the_segments_behind_it(directory: str) -> None:
+    """Nobody knows then what was synced; only the last segment can end torn."""
+    written = write_log(directory, clean=False)
+    starts = bases(directory)
+    for base in (starts[0], starts[1]):
+        with open(log_path(directory, base), "r+b") as file:
+            file.seek(80)
+            file.write(b"\xff")
+    loaded = load(directory, recovery_point_known=False, gaps_allowed=True)
+    assert (loaded.log_end_offset, bases(directory)) == (30, starts)
+    assert len(loaded.report.damaged) == 2
+    assert loaded.report.cut_at_offset == -1
+    with open(log_path(directory, starts[-1]), "r+b") as file:
+        file.seek(-5, os.SEEK_END)
+        file.write(b"\xff")
+    again = load(directory, recovery_point_known=False, gaps_allowed=True)
+    assert (again.log_end_offset, again.report.cut_bytes) == (29, len(written[-1]))
 
 
 def test_damage_in_a_believed_segment_does_not_stop_the_opening(directory: str) -> None:

@@ -130,6 +130,7 @@ cdef class Segment(FileHolder):
         self.trimmed = False
 
     def __dealloc__(self):
+        self.unlist()  # before anything of it is gone: neighbours in the list look at it
         free(self.recent)
 
     cdef int reserve_index(self, int64_t batches) except -1:

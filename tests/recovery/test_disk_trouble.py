@@ -54,7 +54,6 @@ class Trouble:
     at: int
     code: int
     lasting: bool
-    kind: str = ""  # of the operation that failed first
     over: bool = False
 
     def __call__(self, number: int, kind: str) -> None:
@@ -62,7 +61,6 @@ class Trouble:
             return
         if kind not in AFFECTED[self.code]:
             return
-        self.kind = self.kind or kind
         raise (SyncError if kind == "sync" else OSError)(self.code, os.strerror(self.code))
 
 

@@ -21,14 +21,13 @@ from tests.recovery.disk.checks import contents
 from tests.recovery.disk.disk import Disk, write_image
 from tests.recovery.disk.recording import RecordingFiles, UnsyncedFiles
 from tests.recovery.disk.script import (
-    InlineExecutor,
-    NodeConfig,
     append,
     make_batch,
     settle,
     topic_config,
 )
 from tests.unit.native.log_harness import NOW
+from tests.unit.storage.log_fixtures import InlineExecutor, ManagerSettings
 from tidelog.clock import ManualClock, SystemClock
 from tidelog.controller.machine import Controller
 from tidelog.controller.runtime import ControllerRuntime
@@ -62,7 +61,7 @@ Content = tuple[int, bytes]
 def manager(folder: Path, node_id: int) -> LogManager:
     inline = InlineExecutor()
     return LogManager(
-        str(folder), node_id, NodeConfig(), ManualClock(NOW), inline,
+        str(folder), node_id, ManagerSettings(), ManualClock(NOW), inline,
         cluster_id=CLUSTER, files=UnsyncedFiles(), rng=random.Random(1), roll_executor=inline,
     )  # fmt: skip
 

@@ -12,8 +12,8 @@ from typing import Final
 
 from tidelog.errors import KafkaError
 from tidelog.handlers.api import Api
-from tidelog.handlers.authorization import Operation, Resource
 from tidelog.handlers.context import RequestContext
+from tidelog.handlers.described_groups import describe_group
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.protocol.messages.consumer_group_describe import (
@@ -29,26 +29,23 @@ def handle(
     request: ConsumerGroupDescribeRequest, context: RequestContext
 ) -> ConsumerGroupDescribeResponse:
     return ConsumerGroupDescribeResponse(
-        groups=[_describe(group_id, request, context) for group_id in request.group_ids]
+        groups=[
+            describe_group(
+                group_id,
+                DescribedGroup,
+                _read,
+                context,
+                with_operations=request.include_authorized_operations,
+            )
+            for group_id in request.group_ids
+        ]
     )
 
 
-def _describe(
-    group_id: str, request: ConsumerGroupDescribeRequest, context: RequestContext
-) -> DescribedGroup:
-    if not context.authorize(Operation.DESCRIBE, Resource.GROUP, group_id):
-        return DescribedGroup(group_id=group_id, error_code=ErrorCode.GROUP_AUTHORIZATION_FAILED)
+def _read(group_id: str, context: RequestContext) -> DescribedGroup:
     if not group_id:
-        return DescribedGroup(group_id=group_id, error_code=ErrorCode.INVALID_GROUP_ID)
-    try:
-        described = context.services.groups.describe_consumer(group_id, context)
-    except KafkaError as error:
-        return DescribedGroup(group_id=group_id, error_code=error.error_code)
-    if not described.error_code:
-        described.authorized_operations = context.authorized_operations(
-            Resource.GROUP, group_id, asked=request.include_authorized_operations
-        )
-    return described
+        raise KafkaError(ErrorCode.INVALID_GROUP_ID)
+    return context.services.groups.describe_consumer(group_id, context)
 
 
 def error_answer(

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from tidelog.errors import KafkaError
 from tidelog.handlers.api import Api
-from tidelog.handlers.authorization import Operation, Resource
 from tidelog.handlers.context import RequestContext
+from tidelog.handlers.described_groups import describe_group
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.protocol.messages.describe_groups import (
@@ -28,24 +27,17 @@ API: Final = Api(ApiKey.DESCRIBE_GROUPS, 0, 6)
 
 def handle(request: DescribeGroupsRequest, context: RequestContext) -> DescribeGroupsResponse:
     return DescribeGroupsResponse(
-        groups=[_describe(group_id, request, context) for group_id in request.groups]
+        groups=[
+            describe_group(
+                group_id,
+                DescribedGroup,
+                context.services.groups.describe_classic,
+                context,
+                with_operations=request.include_authorized_operations,
+            )
+            for group_id in request.groups
+        ]
     )
-
-
-def _describe(
-    group_id: str, request: DescribeGroupsRequest, context: RequestContext
-) -> DescribedGroup:
-    if not context.authorize(Operation.DESCRIBE, Resource.GROUP, group_id):
-        return DescribedGroup(group_id=group_id, error_code=ErrorCode.GROUP_AUTHORIZATION_FAILED)
-    try:
-        described = context.services.groups.describe_classic(group_id, context)
-    except KafkaError as error:
-        return DescribedGroup(group_id=group_id, error_code=error.error_code)
-    if not described.error_code:
-        described.authorized_operations = context.authorized_operations(
-            Resource.GROUP, group_id, asked=request.include_authorized_operations
-        )
-    return described
 
 
 def error_answer(

@@ -12,14 +12,13 @@ import shutil
 import struct
 import tempfile
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Executor, Future
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest import mock
 
 from tests.fuzz.lanes.lane_model import MEMORY, TimelessLoop
 from tests.oracle.storage.log_driver import make_batch
+from tests.unit.storage.log_fixtures import InlineExecutor, ManagerSettings
 from tidelog._native.crc32c import crc32c
 from tidelog._native.log import STATUS_APPENDED, STATUS_NEEDS_ROLL
 from tidelog.clock import ManualClock
@@ -47,31 +46,6 @@ CONFIG = TopicConfig.resolve(
         "retention.ms": "-1",
     }
 )
-HOUR_MS = 3_600_000
-
-
-@dataclass
-class Settings:
-    """What the manager asks of a broker's configs."""
-
-    num_recovery_threads_per_data_dir: int = 1
-    log_retention_check_interval_ms: int = HOUR_MS
-    log_flush_offset_checkpoint_interval_ms: int = HOUR_MS
-    log_flush_start_offset_checkpoint_interval_ms: int = HOUR_MS
-    producer_id_expiration_ms: int = HOUR_MS
-    producer_id_expiration_check_interval_ms: int = HOUR_MS
-
-
-class Inline(Executor):
-    """Helper threads without threads: one input takes one thread's time, and always the same."""
-
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        future: Future[T] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
 
 
 #: (base offset, bytes) of every batch that is read from a log's start to its end.
@@ -87,7 +61,12 @@ class Opened:
         self.failures: list[Any] = []
         self.loop.set_exception_handler(lambda _, context: self.failures.append(context))
         self.manager = LogManager(
-            str(folder), NODE_ID, Settings(), self.clock, Inline(), cluster_id=CLUSTER_ID
+            str(folder),
+            NODE_ID,
+            ManagerSettings(),
+            self.clock,
+            InlineExecutor(),
+            cluster_id=CLUSTER_ID,
         )
 
     def run(self, work: Awaitable[T]) -> T:

@@ -99,13 +99,6 @@ class Disk:
         for i in range(mixtures):
             yield f"mixture {i}", self._mixture(rng)
 
-    def everything(self) -> Image:
-        """What a killed process leaves: all that was done."""
-        return self._image(
-            self._tree(self._pending),
-            {inode: _settled(file, "kept") for inode, file in self._files.items()},
-        )
-
     def _torn(self, last: Write, kept: int) -> Image:
         contents = {inode: _settled(file, "kept") for inode, file in self._files.items()}
         file = self._files[last.inode]

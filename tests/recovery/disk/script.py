@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Executor, Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.unit.native.log_harness import NOW
+from tests.unit.storage.log_fixtures import HOUR_MS, InlineExecutor, ManagerSettings
 from tidelog._native.batch import parse
 from tidelog._native.log import STATUS_APPENDED, STATUS_DUPLICATE, STATUS_NEEDS_ROLL
 from tidelog.clock import ManualClock
@@ -28,7 +28,6 @@ from tidelog.storage.manager import KnownLog, LogManager
 TOPIC_ID = bytes(range(16))
 OTHER_ID = bytes(range(1, 17))
 PRODUCER_ID = 7
-HOUR_MS = 3_600_000
 
 #: The durability levels: what is set, and how many acknowledged records may be without a sync once
 #: nothing is under way. None: as many as were written since the last roll or flush.
@@ -46,28 +45,6 @@ _TOPIC = {
     "retention.ms": "-1",
     "message.timestamp.after.max.ms": str(2**62),
 }
-
-
-class InlineExecutor(Executor):
-    """Does the work when it is submitted."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except BaseException as error:
-            future.set_exception(error)
-        return future
-
-
-@dataclass
-class NodeConfig:
-    num_recovery_threads_per_data_dir: int = 1
-    log_retention_check_interval_ms: int = HOUR_MS
-    log_flush_offset_checkpoint_interval_ms: int = HOUR_MS
-    log_flush_start_offset_checkpoint_interval_ms: int = HOUR_MS
-    producer_id_expiration_ms: int = HOUR_MS
-    producer_id_expiration_check_interval_ms: int = HOUR_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +91,7 @@ def node(directory: str, files: Files, clock: ManualClock) -> LogManager:
     return LogManager(
         directory,
         1,
-        NodeConfig(),
+        ManagerSettings(),
         clock,
         inline,
         cluster_id="cluster",
@@ -315,7 +292,7 @@ class Script:
             await append(other, make_batch(i, 1, Producer()), 0)
         await manager.checkpoint()
         await manager.delete(other)
-        for _ in range(5):
+        while manager._removals:
             await asyncio.sleep(0.001)
 
 

@@ -102,6 +102,7 @@ class FakeLogs:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.broken: set[str] = set()
+        self.tries = 0  # of create
         self.on_offline: Any = None
         self.on_opened: Any = None
         self.opening: dict[tuple[str, int], asyncio.Event] = {}
@@ -128,6 +129,7 @@ class FakeLogs:
 
     async def create(self, topic: str, topic_id: bytes, index: int, config: TopicConfig) -> FakeLog:
         await asyncio.sleep(0)
+        self.tries += 1
         if topic in self.broken:
             raise OSError(28, "no space left")
         made = self._logs[topic, index] = FakeLog(topic, topic_id, index, config)

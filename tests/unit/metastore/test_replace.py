@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.storage.ending_files import EndingFiles, Stopped
 from tidelog.metadata.records import ChangeRecord, ClusterRecord, PartitionRecord, TopicRecord
 from tidelog.metastore.local import LocalMetastore, load_image
 from tidelog.metastore.replace import StoreState, examine, put_in_place, write_new
-from tidelog.storage.files import Files
 
 CLUSTER = "a" * 22
 STAMP = "20260131T120000Z"
@@ -167,30 +167,6 @@ def test_an_earlier_one_is_never_replaced(path: Path) -> None:
     assert all(one is not None and one.read_bytes() == b"damaged" for one in kept[:1])
 
 
-class Stopped(BaseException):
-    """The end of the world."""
-
-
-class Ending(Files):
-    """Stops before the n-th rename or sync."""
-
-    def __init__(self, after: int) -> None:
-        self.left = after
-
-    def _step(self) -> None:
-        if not self.left:
-            raise Stopped
-        self.left -= 1
-
-    def rename(self, old: str, new: str) -> None:
-        self._step()
-        super().rename(old, new)
-
-    def sync_directory(self, path: str) -> None:
-        self._step()
-        super().sync_directory(path)
-
-
 def test_a_stop_at_any_step_leaves_the_old_store_or_none_or_the_new_one(tmp_path: Path) -> None:
     seen = []
     for after in range(100):
@@ -199,7 +175,7 @@ def test_a_stop_at_any_step_leaves_the_old_store_or_none_or_the_new_one(tmp_path
         killed(path)
         new = write_new(path, NEW)
         try:
-            put_in_place(path, new, STAMP, Ending(after))
+            put_in_place(path, new, STAMP, EndingFiles(after))
         except Stopped:
             journal = path.with_name("metadata.db-wal")
             if path.exists():

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.storage.ending_files import EndingFiles, Stopped
 from tidelog.metadata.image import MetadataImage
 from tidelog.metastore.local import LocalMetastore, load_image
 from tidelog.process.data_directory import DataDirectory, DataDirectoryError, FileLock, LockedError
@@ -18,7 +19,7 @@ from tidelog.process.rebuild import RebuildError, RebuildReport, rebuild_store
 from tidelog.storage.checkpoints import RECOVERY_POINT_CHECKPOINT, write_offsets
 from tidelog.storage.clean_shutdown import write_clean_shutdown
 from tidelog.storage.directory import DirectoryInUseError
-from tidelog.storage.files import SYSTEM_FILES, Files
+from tidelog.storage.files import SYSTEM_FILES
 from tidelog.storage.meta_properties import MetaProperties, write_meta_properties
 from tidelog.storage.partition_metadata import write_partition_metadata
 
@@ -275,38 +276,10 @@ def test_a_disk_error_is_one_line(path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert not (path / "metadata.db").exists()
 
 
-class Stopped(BaseException):
-    """The end of the world."""
-
-
-class Ending(Files):
-    """Stops before the n-th operation that changes something."""
-
-    def __init__(self, after: int) -> None:
-        self.left = after
-
-    def _step(self) -> None:
-        if not self.left:
-            raise Stopped
-        self.left -= 1
-
-    def rename(self, old: str, new: str) -> None:
-        self._step()
-        super().rename(old, new)
-
-    def sync_directory(self, path: str) -> None:
-        self._step()
-        super().sync_directory(path)
-
-    def sync_file(self, path: str) -> None:
-        self._step()
-        super().sync_file(path)
-
-
 def stop_after(path: Path, steps: int) -> bool:
     """Whether a rebuild that ends after so many steps was not done by then."""
     try:
-        rebuild_store(path, now_ms=NOW_MS, rng=random.Random(1), files=Ending(steps))
+        rebuild_store(path, now_ms=NOW_MS, rng=random.Random(1), files=EndingFiles(steps))
     except Stopped:
         return True
     return False

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from tidelog._native.log import STATUS_NEEDS_ROLL
 from tidelog.clock import ManualClock
@@ -16,7 +18,36 @@ from tidelog.storage.loader import LoadRequest, load_log
 from tidelog.storage.log import PartitionLog
 from tidelog.storage.log_config import LogServices, segment_settings
 
+T = TypeVar("T")
+
 VERSION = 9
+
+
+HOUR_MS = 3_600_000
+
+
+@dataclass
+class ManagerSettings:
+    """What a log manager asks of a broker's configs; nothing periodic happens within a test."""
+
+    num_recovery_threads_per_data_dir: int = 1
+    log_retention_check_interval_ms: int = HOUR_MS
+    log_flush_offset_checkpoint_interval_ms: int = HOUR_MS
+    log_flush_start_offset_checkpoint_interval_ms: int = HOUR_MS
+    producer_id_expiration_ms: int = HOUR_MS
+    producer_id_expiration_check_interval_ms: int = HOUR_MS
+
+
+class InlineExecutor(Executor):
+    """Helper threads without threads: the work is done when it is submitted, the same each time."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except BaseException as error:
+            future.set_exception(error)
+        return future
 
 
 class FaultyFiles(Files):

@@ -8,13 +8,12 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.unit.native.log_harness import NOW, batch
-from tests.unit.storage.log_fixtures import FaultyFiles, until
+from tests.unit.storage.log_fixtures import HOUR_MS, FaultyFiles, ManagerSettings, until
 from tidelog._native.log import STATUS_NEEDS_ROLL
 from tidelog.clock import ManualClock
 from tidelog.config import TopicConfig
@@ -26,17 +25,6 @@ from tidelog.storage.manager import KnownLog, LogManager
 
 ID = bytes(range(16))
 OTHER_ID = bytes(range(1, 17))
-HOUR_MS = 3_600_000
-
-
-@dataclass
-class Config:
-    num_recovery_threads_per_data_dir: int = 2
-    log_retention_check_interval_ms: int = HOUR_MS
-    log_flush_offset_checkpoint_interval_ms: int = HOUR_MS
-    log_flush_start_offset_checkpoint_interval_ms: int = HOUR_MS
-    producer_id_expiration_ms: int = HOUR_MS
-    producer_id_expiration_check_interval_ms: int = HOUR_MS
 
 
 def topic(**overrides: str) -> TopicConfig:
@@ -50,7 +38,7 @@ class Harness:
         self.executor = ThreadPoolExecutor(3)
         self.clock = ManualClock(NOW)
         self.files = FaultyFiles()
-        self.config = Config()
+        self.config = ManagerSettings(num_recovery_threads_per_data_dir=2)
         self.managers: list[LogManager] = []
 
     def manager(self, node_id: int = 1, cluster_id: str = "c") -> LogManager:
@@ -362,7 +350,8 @@ async def test_logs_open_one_by_one(harness: Harness) -> None:
     made = asyncio.ensure_future(manager.create("t", ID, 1, topic()))
     everything = asyncio.ensure_future(manager.opened())
     everything.cancel()
-    await asyncio.sleep(0.01)
+    for _ in range(20):
+        await asyncio.sleep(0)
     assert not made.done()
     await manager.checkpoint()
     harness.files.let_go.release(100)
@@ -517,7 +506,7 @@ async def test_flush_by_time(harness: Harness) -> None:
 async def test_periodic_work_runs_and_ends(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    harness.config = Config(1, 1, 1, 1, 1, 1)
+    harness.config = ManagerSettings(1, 1, 1, 1, 1, 1)
     manager = harness.manager()
     await manager.start()
     log = await manager.create(

@@ -1,5 +1,7 @@
 """Stub of the native scan module (ext/tidelog/_native/scan.pyx)."""
 
+from collections.abc import Callable
+
 from typing_extensions import Buffer
 
 from tidelog._native.index import OffsetIndex, TimeIndex
@@ -45,6 +47,7 @@ class SegmentScanner:
         producers: ProducerStates | None = None,
         producers_from: int = 0,
         epochs: list[tuple[int, int]] | None = None,
+        on_heads: Callable[[bytes], object] | None = None,
     ) -> SegmentScanner: ...
     def start_at(self, position: int) -> None: ...
     @property

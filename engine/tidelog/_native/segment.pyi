@@ -1,5 +1,6 @@
 """Stub of the native segment module (ext/tidelog/_native/segment.pyx)."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from typing_extensions import Buffer
@@ -34,6 +35,7 @@ class Segment(FileHolder):
     txn_index: object | None
     write_hook: WriteHook | None
     allocated_bytes: int
+    damaged: tuple[int, ...] | None
     def __init__(
         self,
         directory: str,
@@ -62,6 +64,7 @@ class Segment(FileHolder):
     def unseal(self) -> None: ...
     def set_index_interval_bytes(self, index_interval_bytes: int) -> None: ...
     def set_trimmed(self, trimmed: bool) -> None: ...
+    def set_damaged(self, positions: Iterable[int]) -> None: ...
     def set_allocated_bytes(self, allocated_bytes: int) -> None: ...
     def moved_to(self, directory: str) -> None: ...
     def append_batch(

@@ -18,6 +18,7 @@ from tidelog.cli.consume import consume
 from tidelog.cli.dump_log import dump_log
 from tidelog.cli.offsets import offsets
 from tidelog.cli.produce import produce
+from tidelog.cli.scrub import scrub
 
 #: typer carries a click of its own, or uses the installed one, depending on its version; only
 #: these are sure to be its.
@@ -39,6 +40,7 @@ app.command("offsets")(offsets)
 app.add_typer(configs.app, name="configs")
 app.add_typer(metadata.app, name="metadata")
 app.command("dump-log")(dump_log)
+app.command("scrub")(scrub)
 
 
 @app.command(

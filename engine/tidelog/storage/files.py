@@ -123,6 +123,10 @@ class Files:
         """A descriptor for reading and writing. Raises FileNotFoundError."""
         return os.open(path, os.O_RDWR | os.O_CLOEXEC)
 
+    def open_to_read(self, path: str) -> int:
+        """A descriptor for reading only. Raises FileNotFoundError."""
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
     def create(self, path: str) -> int:
         """A descriptor of a new, empty file; what was there is emptied."""
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)

@@ -20,6 +20,7 @@ from typing import Final
 from tidelog._native.log import LogCore
 from tidelog._native.segment import Segment
 from tidelog.errors import StorageError, may_be_tried_again
+from tidelog.storage.digests import write_digest
 from tidelog.storage.epochs_file import EpochsFile
 from tidelog.storage.files import Files
 from tidelog.storage.leader_epochs import LEADER_EPOCH_CHECKPOINT
@@ -43,14 +44,19 @@ class FlushWork:
     snapshots: list[tuple[int, bytes]] = field(default_factory=list)  # (offset, entries)
     epochs: bytes | None = None  # the leader-epoch checkpoint, if it changed
     names_changed: bool = False
+    closing: bool = False  # the active segment ends, too
 
 
 def run_flush(files: Files, work: FlushWork, durable: bool = True) -> None:
     """On a helper thread. Not `durable`: the caller syncs the file system. Raises OSError."""
     for segment in work.sealed:
         trim_segment(files, segment, durable=durable)
-    if work.active is not None and durable:
-        files.sync_data(work.active.fd)
+        write_digest(files, segment, durable)
+    if work.active is not None:
+        if work.closing:
+            trim_segment(files, work.active, durable=durable)
+        elif durable:
+            files.sync_data(work.active.fd)
     if work.epochs is not None:
         path = os.path.join(work.directory, LEADER_EPOCH_CHECKPOINT)
         files.write(path, work.epochs, durable=durable)

@@ -9,7 +9,9 @@ point, and below the written position that a killed process left in the memory o
 segment that holds the larger one and all later ones are read whole, every batch behind it with its
 checksum: behind the first bad batch the log is cut. A bad batch below the recovery point was
 synced, so it is damage and no torn write: it stays, reading it is an error, the report names it.
-Indexes, producer state and leader epochs that are missing or bad are rebuilt from the log.
+So is the lost end of a segment whose digest knows of more; without a digest it is only told, since
+a log that was once compacted has gaps. Indexes, producer state and leader epochs that are missing
+or bad are rebuilt from the log.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from tidelog._native.scan import SegmentScanner
 from tidelog._native.segment import Segment
 from tidelog.errors import StorageError
 from tidelog.storage.checkpoints import MalformedFileError
+from tidelog.storage.digests import read_digest
 from tidelog.storage.files import Files
 from tidelog.storage.leader_epochs import (
     LEADER_EPOCH_CHECKPOINT,
@@ -34,6 +37,7 @@ from tidelog.storage.producer_snapshot import CorruptSnapshotError, read_snapsho
 from tidelog.storage.segment_files import (
     CLEANED_SUFFIX,
     DELETED_SUFFIX,
+    DIGEST_SUFFIX,
     INDEX_SUFFIXES,
     LOG_SUFFIX,
     SEGMENT_SUFFIXES,
@@ -120,6 +124,7 @@ class _Loader:
         self.report = LoadReport(request.directory, request.clean)
         self.segments: list[Segment] = []
         self.deleted: list[str] = []
+        self.digests: set[int] = set()
         self.scanned_epochs: list[tuple[int, int]] = []
         self.changed = False  # names in the folder changed
 
@@ -169,8 +174,10 @@ class _Loader:
         parsed = {name: found for name in names if (found := parse_name(name))}
         bases = sorted(base for base, suffix in parsed.values() if suffix == LOG_SUFFIX)
         for name, (base, suffix) in parsed.items():
-            if suffix in INDEX_SUFFIXES and base not in bases:
+            if suffix in (*INDEX_SUFFIXES, DIGEST_SUFFIX) and base not in bases:
                 self._remove(name)
+            elif suffix == DIGEST_SUFFIX:
+                self.digests.add(base)
         return bases, sorted(b for b, suffix in parsed.values() if suffix == SNAPSHOT_SUFFIX)
 
     def _finish_swap(self, swaps: list[str]) -> None:
@@ -274,7 +281,33 @@ class _Loader:
             elif rebuilt.cut_bytes:
                 self._note_cut(rebuilt, lost_synced=True)
             segment = rebuilt.segment
+        if following is not None:
+            self._check_end(segment, following)
         self.segments.append(segment)
+
+    def _check_end(self, segment: Segment, following: int) -> None:
+        """Whether a believed segment lost whole batches at its end."""
+        base = segment.base_offset
+        digest = None
+        if base in self.digests:
+            try:
+                digest = read_digest(self.directory, base, self.files)
+            except MalformedFileError as error:
+                self.report.notes.append(f"segment digest not used: {error}")
+        if digest is not None and segment.size < digest.size:
+            lost = digest.size - segment.size
+            offset = _end_of(segment)
+            segment.set_damaged((*(segment.damaged or ()), segment.size))
+            self.report.damaged.append(
+                f"segment {base}: {lost} bytes are missing at its end, from offset {offset} on"
+            )
+        elif not self.request.gaps_allowed:
+            end = _end_of(segment) if digest is None else digest.next_offset
+            if end < following:
+                self.report.notes.append(
+                    f"segment {base} ends before offset {end}, and the next one begins at"
+                    f" {following}: the log was compacted once, or the records are lost"
+                )
 
     def _verify(self, base: int, following: int | None) -> bool:
         """Reads a segment that may not have been synced. False: the log ends in it."""
@@ -468,6 +501,13 @@ def replay(segments: list[Segment], producers: ProducerStates, from_offset: int)
         if found is not None:
             scanner.start_at(found[0])
             scanner.run(producers=producers, producers_from=from_offset)
+
+
+def _end_of(segment: Segment) -> int:
+    """Behind its last batch; what is known of a segment may be only where the next one begins."""
+    scanner = header_scanner(segment)
+    scanner.start_at(segment.offset_index.find(2**62)[1])
+    return int(scanner.run().next_offset)
 
 
 def _base(name: str) -> int:

@@ -546,8 +546,7 @@ class PartitionLog:
     async def _close_files(self, durable: bool) -> None:
         core, work = self.core, self._collect_flush()
         core.begin_roll()  # no further append; it stays so
-        work.active = None
-        work.sealed = [segment for segment in core.segment_list if not segment.trimmed]
+        work.active, work.closing = core.active_segment, True
         work.snapshots += self._take_snapshot(core.log_end_offset)
         work.names_changed = True
         await self._run(run_flush, self._services.files, work, durable)

@@ -6,8 +6,8 @@ removed.
 
 Names: the base offset in 20 digits and a suffix. `.log` batches, `.index` offset index,
 `.timeindex` time index, `.txnindex` aborted transactions, `.snapshot` producer state at that
-offset. `.deleted` behind it: to be removed; `.cleaned` and `.swap`: a compaction's output, not
-yet and already complete.
+offset, `.digest` what a full segment held. `.deleted` behind it: to be removed; `.cleaned` and
+`.swap`: a compaction's output, not yet and already complete.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ INDEX_SUFFIX = ".index"
 TIME_INDEX_SUFFIX = ".timeindex"
 TXN_INDEX_SUFFIX = ".txnindex"
 SNAPSHOT_SUFFIX = ".snapshot"
+DIGEST_SUFFIX = ".digest"
 DELETED_SUFFIX = ".deleted"
 CLEANED_SUFFIX = ".cleaned"
 SWAP_SUFFIX = ".swap"
 
 INDEX_SUFFIXES = (INDEX_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX)
-SEGMENT_SUFFIXES = (LOG_SUFFIX, *INDEX_SUFFIXES)
+SEGMENT_SUFFIXES = (LOG_SUFFIX, *INDEX_SUFFIXES, DIGEST_SUFFIX)
 OFFSET_DIGITS = 20
 PREALLOCATE_STEP_BYTES = 64 * 1024 * 1024
 #: File systems take more blocks than a file has bytes; so many are not worth a second look.
@@ -203,7 +204,7 @@ def reopen_segment(files: Files, old: Segment, settings: SegmentSettings, now_ms
     ):
         _open_index(files, index)
         index.truncate_entries(entries)
-    return Segment(
+    segment = Segment(
         directory,
         base_offset,
         files.open(path_of(directory, base_offset, LOG_SUFFIX)),
@@ -215,6 +216,8 @@ def reopen_segment(files: Files, old: Segment, settings: SegmentSettings, now_ms
         index_interval_bytes=settings.index_interval_bytes,
         sealed=True,
     )
+    segment.set_damaged(old.damaged or ())
+    return segment
 
 
 def _check_reach(index: OffsetIndex | TimeIndex, next_offset: int) -> None:
@@ -330,6 +333,7 @@ def rebuild_segment(
         offset_of_max_timestamp=scanner.offset_of_max_timestamp,
         last_modified_ms=modified_ms,
     )
+    segment.set_damaged(position for position, _ in scanner.damaged)
     if not last:
         segment.seal()
     _cut_stale(files, offset_index, old_sizes[0], settings.offset_index_bytes)
@@ -340,6 +344,7 @@ def rebuild_segment(
 
 def activate(files: Files, segment: Segment, settings: SegmentSettings) -> None:
     """Gives an opened segment room in its indexes, so that it can take appends."""
+    files.unlink(path_of(segment.directory, segment.base_offset, DIGEST_SUFFIX))
     for index, size in (
         (segment.offset_index, settings.offset_index_bytes),
         (segment.time_index, settings.time_index_bytes),

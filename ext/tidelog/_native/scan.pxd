@@ -52,6 +52,7 @@ cdef class SegmentScanner:
     cdef readonly int io_errno
     cdef Noted *noted
     cdef Py_ssize_t noted_count
+    cdef uint8_t *heads  # the raw headers of the noted batches; NULL: nobody wants them
     cdef uint8_t *chunk
     cdef int64_t chunk_capacity
     cdef int64_t chunk_start

@@ -8,7 +8,7 @@ table of notes, whatever the file says of its batches.
 from libc.errno cimport EINTR, errno
 from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memchr, memmove
+from libc.string cimport memchr, memcpy, memmove
 
 from tidelog._native.batch cimport (
     ATTR_CONTROL,
@@ -73,6 +73,7 @@ cdef class SegmentScanner:
     def __cinit__(self, *args, **kwargs):
         self.noted = NULL
         self.chunk = NULL
+        self.heads = NULL
 
     def __init__(
         self,
@@ -107,6 +108,7 @@ cdef class SegmentScanner:
     def __dealloc__(self):
         free(self.chunk)
         free(self.noted)
+        free(self.heads)
 
     cdef int fill(self, int64_t position, int64_t needed) noexcept nogil:
         # Has `needed` bytes from `position` on in the chunk. 0, or a reason.
@@ -203,6 +205,12 @@ cdef class SegmentScanner:
             return SCAN_RANGE
         if info.base_offset < self.next_offset:
             return SCAN_ORDER
+        if self.heads != NULL:
+            memcpy(
+                self.heads + self.noted_count * BATCH_OVERHEAD,
+                self.chunk + (self.valid_bytes - self.chunk_start),
+                BATCH_OVERHEAD,
+            )
         if self.valid_bytes >= self.verify_from and not self.check_crc(info):
             if self.reason != SCAN_END:
                 return self.reason
@@ -313,20 +321,28 @@ cdef class SegmentScanner:
         ProducerStates producers=None,
         int64_t producers_from=0,
         list epochs=None,
+        object on_heads=None,
     ):
         """Scans to the end or to the first bad batch.
 
         Adds entries to the indexes (which must be empty) by Kafka's rule, the producers' batches
         from `producers_from` on to the state, and (epoch, start offset) to `epochs` wherever a
-        batch's epoch is larger than the last one there. Returns self.
+        batch's epoch is larger than the last one there. on_heads(data) is called with the headers
+        (61 bytes each) of all batches that were read, some thousand at a time. Returns self.
         """
         cdef Py_ssize_t i
         cdef Noted *note
         cdef int64_t last_offset
         cdef int32_t epoch = epochs[len(epochs) - 1][0] if epochs else -1
+        if on_heads is not None and self.heads == NULL:
+            self.heads = <uint8_t *>malloc(NOTES * BATCH_OVERHEAD)
+            if self.heads == NULL:
+                raise MemoryError
         while True:
             with nogil:
                 self.collect()
+            if on_heads is not None and self.noted_count:
+                on_heads(<bytes>self.heads[:self.noted_count * BATCH_OVERHEAD])
             for i in range(self.noted_count):
                 note = &self.noted[i]
                 last_offset = note.info.base_offset + note.info.last_offset_delta

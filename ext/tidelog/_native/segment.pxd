@@ -55,6 +55,8 @@ cdef class Segment(FileHolder):  # the file: the .log, O_RDWR
     cdef public object write_hook  # None, or what appends go through (WriteHook): fault tests
     cdef readonly bint torn  # bytes of a failed append may stand behind `size`
     cdef readonly int64_t allocated_bytes  # reserved by fallocate up to here (preallocate)
+    # Positions of what is known to be bad, ascending; `size`: the end of the file is lost. Or None.
+    cdef readonly tuple damaged
     cdef RecentBatch *recent  # ring of the last batches appended; NULL until the first one
     cdef int64_t recent_count  # noted in all
 
@@ -64,6 +66,8 @@ cdef class Segment(FileHolder):  # the file: the .log, O_RDWR
     cdef int append(self, const uint8_t *data, int64_t n, int64_t last_offset,
                     int64_t max_timestamp, int64_t offset_of_max_timestamp,
                     int64_t now_ms) except -1
+    # The first damaged position from `position` on; INT64_MAX: none.
+    cdef int64_t damage_from(self, int64_t position) except -1
     # The two halves of append, for regions of several batches: write all, then note each batch.
     # reserve_index must have been called before (it can fail, note_batch cannot for lack of space).
     cdef int reserve_index(self, int64_t batches) except -1

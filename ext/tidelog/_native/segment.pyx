@@ -181,6 +181,14 @@ cdef class Segment(FileHolder):
         self.torn = False
         return 0
 
+    cdef int64_t damage_from(self, int64_t position) except -1:
+        cdef int64_t bad
+        if self.damaged is not None:
+            for bad in self.damaged:
+                if bad >= position:
+                    return bad
+        return INT64_MAX
+
     cdef bint allocation_low(self) noexcept:
         return self.size > self.allocated_bytes - ALLOCATION_MARGIN_BYTES
 
@@ -343,6 +351,10 @@ cdef class Segment(FileHolder):
             self.take_file()
             self.unlist()
         self.trimmed = trimmed
+
+    def set_damaged(self, positions):
+        """Where reading is an error: positions of bad batches; `size` when the end is lost."""
+        self.damaged = tuple(sorted(set(positions))) or None
 
     def set_allocated_bytes(self, int64_t allocated_bytes):
         """The file system holds blocks ready up to this position."""

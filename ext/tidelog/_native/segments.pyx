@@ -55,6 +55,7 @@ cdef Segment find_region(
     cdef BatchLocation bound
     cdef int status = LOCATE_BEYOND
     cdef int64_t end
+    cdef int64_t bad
     cdef int64_t size
     if slot < 0:
         slot = 0  # the offset lies in a gap before the first segment
@@ -63,6 +64,9 @@ cdef Segment find_region(
         status = segment.locate(offset, &first)
         if status != LOCATE_BEYOND:
             break
+        if segment.damage_from(segment.size) == segment.size and offset < segment.next_offset:
+            result.error_code = ERROR_CORRUPT_MESSAGE  # it stood in what the file lost
+            return None
         slot += 1  # a gap at the end of this segment
     if status == LOCATE_BEYOND:
         return None
@@ -77,6 +81,12 @@ cdef Segment find_region(
         elif status != LOCATE_BEYOND:
             result.error_code = read_error(status)
             return None
+    bad = segment.damage_from(first.position)
+    if bad == first.position:
+        result.error_code = ERROR_CORRUPT_MESSAGE
+        return None
+    if bad < end:
+        end = bad
     size = end - first.position
     if size > max_bytes:
         size = max_bytes

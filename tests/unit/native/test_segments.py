@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.native.log_harness import NOW, batch, new_segment
+from tests.unit.native.log_harness import NOW, SETTINGS, batch, filled_segment, new_segment
 from tidelog._native.segment import Segment
 from tidelog._native.segments import available, find_slot, read
+from tidelog.storage.files import SYSTEM_FILES
+from tidelog.storage.segment_files import open_segment, trim_segment
 
 
 def segments_with_gaps(tmp_path: Path) -> tuple[list[Segment], list[tuple[int, int, int, int]]]:
@@ -86,3 +88,44 @@ def test_a_closed_segment_is_a_storage_error(tmp_path: Path) -> None:
         segment.append_batch(batch(base_offset=i), i, NOW, NOW)
     segment.close()
     assert read([segment], 5, 100, 100)[:2] == (56, None)
+
+
+# ---- what is known to be damaged
+
+
+def test_reading_ends_before_damage_and_fails_at_it(tmp_path: Path) -> None:
+    segment, written = filled_segment(tmp_path, 5, count=2)
+    size = len(written[0])
+    segment.set_damaged([3 * size, size])
+    assert segment.damaged == (size, 3 * size)
+    for offset, wanted in {
+        0: (0, 0, size),
+        2: (2, 0, 0),
+        3: (2, 0, 0),
+        4: (0, 2 * size, size),
+        6: (2, 0, 0),
+        8: (0, 4 * size, size),
+    }.items():
+        code, found, position, n, _ = read([segment], offset, 10**6, 10)
+        assert (code, position, n) == wanted, offset
+        assert (found is None) == bool(code)
+    # A limit or an upper offset before the damage holds as ever.
+    assert read([segment], 0, 10**6, 1)[:3:2] == (0, 0)
+    segment.set_damaged([])
+    assert segment.damaged is None
+    assert read([segment], 0, 10**6, 10)[3] == 5 * size
+
+
+def test_a_lost_end_is_no_gap(tmp_path: Path) -> None:
+    """Without the mark, a reader would be led on to the next segment."""
+    first, _ = filled_segment(tmp_path, 3)
+    trim_segment(SYSTEM_FILES, first)
+    second, written = filled_segment(tmp_path, 2, base_offset=10)
+    reopened = open_segment(SYSTEM_FILES, str(tmp_path), 0, SETTINGS, NOW, next_offset=10)
+    segments = [reopened, second]
+    assert read(segments, 5, 10**6, 12)[:2] == (0, second)
+    reopened.set_damaged([reopened.size])
+    for offset in (3, 5, 9):
+        assert read(segments, offset, 10**6, 12)[0] == 2
+    assert read(segments, 0, 10**6, 12)[3] == first.size
+    assert read(segments, 10, 10**6, 12)[3] == 2 * len(written[0])

@@ -16,6 +16,7 @@ from tests.unit.native.log_harness import filled_segment
 from tidelog._native.log import LogCore
 from tidelog._native.producer_state import ProducerStates
 from tidelog.errors import StorageError, SyncError
+from tidelog.storage.digests import read_digest
 from tidelog.storage.epochs_file import EpochsFile
 from tidelog.storage.files import SYSTEM_FILES, Files
 from tidelog.storage.flush import Flusher, FlushWork, Pending, run_flush
@@ -51,6 +52,8 @@ def test_contents_come_before_names(tmp_path: Path) -> None:
         "data 00000000000000000000.log",
         "sync 00000000000000000000.index",
         "sync 00000000000000000000.timeindex",
+        "sync 00000000000000000000.digest.tmp",
+        "directory",
         "data 00000000000000000020.log",
         "sync leader-epoch-checkpoint.tmp",
         "directory",
@@ -59,6 +62,9 @@ def test_contents_come_before_names(tmp_path: Path) -> None:
         "directory",
     ]
     assert sealed.trimmed
+    digest = read_digest(str(tmp_path), 0)
+    assert digest is not None
+    assert (digest.size, digest.next_offset) == (sealed.size, 20)
     assert read_snapshot(str(tmp_path / "00000000000000000020.snapshot")) == []
     assert (tmp_path / "leader-epoch-checkpoint").read_bytes() == b"0\n0\n"
 
@@ -73,6 +79,13 @@ def test_without_durability_only_the_files_change(tmp_path: Path) -> None:
     assert files.calls == []
     assert sealed.trimmed
     assert os.stat(sealed.offset_index.path).st_size == sealed.offset_index.size_bytes
+
+
+def test_a_segment_that_ends_with_its_log_gets_no_digest(tmp_path: Path) -> None:
+    active, _ = filled_segment(tmp_path, 20)
+    run_flush(SYSTEM_FILES, FlushWork(str(tmp_path), 20, active=active, closing=True))
+    assert active.trimmed
+    assert read_digest(str(tmp_path), 0) is None
 
 
 def test_nothing_to_do_is_nothing_done(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.oracle.storage.log_driver import LogDriver, make_batch
 from tests.unit.native.log_harness import NOW, SETTINGS, batch
-from tidelog._native import log_file
+from tidelog._native import log_file, segments
 from tidelog._native.segment import CorruptSegmentError
 from tidelog.errors import StorageError
 from tidelog.record.builder import Producer
@@ -245,6 +245,89 @@ def test_damage_that_was_synced_is_told_and_kept(directory: str) -> None:
     assert loaded.log_end_offset == 30
     assert [str(last) in text for text in loaded.report.damaged] == [True]
     assert os.path.getsize(log_path(directory, last)) == sum(map(len, written[last:]))
+
+
+def read(loaded: LoadedLog, offset: int) -> tuple[int, int]:
+    """(error code, bytes) of a read of everything from the offset on."""
+    code, _, _, size, _ = segments.read(loaded.segments, offset, 10**6, loaded.log_end_offset)
+    return code, size
+
+
+def test_what_is_damaged_is_an_error_to_read(directory: str) -> None:
+    written = write_log(directory, clean=False)
+    starts = bases(directory)
+    flip(log_path(directory, starts[-1]), len(written[0]) + 70)
+    bad = starts[-1] + 1
+    loaded = load(directory, recovery_point=30)
+    assert read(loaded, starts[-1]) == (0, len(written[0]))
+    assert read(loaded, bad) == (2, 0)
+    assert read(loaded, bad + 1) == (0, sum(map(len, written[bad + 1 :])))
+
+
+@pytest.mark.parametrize("clean", [True, False])
+@pytest.mark.parametrize("index", [True, False])
+def test_a_lost_end_of_a_full_segment_is_damage(directory: str, clean: bool, index: bool) -> None:
+    """Whole batches are missing: nothing in the file says so, but its digest does."""
+    written = write_log(directory)
+    starts = bases(directory)
+    lost = sum(map(len, written[starts[2] - 2 : starts[2]]))
+    path = log_path(directory, starts[1])
+    os.truncate(path, os.path.getsize(path) - lost)
+    if not index:
+        os.unlink(path_of(directory, starts[1], ".index"))
+    loaded = load(directory, clean=clean, recovery_point=30)
+    first_lost = starts[2] - 2
+    assert loaded.report.damaged == [
+        f"segment {starts[1]}: {lost} bytes are missing at its end, from offset {first_lost} on"
+    ]
+    assert read(loaded, first_lost - 1) == (0, len(written[0]))
+    assert read(loaded, first_lost) == (2, 0)
+    assert read(loaded, starts[2])[0] == 0
+    assert loaded.log_end_offset == 30
+
+
+def test_a_hole_is_told_where_no_digest_explains_it(directory: str) -> None:
+    """It may be what compaction left before the config was changed."""
+    written = write_log(directory)
+    starts = bases(directory)
+    path = log_path(directory, starts[1])
+    os.truncate(path, os.path.getsize(path) - len(written[0]))
+    os.unlink(path_of(directory, starts[1], ".digest"))
+    loaded = load(directory, clean=True)
+    (note,) = loaded.report.notes
+    assert f"segment {starts[1]} ends before offset {starts[2] - 1}" in note
+    assert loaded.report.eventful
+    assert not load(directory, clean=True, gaps_allowed=True).report.eventful
+
+
+def test_a_whole_segment_that_is_missing_is_told(directory: str) -> None:
+    write_log(directory)
+    starts = bases(directory)
+    os.unlink(log_path(directory, starts[1]))
+    loaded = load(directory, clean=True)
+    (note,) = loaded.report.notes
+    assert f"segment 0 ends before offset {starts[1]}" in note
+    assert f"begins at {starts[2]}" in note
+    assert loaded.log_end_offset == 30
+
+
+def test_a_digest_that_cannot_be_read_is_told(directory: str) -> None:
+    write_log(directory)
+    Path(path_of(directory, 0, ".digest")).write_text("?")
+    (note,) = load(directory, clean=True).report.notes
+    assert note.startswith("segment digest not used")
+
+
+def test_only_full_segments_have_a_digest(directory: str) -> None:
+    """One that goes on taking appends would only be said to be longer than it was."""
+    write_log(directory)
+    starts = bases(directory)
+    for base in starts[2:]:
+        os.unlink(log_path(directory, base))
+    loaded = load(directory, clean=True)
+    assert loaded.log_end_offset == starts[2]
+    digests = sorted(int(n[:20]) for n in os.listdir(directory) if n.endswith(".digest"))
+    assert digests == starts[:1]
 
 
 def test_without_a_checkpoint_damage_does_not_cost_the_segments_behind_it(directory: str) -> None:

@@ -375,7 +375,7 @@ async def test_removed_files_wait_for_their_delay(tmp_path: Path) -> None:
     await fill(harness, log, 3)
     await log.delete_records(2)
     await log.apply_retention(NOW)
-    assert len(names(harness, ".deleted")) == 6
+    assert len([name for name in names(harness, ".deleted") if ".digest" not in name]) == 6
     await log.close()
     assert names(harness, ".deleted") == []
     await harness.close()

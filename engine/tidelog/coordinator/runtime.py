@@ -69,7 +69,8 @@ class CoordinatorRuntime(Generic[S]):
     # -- operations ---------------------------------------------------------------------------
 
     async def write(self, index: int, operation: Callable[[S, int], Result[A]]) -> A:
-        """Run an operation (shard, now_ms), write its records, answer.
+        """Run an operation (shard, now_ms), write its records, answer. A caller that is cancelled
+        takes the wait for the commit with it (and `on_committed`), never what is being written.
 
         Raises KafkaError: NOT_COORDINATOR, COORDINATOR_LOAD_IN_PROGRESS,
         COORDINATOR_NOT_AVAILABLE, or what the operation raises.
@@ -85,10 +86,10 @@ class CoordinatorRuntime(Generic[S]):
             except KafkaError as error:
                 code = _TRANSLATED.get(ErrorCode(error.error_code), ErrorCode(error.error_code))
                 result.on_written(code)
+                result.on_committed(code)
                 raise KafkaError(code) from error
             result.on_written(0)
-        if last_offset >= 0:
-            await self._committed(context, last_offset)
+        await self._committed(context, last_offset, result)
         if isinstance(result.answer, Promise):
             return await _future_of(result.answer)
         return result.answer
@@ -96,6 +97,12 @@ class CoordinatorRuntime(Generic[S]):
     def read(self, index: int, operation: Callable[[S], A]) -> A:
         """Look at a shard. Raises KafkaError as `write` does."""
         return operation(self._active(index).shard)
+
+    def leader_epoch(self, index: int) -> int:
+        """The epoch in which this node leads the partition: what a coordinator signs with. Raises
+        KafkaError as `write` does.
+        """
+        return self._active(index).leader_epoch
 
     def active_shards(self) -> list[S]:
         """The shards that are loaded on this node (lists over all groups)."""
@@ -145,12 +152,17 @@ class CoordinatorRuntime(Generic[S]):
             context.shard.replay(record)
         return outcome.last_offset
 
-    async def _committed(self, context: _Context[S], last_offset: int) -> None:
+    async def _committed(self, context: _Context[S], last_offset: int, result: Result[Any]) -> None:
+        """Wait for the commit of what was written, if anything was, and tell the shard."""
         try:
-            await self._replicas.wait_committed(context.partition, last_offset)
+            if last_offset >= 0:
+                await self._replicas.wait_committed(context.partition, last_offset)
         except KafkaError as error:
             code = ErrorCode(error.error_code)
-            raise KafkaError(_TRANSLATED.get(code, code)) from error
+            code = _TRANSLATED.get(code, code)
+            result.on_committed(code)
+            raise KafkaError(code) from error
+        result.on_committed(0)
 
     def _active(self, index: int) -> _Context[S]:
         context = self._contexts.get(index)
@@ -177,9 +189,10 @@ class CoordinatorRuntime(Generic[S]):
             return
         if held is not None:
             if held.partition is partition:
+                held.leader_epoch = leader_epoch
                 return
             self._unload(partition.index)
-        context = _Context(self, partition)
+        context = _Context(self, partition, leader_epoch)
         self._contexts[partition.index] = context
         if partition.log is not None and partition.log.log_end_offset == 0:
             # Nothing to read: a new group waits for nothing.
@@ -259,13 +272,17 @@ class CoordinatorRuntime(Generic[S]):
             async with context.lock:
                 self._check(context)
                 result = operation(self._clock.wall_ms())
-                error_code = 0
+                error_code, last_offset = 0, -1
                 try:
                     if result.records:
-                        await self._append(context, result)
+                        last_offset = await self._append(context, result)
                 except KafkaError as error:
                     error_code = error.error_code
                 result.on_written(error_code)
+            if error_code:
+                result.on_committed(error_code)
+            else:
+                await self._committed(context, last_offset, result)
         except KafkaError:
             return  # Unloaded meanwhile: the next coordinator has timers of its own.
 
@@ -273,8 +290,11 @@ class CoordinatorRuntime(Generic[S]):
 class _Context(Generic[S]):
     """One partition that this node leads."""
 
-    def __init__(self, runtime: CoordinatorRuntime[S], partition: Partition) -> None:
+    def __init__(
+        self, runtime: CoordinatorRuntime[S], partition: Partition, leader_epoch: int
+    ) -> None:
         self.partition = partition
+        self.leader_epoch = leader_epoch
         self.index = partition.index
         self.lock = asyncio.Lock()
         self.loaded = False

@@ -9,7 +9,7 @@ wrote it. Soft state (who waits, timers) may be changed by operations; it is gon
 A shard never reads a clock and does no I/O: time,
 randomness and timers are given to it, so that thousands of schedules can be simulated in a second.
 
-Two users: groups (`coordinator/group/`) and, later, transactions.
+Two users: groups (`coordinator/group/`) and transactions (`coordinator/txn/`).
 """
 
 from __future__ import annotations
@@ -42,11 +42,15 @@ class Result(Generic[A]):
     records: written as one batch (all or none), replayed, and only then is the answer given.
     on_written(error_code): soft state that depends on the outcome; 0 = the records are in the
     log. Called once, also without records.
+    on_committed(error_code): the same when they are committed (on every in-sync replica), which is
+    when others may be told of them; called once after on_written, with its error or that of the
+    wait.
     """
 
     answer: A | Promise[A]
     records: Sequence[CoordinatorRecord] = ()
     on_written: Callable[[int], None] = _nothing
+    on_committed: Callable[[int], None] = _nothing
 
 
 #: An operation of a timer: gets the time in ms; its answer is dropped.

@@ -30,10 +30,11 @@ class SumShard(Shard):
         self.waiting: list[Promise[int]] = []
         self.loaded_at = -1
         self.written: list[int] = []
+        self.committed: list[int] = []
 
     def add(self, number: int) -> Result[int]:
         record = CoordinatorRecord(b"sum", str(number).encode())
-        return Result(self.total + number, (record,), self.written.append)
+        return Result(self.total + number, (record,), self.written.append, self.committed.append)
 
     def wait(self) -> Result[int]:
         self.waiting.append(Promise())
@@ -61,6 +62,8 @@ class Replicas:
         self.owner = Owner(directory, 1 << 20)
         self.refuse = 0
         self.hold: asyncio.Event | None = None
+        self.commit: asyncio.Event | None = None
+        self.refuse_commit = 0
 
     async def lead(self) -> Partition:
         if self.owner.core.active_segment is None:
@@ -90,6 +93,10 @@ class Replicas:
         return AppendOutcome(base, last)
 
     async def wait_committed(self, partition: Partition, last_offset: int) -> None:
+        if self.commit is not None:
+            await self.commit.wait()
+        if self.refuse_commit:
+            raise KafkaError(self.refuse_commit)
         if partition.error_code:
             raise KafkaError(partition.error_code)
 
@@ -134,6 +141,7 @@ async def test_what_is_written_is_replayed_then_answered(world: World) -> None:
     assert await world.add(4) == 7
     assert world.total() == 7
     assert world.shards[0].written == [0, 0]
+    assert world.shards[0].committed == [0, 0]
 
 
 async def test_nobody_leads(world: World) -> None:
@@ -185,6 +193,43 @@ async def test_a_refused_write_changes_nothing(world: World, refusal: int, code:
     assert await code_of(world.add(3)) == code
     assert world.total() == 0
     assert world.shards[0].written == [code]
+    assert world.shards[0].committed == [code]
+
+
+async def test_what_is_written_is_not_yet_committed(world: World) -> None:
+    await world.replicas.lead()
+    world.replicas.commit = asyncio.Event()
+    for done in (True, False):
+        writing = asyncio.create_task(world.add(1))
+        world.shards[0].timers.schedule("t", 0, lambda now_ms: world.shards[0].add(10))
+        while len(world.shards[0].written) < 2:
+            await asyncio.sleep(0)
+        assert world.shards[0].committed == []
+        assert not writing.done()
+        if done:
+            world.replicas.commit.set()
+            assert await writing == 1
+        else:
+            world.replicas.refuse_commit = 6
+            world.replicas.commit.set()
+            assert await code_of(writing) == 16
+        while len(world.shards[0].committed) < 2:
+            await asyncio.sleep(0)
+        assert world.shards[0].committed == ([0, 0] if done else [16, 16])
+        world.replicas.commit.clear()
+        world.shards[0].written.clear()
+        world.shards[0].committed.clear()
+
+
+async def test_the_epoch_in_which_a_partition_is_led(world: World) -> None:
+    partition = await world.replicas.lead()
+    assert world.runtime.leader_epoch(0) == 0
+    for listener in world.replicas.leadership_listeners:
+        listener(partition, 5)
+    assert world.runtime.leader_epoch(0) == 5
+    world.replicas.resign(partition)
+    with pytest.raises(KafkaError):
+        world.runtime.leader_epoch(0)
 
 
 async def test_operations_of_a_shard_keep_their_order(world: World) -> None:

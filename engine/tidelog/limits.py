@@ -117,6 +117,16 @@ REGEX_MEMORY_BYTES_MAX: Final = 1024 * 1024
 #: Compiled patterns that are kept.
 REGEXES_COMPILED_MAX: Final = 64
 
+# --- transactions ------------------------------------------------------------------------------
+
+#: Partitions in one WriteTxnMarkers request to another node, unless a single transaction has more
+#: of them there.
+MARKER_PARTITIONS_PER_REQUEST_MAX: Final = 10_000
+
+#: Waits before markers that were not acknowledged are sent again; the last one repeats. A partition
+#: that moves is tried at once.
+MARKER_RETRY_MS: Final = (20, 50, 100, 200, 500, 1_000)
+
 # --- storage -----------------------------------------------------------------------------------
 
 #: Logs of one directory whose written positions are kept (64 bytes each, in a sparse file). Those

@@ -70,6 +70,9 @@ class BrokerConfig:
     transaction_state_log_replication_factor: int
     transaction_state_log_min_isr: int
     transaction_state_log_segment_bytes: int
+    transaction_state_log_load_buffer_size: int
+    transaction_abort_timed_out_transaction_cleanup_interval_ms: int
+    transaction_remove_expired_transaction_cleanup_interval_ms: int
     # Groups
     group_initial_rebalance_delay_ms: int
     group_min_session_timeout_ms: int

@@ -2,7 +2,7 @@
 
 Run by `controller/runtime.py` in the process that holds the metadata. Never does I/O, never reads
 a clock, never draws chance of its own: time and randomness are arguments. The parts that decide
-are `topics`, `configs` and `nodes`.
+are `topics`, `configs`, `features` and `nodes`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tidelog.config import BrokerConfig, BrokerLayers, ResourceType
-from tidelog.controller import configs, moves, nodes, topics
+from tidelog.controller import configs, features, moves, nodes, topics
 from tidelog.controller.decision import Decision, Random
 from tidelog.controller.requests import (
     AllocateProducerIds,
@@ -27,6 +27,7 @@ from tidelog.controller.requests import (
     RemoveNode,
     StartCluster,
     UnfenceNode,
+    UpdateFeatures,
 )
 from tidelog.errors import InvariantError
 from tidelog.limits import PRODUCER_ID_BLOCK_SIZE
@@ -62,6 +63,8 @@ class Controller:
                 return topics.create_partitions(image, request)
             case AlterConfigs():
                 return configs.alter_configs(image, self._layers(image), request)
+            case UpdateFeatures():
+                return features.update_features(image, request)
             case AllocateProducerIds():
                 return allocate_producer_ids(image, request)
             case RegisterNode():

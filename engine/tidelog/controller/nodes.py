@@ -35,7 +35,7 @@ from tidelog.protocol.error_codes import ErrorCode
 
 
 def start_cluster(image: MetadataImage, request: StartCluster) -> Decision:
-    """Records the cluster id in a new store; the same one again changes nothing."""
+    """Records id and features of a new cluster; the same id again changes nothing."""
     if image.cluster_id not in ("", request.cluster_id):
         return Decision(
             [],
@@ -44,14 +44,10 @@ def start_cluster(image: MetadataImage, request: StartCluster) -> Decision:
                 f"the metadata belongs to cluster {image.cluster_id}, not {request.cluster_id}",
             ),
         )
-    records: list[ChangeRecord] = []
-    if not image.cluster_id:
-        records.append(ClusterRecord(request.cluster_id))
-    records.extend(
-        FeatureRecord(name, level)
-        for name, level in request.features
-        if image.features.get(name) != level
-    )
+    if image.cluster_id:
+        return Decision([], Done())
+    records: list[ChangeRecord] = [ClusterRecord(request.cluster_id)]
+    records.extend(FeatureRecord(name, level) for name, level in request.features)
     return Decision(records, Done())
 
 

@@ -33,6 +33,7 @@ from tidelog.limits import (
     PRODUCER_ID_BLOCK_SIZE,
     REBUILT_LEADER_EPOCH_STEP,
 )
+from tidelog.metadata.features import FEATURES_OF_NEW_CLUSTERS
 from tidelog.metadata.image import MetadataImage, TopicImage
 from tidelog.metadata.records import (
     ChangeRecord,
@@ -207,7 +208,9 @@ class _Rebuild:
         return within
 
     def _other_records(self) -> Iterator[ChangeRecord]:
-        """What a good store holds besides topics."""
+        """What a good store holds besides topics; without one, the features of a new cluster."""
+        if not self._known.cluster_id:
+            yield from (FeatureRecord(name, level) for name, level in FEATURES_OF_NEW_CLUSTERS)
         for record in self._known.to_records():
             match record:
                 case ConfigRecord(resource_type=kind) if kind != ResourceType.TOPIC:

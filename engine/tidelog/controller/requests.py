@@ -193,6 +193,36 @@ class AlterConfigsAnswer(ControllerAnswer, frozen=True):
     resources: tuple[AlteredResource, ...]
 
 
+# --- features ----------------------------------------------------------------------------------
+
+
+class UpgradeType(IntEnum):
+    """What a change of a feature is meant to be: Kafka's codes (KIP-778)."""
+
+    UPGRADE = 1
+    SAFE_DOWNGRADE = 2
+    UNSAFE_DOWNGRADE = 3
+
+
+class FeatureUpdate(msgspec.Struct, frozen=True):
+    """A feature and the level that it shall have; 0 ends it. upgrade_type: an UpgradeType, or what
+    the client sent instead.
+    """
+
+    name: str
+    level: int
+    upgrade_type: int = UpgradeType.UPGRADE
+
+
+class UpdateFeatures(ControllerRequest, frozen=True):
+    """Changes finalized features: all of them or none. Answered with Done, whose error is that of
+    the first one that cannot be changed.
+    """
+
+    updates: tuple[FeatureUpdate, ...]
+    validate_only: bool = False
+
+
 # --- nodes -------------------------------------------------------------------------------------
 
 
@@ -264,7 +294,9 @@ class FinishMoves(ControllerRequest, frozen=True):
 
 
 class StartCluster(ControllerRequest, frozen=True):
-    """First event of a new store: records the cluster's id and its features."""
+    """First event of a store: records the cluster's id, and the features that a new cluster has.
+    One that is there already keeps those that were set in it.
+    """
 
     cluster_id: str
     features: tuple[tuple[str, int], ...] = ()
@@ -282,6 +314,7 @@ AnyRequest = (
     | DeleteTopics
     | CreatePartitions
     | AlterConfigs
+    | UpdateFeatures
     | AllocateProducerIds
     | RegisterNode
     | UnfenceNode
@@ -304,4 +337,11 @@ AnyAnswer = (
 )
 
 #: What a worker may ask over its channel; the rest are events of the supervisor itself.
-WorkerRequest = CreateTopics | DeleteTopics | CreatePartitions | AlterConfigs | AllocateProducerIds
+WorkerRequest = (
+    CreateTopics
+    | DeleteTopics
+    | CreatePartitions
+    | AlterConfigs
+    | UpdateFeatures
+    | AllocateProducerIds
+)

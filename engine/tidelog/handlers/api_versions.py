@@ -20,7 +20,7 @@ from typing import Final
 
 from tidelog.handlers.api import Api
 from tidelog.handlers.context import RequestContext
-from tidelog.handlers.features import SUPPORTED_FEATURES
+from tidelog.metadata.features import SUPPORTED_FEATURES
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.protocol.messages.api_versions import (

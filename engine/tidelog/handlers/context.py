@@ -8,7 +8,7 @@ past them. Nothing here does I/O.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -38,6 +38,8 @@ from tidelog.protocol.messages.sync_group import SyncGroupRequest, SyncGroupResp
 if TYPE_CHECKING:
     from tidelog.controller.client import ControllerClient
     from tidelog.coordinator.producer_ids import ProducerIdManager
+    from tidelog.coordinator.txn.decisions import Identity
+    from tidelog.coordinator.txn.transaction import TopicPartition, Transaction
     from tidelog.handlers.api import Api
     from tidelog.handlers.metadata_cache import MetadataCache
     from tidelog.handlers.topic_creation import TopicCreation
@@ -138,6 +140,54 @@ class GroupCoordinator(Protocol):
     ) -> ListGroupsResponse: ...
 
 
+class TransactionCoordinator(Protocol):
+    """Transactional ids and their transactions (coordinator/txn, behind its runtime).
+
+    Every method raises KafkaError with the code that Kafka's coordinator answers (of the newest
+    version: what older ones call it is the handlers' business), among them NOT_COORDINATOR,
+    COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE. A cancelled wait undoes nothing.
+    client_version: the generation of the protocol that the request belongs to, 0 or 2.
+    """
+
+    def init_producer_id(
+        self, transactional_id: str, timeout_ms: int, expected: Identity | None
+    ) -> Awaitable[Identity]: ...
+
+    def add_partitions(
+        self,
+        transactional_id: str,
+        producer: Identity,
+        partitions: Collection[TopicPartition],
+        client_version: int,
+    ) -> Awaitable[None]: ...
+
+    def verify_partitions(
+        self, transactional_id: str, producer: Identity, partitions: Collection[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        """An error code for each partition."""
+        ...
+
+    def add_offsets(
+        self, transactional_id: str, producer: Identity, group_id: str
+    ) -> Awaitable[None]: ...
+
+    def end(
+        self, transactional_id: str, producer: Identity, commit: bool, client_version: int
+    ) -> Awaitable[Identity]:
+        """What the producer has to use from now on; -1 and -1 in the first generation."""
+        ...
+
+    def describe_transaction(self, transactional_id: str) -> Transaction: ...
+
+    def list_transactions(
+        self,
+        states: Collection[str],
+        producer_ids: Collection[int],
+        duration_ms: int,
+        pattern: str | None,
+    ) -> list[Transaction]: ...
+
+
 @dataclass(slots=True)
 class Services:
     """What handlers call. One per worker.
@@ -152,6 +202,7 @@ class Services:
     controller: ControllerClient
     replicas: ReplicaManager
     groups: GroupCoordinator
+    transactions: TransactionCoordinator
     producer_ids: ProducerIdManager
     topic_creation: TopicCreation
     metadata_cache: MetadataCache

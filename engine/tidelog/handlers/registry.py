@@ -10,6 +10,8 @@ from types import ModuleType
 from typing import Final
 
 from tidelog.handlers import (
+    add_offsets_to_txn,
+    add_partitions_to_txn,
     alter_configs,
     api_versions,
     consumer_group_describe,
@@ -25,6 +27,8 @@ from tidelog.handlers import (
     describe_log_dirs,
     describe_producers,
     describe_topic_partitions,
+    describe_transactions,
+    end_txn,
     fetch,
     find_coordinator,
     heartbeat,
@@ -34,6 +38,7 @@ from tidelog.handlers import (
     leave_group,
     list_groups,
     list_offsets,
+    list_transactions,
     metadata,
     offset_commit,
     offset_delete,
@@ -41,6 +46,7 @@ from tidelog.handlers import (
     offset_for_leader_epoch,
     produce,
     sync_group,
+    update_features,
 )
 from tidelog.handlers.api import Api, Handler
 
@@ -78,6 +84,16 @@ _MODULES: Final[tuple[ModuleType, ...]] = (
     consumer_group_describe,
 )
 
+#: Served as soon as the partitions' side of transactions is: markers, verification, offsets.
+_TRANSACTIONS: Final[tuple[ModuleType, ...]] = (
+    add_partitions_to_txn,
+    add_offsets_to_txn,
+    end_txn,
+    describe_transactions,
+    list_transactions,
+    update_features,
+)
+
 
 def _handler(module: ModuleType) -> Handler:
     api: Api = module.API
@@ -87,6 +103,9 @@ def _handler(module: ModuleType) -> Handler:
 
 
 HANDLERS: Final[tuple[Handler, ...]] = tuple(_handler(module) for module in _MODULES)
+
+#: Not told to clients yet.
+UNLISTED: Final[tuple[Handler, ...]] = tuple(_handler(module) for module in _TRANSACTIONS)
 
 #: The same without the functions, by key: what ApiVersions lists.
 APIS: Final[tuple[Api, ...]] = tuple(sorted(handler.api for handler in HANDLERS))

@@ -45,6 +45,7 @@ from tidelog.limits import (
     STOP_TIMEOUT_MS,
     WORKER_HELLO_TIMEOUT_MS,
 )
+from tidelog.metadata.features import FEATURES_OF_NEW_CLUSTERS
 from tidelog.metadata.image import MetadataImage
 from tidelog.metadata.records import ChangeRecord
 from tidelog.metastore.contract import DamagedStoreError
@@ -170,7 +171,9 @@ class Supervisor:
 
     async def _start_cluster(self) -> None:
         """Records what the store has to know before any node registers."""
-        answer = await self._runtime.submit(StartCluster(self._directory.cluster_id))
+        answer = await self._runtime.submit(
+            StartCluster(self._directory.cluster_id, FEATURES_OF_NEW_CLUSTERS)
+        )
         if not isinstance(answer, Done) or answer.error_code:
             raise StartError(f"the metadata store cannot be used: {answer}")
         moves = NodeMoves(self._runtime, self._directory, self._clock)

@@ -21,6 +21,7 @@ from tidelog.config import ConfigValueError
 from tidelog.controller.requests import AllocateProducerIds, AllocateProducerIdsAnswer
 from tidelog.coordinator.group_service import GroupService
 from tidelog.coordinator.producer_ids import ProducerIdManager
+from tidelog.coordinator.txn_service import TransactionService
 from tidelog.errors import KafkaError, StorageError
 from tidelog.handlers.context import Services
 from tidelog.handlers.controller_calls import ask_controller
@@ -34,6 +35,7 @@ from tidelog.net.server import BoundListener, Server
 from tidelog.process.allocator import give_freed_memory_back
 from tidelog.process.worker_process import NodeSetup, run_worker
 from tidelog.protocol.error_codes import ErrorCode
+from tidelog.protocol.schema import Request, Response
 from tidelog.replication.node_config import NodeConfig
 from tidelog.replication.replica_manager import ReplicaManager
 from tidelog.storage.manager import KnownLog, LogManager
@@ -77,6 +79,15 @@ class KafkaNode:
             image=lambda: setup.metadata.image,
             config=lambda: self._config.broker(setup.metadata.image),
         )
+        self._producer_ids = ProducerIdManager(self._allocate_producer_ids)
+        self._transactions = TransactionService(
+            self._replicas,
+            setup.clock,
+            image=lambda: setup.metadata.image,
+            config=lambda: self._config.broker(setup.metadata.image),
+            next_producer_id=self._producer_ids.next,
+            peers=NoPeers(),
+        )
         self._server = Server(
             loop,
             Dispatcher(self._services(), HANDLERS),
@@ -101,7 +112,8 @@ class KafkaNode:
             controller=setup.controller,
             replicas=self._replicas,
             groups=self._groups,
-            producer_ids=ProducerIdManager(self._allocate_producer_ids),
+            transactions=self._transactions,
+            producer_ids=self._producer_ids,
             topic_creation=TopicCreation(setup.controller),
             metadata_cache=MetadataCache(),
             apis=APIS,
@@ -128,6 +140,8 @@ class KafkaNode:
     async def apply(self, old: MetadataImage, new: MetadataImage) -> None:
         """Follows the metadata; returns when what this node leads serves."""
         await self._replicas.apply(old, new)
+        # When the caller has made it the node's image.
+        asyncio.get_running_loop().call_soon(self._transactions.metadata_changed)
 
     def serve(self) -> None:
         """Accepts connections."""
@@ -143,6 +157,7 @@ class KafkaNode:
             await asyncio.gather(self._server.stop(grace_ms), self._groups.close())
         else:
             await self._groups.close()
+        await self._transactions.close()
         answered_ms = clock.monotonic_ms()
         await self._replicas.shutdown()
         if self._started:
@@ -180,6 +195,15 @@ class KafkaNode:
                 ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, "no producer ids at the moment"
             )
         return range(answer.first_producer_id, answer.first_producer_id + answer.length)
+
+
+class NoPeers:
+    """A PeerClient as long as nodes cannot ask each other: markers wait. No client gets that far,
+    because the requests that lead there are not told to any (handlers/registry.py).
+    """
+
+    async def request(self, node_id: int, request: Request, api_version: int) -> Response:
+        raise KafkaError(ErrorCode.COORDINATOR_NOT_AVAILABLE, "nodes cannot ask each other yet")
 
 
 def build_node(setup: NodeSetup) -> KafkaNode:

@@ -109,5 +109,8 @@ def test_a_store_belongs_to_one_cluster() -> None:
     assert world.image.features == {"f": 1}
     assert world.ask(StartCluster("a" * 22, (("f", 1),))) == Done()
     assert world.records == []
+    # A feature that was changed since then stays as it is.
+    assert world.ask(StartCluster("a" * 22, (("f", 2), ("g", 1)))) == Done()
+    assert world.image.features == {"f": 1}
     refused = world.ask(StartCluster("b" * 22))
     assert isinstance(refused, Done) and refused.error_code == 104

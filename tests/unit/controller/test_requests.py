@@ -15,6 +15,7 @@ REQUESTS: list[r.ControllerRequest] = [
     r.DeleteTopics((r.TopicReference("a"), r.TopicReference(topic_id=bytes(16)))),
     r.CreatePartitions((r.MorePartitions("t", 2, ((1,),)), r.MorePartitions("t", 2))),
     r.AlterConfigs((r.ResourceChange(2, "t", (r.ConfigChange("k", "v", 77),)),), False, False),
+    r.UpdateFeatures((r.FeatureUpdate("f", 1, 77),), True),
     r.AllocateProducerIds(1, 2),
     r.RegisterNode(1, None, (Endpoint("L", "", 1),), "h", 1),
     r.UnfenceNode(1, 2),

@@ -46,7 +46,7 @@ def frame_of(key: int, version: int, *, flexible: bool = True, body: bytes = b""
         (3, -1),
         (2, 0),  # ListOffsets before the first
         (22, 6),  # InitProducerId 6: parsed, but not served
-        (24, 0),  # AddPartitionsToTxn: known, not implemented
+        (29, 1),  # DescribeAcls: known, not implemented
         (0, 3),  # Produce belongs to the native lane
         (4, 0),  # LeaderAndIsr: gone
         (999, 0),

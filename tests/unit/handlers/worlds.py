@@ -32,7 +32,7 @@ from tidelog.errors import KafkaError
 from tidelog.handlers.context import ConnectionInfo, Services
 from tidelog.handlers.dispatch import Dispatcher
 from tidelog.handlers.metadata_cache import MetadataCache
-from tidelog.handlers.registry import APIS, HANDLERS
+from tidelog.handlers.registry import APIS, HANDLERS, UNLISTED
 from tidelog.handlers.topic_creation import TopicCreation
 from tidelog.metadata.image import MetadataImage
 from tidelog.protocol.codec import decode_response, encode_request_frame
@@ -164,6 +164,31 @@ class FakeGroups:
         return ask
 
 
+class FakeTransactions:
+    """Answers each call with `answers[method]` (a value, an exception, or a function of the
+    arguments).
+    """
+
+    _AT_ONCE = ("verify_partitions", "describe_transaction", "list_transactions")
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Any] = {}
+        self.asked: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, method: str) -> Any:
+        if method.startswith("_"):
+            raise AttributeError(method)
+
+        def now(*arguments: Any) -> Any:
+            self.asked.append((method, *arguments))
+            return _answer(self.answers[method], (*arguments, None))
+
+        async def ask(*arguments: Any) -> Any:
+            return now(*arguments)
+
+        return now if method in self._AT_ONCE else ask
+
+
 def _answer(answer: Any, arguments: tuple[Any, ...]) -> Any:
     if callable(answer):
         answer = answer(*arguments[:-1])
@@ -199,6 +224,7 @@ class Node:
             self.clock,
         )
         self.groups = FakeGroups()
+        self.transactions = FakeTransactions()
         self.requests: list[ControllerRequest] = []
         self.services = Services(
             node_id=NODE_ID,
@@ -208,12 +234,13 @@ class Node:
             controller=self,
             replicas=self.replicas,
             groups=self.groups,
+            transactions=self.transactions,
             producer_ids=ProducerIdManager(self._allocate_producer_ids),
             topic_creation=TopicCreation(self),
             metadata_cache=MetadataCache(),
             apis=APIS,
         )
-        self.dispatcher = Dispatcher(self.services, HANDLERS)
+        self.dispatcher = Dispatcher(self.services, HANDLERS + UNLISTED)
         self.connection = ConnectionInfo(7, "127.0.0.9", "PLAINTEXT", "127.0.0.1", 9092)
         self._correlation_ids = itertools.count(100)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tidelog.handlers.features import SUPPORTED_FEATURES
+from tidelog.metadata.features import SUPPORTED_FEATURES
 
 
 def test_transactions_version_2_is_not_claimed() -> None:

@@ -31,6 +31,12 @@ CONTROL_QUEUE_BYTES_MAX: Final = 8 * 1024 * 1024
 #: once.
 CONTROL_REQUESTS_MAX: Final = 1_024
 
+#: Requests of one node to another that wait for their answers; the next ones queue.
+PEER_REQUESTS_MAX: Final = 64
+
+#: Largest answer of another node.
+PEER_RESPONSE_BYTES_MAX: Final = 64 * 1024 * 1024
+
 #: Largest message between supervisor and zygote: a spawn order with its settings.
 ZYGOTE_MESSAGE_BYTES_MAX: Final = 64 * 1024
 

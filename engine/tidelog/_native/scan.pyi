@@ -26,7 +26,7 @@ class SegmentScanner:
     bytes_since_index_entry: int
     keep_below: int
     damaged: list[tuple[int, int]]
-    aborted: list[tuple[int, int, int]]
+    aborted: list[tuple[int, int, int, int]]
     reason: int
     io_errno: int
     def __init__(

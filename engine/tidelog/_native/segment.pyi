@@ -32,7 +32,7 @@ class Segment(FileHolder):
     sealed: bool
     trimmed: bool
     torn: bool
-    txn_index: object | None
+    txn_index: object
     write_hook: WriteHook | None
     allocated_bytes: int
     damaged: tuple[int, ...] | None
@@ -70,6 +70,7 @@ class Segment(FileHolder):
     def append_batch(
         self, data: Buffer, last_offset: int, max_timestamp: int, now_ms: int = 0
     ) -> None: ...
+    def offset_behind(self, position: int) -> int: ...
     def find(self, target: int) -> tuple[int, int, int] | None: ...
     def scan(self, target: int, position: int) -> tuple[int, int, int] | None: ...
     def read_at(self, position: int, n: int) -> bytes: ...

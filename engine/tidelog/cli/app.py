@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tidelog.cli import configs, metadata, topics
+from tidelog.cli import configs, metadata, topics, transactions
 from tidelog.cli.cluster import CommandError, give_up_output
 from tidelog.cli.consume import consume
 from tidelog.cli.dump_log import dump_log
@@ -39,6 +39,7 @@ app.command("consume")(consume)
 app.command("offsets")(offsets)
 app.add_typer(configs.app, name="configs")
 app.add_typer(metadata.app, name="metadata")
+app.add_typer(transactions.app, name="transactions")
 app.command("dump-log")(dump_log)
 app.command("scrub")(scrub)
 

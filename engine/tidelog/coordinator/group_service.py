@@ -18,7 +18,7 @@ from tidelog.coordinator.group.config import GroupConfig
 from tidelog.coordinator.group.member import Caller
 from tidelog.coordinator.group.shard import GroupShard
 from tidelog.coordinator.partitioning import coordinator_partition
-from tidelog.coordinator.runtime import CoordinatorRuntime
+from tidelog.coordinator.runtime import CoordinatorRuntime, translated
 from tidelog.coordinator.shard import Random, Result, Timers
 from tidelog.errors import KafkaError
 from tidelog.metadata.image import MetadataImage, TopicImage
@@ -40,6 +40,13 @@ from tidelog.protocol.messages.offset_fetch import (
     OffsetFetchResponseGroup,
 )
 from tidelog.protocol.messages.sync_group import SyncGroupRequest, SyncGroupResponse
+from tidelog.protocol.messages.txn_offset_commit import (
+    TxnOffsetCommitRequest,
+    TxnOffsetCommitResponse,
+)
+from tidelog.record.builder import Producer
+from tidelog.replication.markers import Marker
+from tidelog.replication.transaction_gate import TransactionGate
 from tidelog.types import GROUP_METADATA_TOPIC
 
 if TYPE_CHECKING:
@@ -49,6 +56,19 @@ if TYPE_CHECKING:
 _KNOWN_MEMBER_ID_FROM = 4
 #: From this version a leader may be told to skip the assignment (KIP-814).
 _SKIP_ASSIGNMENT_FROM = 9
+
+
+#: From this version of TxnOffsetCommit on a client knows TRANSACTION_ABORTABLE.
+_ABORTABLE_FROM = 4
+#: From this version on its partition of `__consumer_offsets` joins the transaction by it.
+_ADDS_FROM = 5
+_NOT_HERE = frozenset(
+    (
+        ErrorCode.COORDINATOR_NOT_AVAILABLE,
+        ErrorCode.COORDINATOR_LOAD_IN_PROGRESS,
+        ErrorCode.NOT_COORDINATOR,
+    )
+)
 
 
 class ClientConnection(Protocol):
@@ -97,6 +117,9 @@ class GroupService:
         #: (name, id) of topics that were deleted since the last sweep began.
         self._deleted_topics: list[tuple[str, bytes]] = []
         replicas.deletion_listeners.append(self._on_topic_deleted)
+        self._replicas = replicas
+        #: Asks the coordinators of transactions; given by whoever puts the node together.
+        self.transactions: TransactionGate | None = None
 
     def _make_shard(self, index: int, timers: Timers) -> GroupShard:
         return GroupShard(self.group_config, self._image, timers, self._rng)
@@ -212,7 +235,48 @@ class GroupService:
         """OffsetFetch of one group. `require_stable` matters once transactions can leave offsets
         pending.
         """
-        return self.runtime.read(self._index(group.group_id), lambda shard: shard.fetch(group))
+        return self.runtime.read(
+            self._index(group.group_id), lambda shard: shard.fetch(group, require_stable)
+        )
+
+    async def commit_transactional(
+        self, request: TxnOffsetCommitRequest, context: RequestInfo
+    ) -> TxnOffsetCommitResponse:
+        """TxnOffsetCommit: the coordinator of transactions is asked first."""
+        index = self._index(request.group_id)
+        self.runtime.read(index, lambda shard: None)
+        version = context.api_version
+        partition = self._replicas.leader(GROUP_METADATA_TOPIC, index)
+        if self.transactions is None:
+            raise KafkaError(ErrorCode.COORDINATOR_NOT_AVAILABLE)
+        code = await self.transactions.ask(
+            partition,
+            request.transactional_id,
+            request.producer_id,
+            request.producer_epoch,
+            abortable=version >= _ABORTABLE_FROM,
+            adds=version >= _ADDS_FROM,
+        )
+        if code:
+            raise KafkaError(translated(code))
+        topics = self._image().topics
+        topic_ids = {t.name: topics[t.name].topic_id for t in request.topics if t.name in topics}
+        return await self.runtime.write_as(
+            index,
+            Producer(request.producer_id, request.producer_epoch),
+            lambda shard, now_ms: shard.commit_transactional(request, topic_ids, now_ms),
+        )
+
+    async def complete_transaction(self, index: int, marker: Marker) -> None:
+        """A marker for the offsets of one partition. Raises KafkaError: codes on which the sender
+        tries again.
+        """
+        try:
+            await self.runtime.end_transaction(index, marker)
+        except KafkaError as error:
+            if error.error_code in _NOT_HERE:
+                raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER) from error
+            raise
 
     async def delete_offsets(
         self, request: OffsetDeleteRequest, context: RequestInfo

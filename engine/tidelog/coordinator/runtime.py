@@ -19,11 +19,19 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from tidelog.clock import Clock
 from tidelog.coordinator.promise import Promise
-from tidelog.coordinator.shard import CoordinatorRecord, Result, S, TimerOperation, Timers
+from tidelog.coordinator.shard import (
+    CoordinatorRecord,
+    Result,
+    S,
+    Shard,
+    TimerOperation,
+    Timers,
+)
 from tidelog.errors import InvariantError, KafkaError, TidelogError
 from tidelog.protocol.error_codes import ErrorCode
-from tidelog.record.builder import NewRecord, build_batch
-from tidelog.record.view import read_records
+from tidelog.record.builder import NO_PRODUCER, ControlType, NewRecord, Producer, build_batch
+from tidelog.record.view import iterate_batches
+from tidelog.replication.markers import Marker, append_marker
 
 if TYPE_CHECKING:
     from tidelog._native.log import LogCore
@@ -44,6 +52,12 @@ _TRANSLATED: Final = {
     ErrorCode.MESSAGE_TOO_LARGE: ErrorCode.UNKNOWN_SERVER_ERROR,
     ErrorCode.CORRUPT_MESSAGE: ErrorCode.UNKNOWN_SERVER_ERROR,
 }
+
+
+def translated(error_code: int) -> ErrorCode:
+    """What a coordinator answers for a code of its log."""
+    code = ErrorCode(error_code)
+    return _TRANSLATED.get(code, code)
 
 
 class CoordinatorRuntime(Generic[S]):
@@ -75,6 +89,11 @@ class CoordinatorRuntime(Generic[S]):
         Raises KafkaError: NOT_COORDINATOR, COORDINATOR_LOAD_IN_PROGRESS,
         COORDINATOR_NOT_AVAILABLE, or what the operation raises.
         """
+        return await self._write(index, operation, NO_PRODUCER)
+
+    async def _write(
+        self, index: int, operation: Callable[[S, int], Result[A]], producer: Producer
+    ) -> A:
         context = self._active(index)
         last_offset = -1
         async with context.lock:
@@ -82,9 +101,9 @@ class CoordinatorRuntime(Generic[S]):
             result = operation(context.shard, self._clock.wall_ms())
             try:
                 if result.records:
-                    last_offset = await self._append(context, result)
+                    last_offset = await self._append(context, result, producer)
             except KafkaError as error:
-                code = _TRANSLATED.get(ErrorCode(error.error_code), ErrorCode(error.error_code))
+                code = translated(error.error_code)
                 result.on_written(code)
                 result.on_committed(code)
                 raise KafkaError(code) from error
@@ -93,6 +112,30 @@ class CoordinatorRuntime(Generic[S]):
         if isinstance(result.answer, Promise):
             return await _future_of(result.answer)
         return result.answer
+
+    async def write_as(
+        self, index: int, producer: Producer, operation: Callable[[S, int], Result[A]]
+    ) -> A:
+        """`write` within the producer's transaction, which the coordinator of transactions was
+        asked for: the records count when the transaction commits.
+
+        Raises KafkaError as `write` does; INVALID_PRODUCER_EPOCH; INVALID_TXN_STATE when the
+        transaction has ended since it was asked for.
+        """
+        return await self._write(index, operation, producer)
+
+    async def end_transaction(self, index: int, marker: Marker) -> None:
+        """Write a marker of the coordinator of transactions, and replay it. Raises KafkaError."""
+        context = self._active(index)
+        partition = context.partition
+        async with context.lock:
+            self._check(context)
+            while append_marker(partition, marker, self._clock.wall_ms()) is None:
+                await self._replicas.roll(partition)
+                self._check(context)
+            context.shard.end_transaction(marker.producer_id, marker.is_commit)
+            last_offset = partition.log.log_end_offset - 1 if partition.log is not None else -1
+        await self._committed(context, last_offset, Result(None))
 
     def read(self, index: int, operation: Callable[[S], A]) -> A:
         """Look at a shard. Raises KafkaError as `write` does."""
@@ -143,13 +186,25 @@ class CoordinatorRuntime(Generic[S]):
         # They end by themselves: no shard takes a write any more.
         await asyncio.gather(*self._sweeps)
 
-    async def _append(self, context: _Context[S], result: Result[Any]) -> int:
+    async def _append(
+        self, context: _Context[S], result: Result[Any], producer: Producer = NO_PRODUCER
+    ) -> int:
         now_ms = self._clock.wall_ms()
-        batch = build_batch(NewRecord(now_ms, r.key, r.value) for r in result.records)
+        is_transactional = producer is not NO_PRODUCER
+        if is_transactional:
+            _check_transaction(context.partition, producer)
+        batch = build_batch(
+            (NewRecord(now_ms, r.key, r.value) for r in result.records),
+            producer=producer,
+            is_transactional=is_transactional,
+        )
         outcome = await self._replicas.append(context.partition, batch, acks=1)
         self._check(context)
         for record in result.records:
-            context.shard.replay(record)
+            if is_transactional:
+                context.shard.replay_pending(producer.producer_id, record)
+            else:
+                context.shard.replay(record)
         return outcome.last_offset
 
     async def _committed(self, context: _Context[S], last_offset: int, result: Result[Any]) -> None:
@@ -158,8 +213,7 @@ class CoordinatorRuntime(Generic[S]):
             if last_offset >= 0:
                 await self._replicas.wait_committed(context.partition, last_offset)
         except KafkaError as error:
-            code = ErrorCode(error.error_code)
-            code = _TRANSLATED.get(code, code)
+            code = translated(error.error_code)
             result.on_committed(code)
             raise KafkaError(code) from error
         result.on_committed(0)
@@ -220,10 +274,7 @@ class CoordinatorRuntime(Generic[S]):
             end = held.core.log_end_offset
             while offset < end:
                 data = await self._read(held.core, offset, end)
-                for record in read_records(data):
-                    if record.offset >= offset and record.key is not None:
-                        context.shard.replay(CoordinatorRecord(record.key, record.value))
-                        records += 1
+                records += _replay(context.shard, data, offset)
                 offset = _end_of(data)
         except InvariantError:
             raise
@@ -332,6 +383,36 @@ class LoopTimers:
     def _due(self, key: Hashable, operation: TimerOperation) -> None:
         del self._handles[key]
         self._fire(operation)
+
+
+def _check_transaction(partition: Partition, producer: Producer) -> None:
+    log = partition.log
+    if log is not None and not log.producers.may_write(
+        producer.producer_id, producer.producer_epoch
+    ):
+        raise KafkaError(ErrorCode.INVALID_TXN_STATE)
+
+
+def _replay(shard: Shard, data: bytes, offset: int) -> int:
+    """Replay what was read from the offset on. Returns the number of records."""
+    records = 0
+    for batch in iterate_batches(data):
+        header = batch.header
+        if header.is_control:
+            control = batch.control()
+            if control is not None and control[0] in (ControlType.ABORT, ControlType.COMMIT):
+                shard.end_transaction(header.producer_id, control[0] == ControlType.COMMIT)
+            continue
+        for record in batch.records():
+            if record.offset < offset or record.key is None:
+                continue
+            found = CoordinatorRecord(record.key, record.value)
+            if header.is_transactional:
+                shard.replay_pending(header.producer_id, found)
+            else:
+                shard.replay(found)
+            records += 1
+    return records
 
 
 async def _future_of(promise: Promise[A]) -> A:

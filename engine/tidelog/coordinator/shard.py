@@ -82,6 +82,16 @@ class Shard(ABC):
         have written them).
         """
 
+    def replay_pending(self, producer_id: int, record: CoordinatorRecord) -> None:
+        """The same for a record that is part of a producer's open transaction: it counts when the
+        transaction commits. Shards that take none pass them over.
+        """
+        return None
+
+    def end_transaction(self, producer_id: int, is_commit: bool) -> None:
+        """Replay of a marker."""
+        return None
+
     @abstractmethod
     def on_loaded(self, now_ms: int) -> None:
         """The log has been replayed: start timers."""

@@ -245,15 +245,16 @@ class TransactionService:
 
 
 def _compiled(pattern: str) -> Any:
+    refusal = KafkaError(
+        ErrorCode.INVALID_REGULAR_EXPRESSION,
+        f"Transaction ID pattern `{pattern[:100]}` is not a valid regular expression.",
+    )
+    if len(pattern) > REGEX_CHARS_MAX:
+        raise refusal
     try:
-        if len(pattern) > REGEX_CHARS_MAX:
-            raise re2.error("too long")
         return re2.compile(pattern, options=_OPTIONS)
     except re2.error:
-        raise KafkaError(
-            ErrorCode.INVALID_REGULAR_EXPRESSION,
-            f"Transaction ID pattern `{pattern[:100]}` is not a valid regular expression.",
-        ) from None
+        raise refusal from None
 
 
 def _transaction_config(config: BrokerConfig) -> TransactionConfig:

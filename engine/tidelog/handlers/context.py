@@ -34,6 +34,11 @@ from tidelog.protocol.messages.offset_fetch import (
     OffsetFetchResponseGroup,
 )
 from tidelog.protocol.messages.sync_group import SyncGroupRequest, SyncGroupResponse
+from tidelog.protocol.messages.txn_offset_commit import (
+    TxnOffsetCommitRequest,
+    TxnOffsetCommitResponse,
+)
+from tidelog.replication.markers import Marker
 
 if TYPE_CHECKING:
     from tidelog.controller.client import ControllerClient
@@ -111,6 +116,16 @@ class GroupCoordinator(Protocol):
         """One group's offsets, topics by name in every version; `group.topics` None: all that are
         committed.
         """
+        ...
+
+    def commit_transactional(
+        self, request: TxnOffsetCommitRequest, context: RequestContext
+    ) -> Awaitable[TxnOffsetCommitResponse]:
+        """Topics are known to the metadata; the answer has the same ones in the same order."""
+        ...
+
+    def complete_transaction(self, index: int, marker: Marker) -> Awaitable[None]:
+        """A marker for one partition of `__consumer_offsets`."""
         ...
 
     def delete_offsets(

@@ -21,7 +21,6 @@ from tidelog.config.topic_configs import TOPIC_CONFIGS
 from tidelog.handlers.registry import APIS
 from tidelog.protocol.api import ApiKey
 
-TRANSACTIONS: Final = "Transactions are still to come; until then they are refused."
 SECURITY: Final = "Authentication, ACLs and quotas are still to come."
 REPLICATION: Final = "Replication is still to come: every partition has one replica."
 SHARE: Final = "Share groups are still to come."
@@ -44,13 +43,6 @@ REASONS: Final[Mapping[ApiKey, str]] = {
     ApiKey.ALTER_CLIENT_QUOTAS: SECURITY,
     ApiKey.DESCRIBE_USER_SCRAM_CREDENTIALS: SECURITY,
     ApiKey.ALTER_USER_SCRAM_CREDENTIALS: SECURITY,
-    ApiKey.ADD_PARTITIONS_TO_TXN: TRANSACTIONS,
-    ApiKey.ADD_OFFSETS_TO_TXN: TRANSACTIONS,
-    ApiKey.END_TXN: TRANSACTIONS,
-    ApiKey.WRITE_TXN_MARKERS: TRANSACTIONS,
-    ApiKey.TXN_OFFSET_COMMIT: TRANSACTIONS,
-    ApiKey.DESCRIBE_TRANSACTIONS: TRANSACTIONS,
-    ApiKey.LIST_TRANSACTIONS: TRANSACTIONS,
     ApiKey.ALTER_REPLICA_LOG_DIRS: REPLICATION,
     ApiKey.ELECT_LEADERS: REPLICATION,
     ApiKey.ALTER_PARTITION_REASSIGNMENTS: REPLICATION,
@@ -59,7 +51,6 @@ REASONS: Final[Mapping[ApiKey, str]] = {
     ApiKey.DESCRIBE_QUORUM: KRAFT,
     ApiKey.ADD_RAFT_VOTER: KRAFT,
     ApiKey.REMOVE_RAFT_VOTER: KRAFT,
-    ApiKey.UPDATE_FEATURES: "No feature has levels to choose from yet.",
     ApiKey.GET_TELEMETRY_SUBSCRIPTIONS: TELEMETRY,
     ApiKey.PUSH_TELEMETRY: TELEMETRY,
     ApiKey.LIST_CONFIG_RESOURCES: "The list of groups that have configs is still to come.",
@@ -81,10 +72,8 @@ REASONS: Final[Mapping[ApiKey, str]] = {
 
 #: What an API that is served leaves out.
 LIMITS: Final[Mapping[ApiKey, str]] = {
-    ApiKey.PRODUCE: "Versions 0-2 are listed, as Kafka does, and refused. No transactions.",
+    ApiKey.PRODUCE: "Versions 0-2 are listed, as Kafka does, and refused.",
     ApiKey.FETCH: "Followers: with replication.",
-    ApiKey.FIND_COORDINATOR: "Groups only; transactional ids: COORDINATOR_NOT_AVAILABLE.",
-    ApiKey.INIT_PRODUCER_ID: "Without a transactional id only.",
     ApiKey.CREATE_TOPICS: "Replication factor 1 only.",
     ApiKey.DESCRIBE_CONFIGS: "Broker loggers have no entries.",
     ApiKey.INCREMENTAL_ALTER_CONFIGS: "Broker loggers cannot be set.",

@@ -36,13 +36,16 @@ from tidelog.protocol.codec import (
 )
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.protocol.headers import parse_request_header
-from tidelog.protocol.schema import Request
+from tidelog.protocol.schema import Request, Response
 
 log: Final = logging.getLogger(__name__)
 
 _START: Final = Packed(">hhi")
 _SIZE_AND_HEADER_0: Final = Packed(">ii")
 _SIZE_AND_HEADER_1: Final = Packed(">iib")
+
+#: The connection of requests that a node makes to itself.
+_OWN: Final = ConnectionInfo(0, "", "", "", 0, principal="User:ANONYMOUS")
 
 
 class Dispatcher:
@@ -84,6 +87,25 @@ class Dispatcher:
         if isinstance(answer, Awaitable):
             return _finish(handler, request, context, answer)
         return _frame(answer, context)
+
+    async def answer(self, request: Request, version: int) -> Response:
+        """Answer a request that this node makes to itself (PeerClient), without its wire form.
+
+        What would close a peer's connection is ours here, and raised.
+        """
+        handler = self._handlers[request.API]
+        assert handler.handle is not None
+        context = RequestContext(request.API, version, 0, None, _OWN, self._services)
+        try:
+            answer = await _result(handler.handle(request, context))
+        except Exception as error:
+            answer = _refuse(handler, request, context, error)
+        assert isinstance(answer, Response)
+        return answer
+
+
+async def _result(pending: Answer | Awaitable[Answer]) -> Answer:
+    return await pending if isinstance(pending, Awaitable) else pending
 
 
 async def _finish(

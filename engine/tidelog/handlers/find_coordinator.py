@@ -1,11 +1,10 @@
 """FindCoordinator (key 10), versions 0-6.
 
 Behaviour:
-* The coordinator of a group is the leader of its partition of `__consumer_offsets`
+* The coordinator of a group is the leader of its partition of `__consumer_offsets`, that of a
+  transactional id the leader of its partition of `__transaction_state`
   (coordinator/partitioning.py). The topic is created when the first client asks, and the answer
   waits for it.
-* Transactional ids: COORDINATOR_NOT_AVAILABLE, as from a Kafka whose transaction coordinators are
-  not up (a later issue).
 * Other key types, share groups among them: 42.
 
 Version notes: 1 key types and messages (a success says "NONE", as Kafka's does), 4 several keys in
@@ -29,7 +28,7 @@ from tidelog.protocol.messages.find_coordinator import (
     FindCoordinatorRequest,
     FindCoordinatorResponse,
 )
-from tidelog.types import GROUP_METADATA_TOPIC
+from tidelog.types import GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC
 
 API: Final = Api(ApiKey.FIND_COORDINATOR, 0, 6)
 
@@ -71,30 +70,31 @@ async def _find(key: str, key_type: int, context: RequestContext) -> Coordinator
         if key_type == TRANSACTION:
             if not context.authorize(Operation.DESCRIBE, Resource.TRANSACTIONAL_ID, key):
                 raise KafkaError(ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
-            raise KafkaError(ErrorCode.COORDINATOR_NOT_AVAILABLE)
+            return await _leader(key, TRANSACTION_STATE_TOPIC, context)
         if key_type != GROUP:
             raise KafkaError(ErrorCode.INVALID_REQUEST)
         if not context.authorize(Operation.DESCRIBE, Resource.GROUP, key):
             raise KafkaError(ErrorCode.GROUP_AUTHORIZATION_FAILED)
-        return await _find_group(key, context)
+        return await _leader(key, GROUP_METADATA_TOPIC, context)
     except KafkaError as error:
         return _error(key, ErrorCode(error.error_code), error.message)
 
 
-async def _find_group(group_id: str, context: RequestContext) -> Coordinator:
-    if GROUP_METADATA_TOPIC not in context.image.topics:
-        codes = await context.services.topic_creation.create([GROUP_METADATA_TOPIC])
-        if codes[GROUP_METADATA_TOPIC]:
+async def _leader(key: str, topic_name: str, context: RequestContext) -> Coordinator:
+    """Who leads the key's partition of an internal topic."""
+    if topic_name not in context.image.topics:
+        codes = await context.services.topic_creation.create([topic_name])
+        if codes[topic_name]:
             raise KafkaError(ErrorCode.COORDINATOR_NOT_AVAILABLE)
     image = context.image
-    topic = image.topics.get(GROUP_METADATA_TOPIC)
+    topic = image.topics.get(topic_name)
     if topic is None:  # Created by somebody else; its delta is on its way to this node.
         raise KafkaError(ErrorCode.COORDINATOR_NOT_AVAILABLE)
-    partition = topic.partitions[coordinator_partition(group_id, len(topic.partitions))]
+    partition = topic.partitions[coordinator_partition(key, len(topic.partitions))]
     address = live_addresses(image, context).get(partition.leader)
     if address is None:
         raise KafkaError(ErrorCode.COORDINATOR_NOT_AVAILABLE)
-    return Coordinator(key=group_id, node_id=address.node_id, host=address.host, port=address.port)
+    return Coordinator(key=key, node_id=address.node_id, host=address.host, port=address.port)
 
 
 def _error(key: str, code: ErrorCode, message: str | None) -> Coordinator:

@@ -46,7 +46,9 @@ from tidelog.handlers import (
     offset_for_leader_epoch,
     produce,
     sync_group,
+    txn_offset_commit,
     update_features,
+    write_txn_markers,
 )
 from tidelog.handlers.api import Api, Handler
 
@@ -82,13 +84,11 @@ _MODULES: Final[tuple[ModuleType, ...]] = (
     describe_topic_partitions,
     consumer_group_heartbeat,
     consumer_group_describe,
-)
-
-#: Served as soon as the partitions' side of transactions is: markers, verification, offsets.
-_TRANSACTIONS: Final[tuple[ModuleType, ...]] = (
     add_partitions_to_txn,
     add_offsets_to_txn,
     end_txn,
+    write_txn_markers,
+    txn_offset_commit,
     describe_transactions,
     list_transactions,
     update_features,
@@ -103,9 +103,6 @@ def _handler(module: ModuleType) -> Handler:
 
 
 HANDLERS: Final[tuple[Handler, ...]] = tuple(_handler(module) for module in _MODULES)
-
-#: Not told to clients yet.
-UNLISTED: Final[tuple[Handler, ...]] = tuple(_handler(module) for module in _TRANSACTIONS)
 
 #: The same without the functions, by key: what ApiVersions lists.
 APIS: Final[tuple[Api, ...]] = tuple(sorted(handler.api for handler in HANDLERS))

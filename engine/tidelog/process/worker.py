@@ -20,6 +20,7 @@ from tidelog._native.partition import PartitionTable, Progress
 from tidelog.config import ConfigValueError
 from tidelog.controller.requests import AllocateProducerIds, AllocateProducerIdsAnswer
 from tidelog.coordinator.group_service import GroupService
+from tidelog.coordinator.partitioning import coordinator_partition
 from tidelog.coordinator.producer_ids import ProducerIdManager
 from tidelog.coordinator.txn_service import TransactionService
 from tidelog.errors import KafkaError, StorageError
@@ -35,9 +36,10 @@ from tidelog.net.server import BoundListener, Server
 from tidelog.process.allocator import give_freed_memory_back
 from tidelog.process.worker_process import NodeSetup, run_worker
 from tidelog.protocol.error_codes import ErrorCode
-from tidelog.protocol.schema import Request, Response
 from tidelog.replication.node_config import NodeConfig
+from tidelog.replication.peer_client import PeerClient
 from tidelog.replication.replica_manager import ReplicaManager
+from tidelog.replication.transaction_gate import TransactionGate
 from tidelog.storage.manager import KnownLog, LogManager
 
 log: Final = logging.getLogger(__name__)
@@ -80,17 +82,22 @@ class KafkaNode:
             config=lambda: self._config.broker(setup.metadata.image),
         )
         self._producer_ids = ProducerIdManager(self._allocate_producer_ids)
+        self._peers = PeerClient(
+            setup.node_id, lambda: setup.metadata.image, config.request_timeout_ms
+        )
         self._transactions = TransactionService(
             self._replicas,
             setup.clock,
             image=lambda: setup.metadata.image,
             config=lambda: self._config.broker(setup.metadata.image),
             next_producer_id=self._producer_ids.next,
-            peers=NoPeers(),
+            peers=self._peers,
         )
+        dispatcher = Dispatcher(self._services(), HANDLERS)
+        self._peers.local = dispatcher.answer
         self._server = Server(
             loop,
-            Dispatcher(self._services(), HANDLERS),
+            dispatcher,
             table,
             config,
             setup.clock,
@@ -99,6 +106,8 @@ class KafkaNode:
             self._opener,
             rng=self._rng,
         )
+        gate = TransactionGate(self._peers, lambda: setup.metadata.image, coordinator_partition)
+        self._server.gates.transactions = self._groups.transactions = gate
         self._started = False
         self._serving = False
 
@@ -158,6 +167,7 @@ class KafkaNode:
         else:
             await self._groups.close()
         await self._transactions.close()
+        await self._peers.close()
         answered_ms = clock.monotonic_ms()
         await self._replicas.shutdown()
         if self._started:
@@ -195,15 +205,6 @@ class KafkaNode:
                 ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, "no producer ids at the moment"
             )
         return range(answer.first_producer_id, answer.first_producer_id + answer.length)
-
-
-class NoPeers:
-    """A PeerClient as long as nodes cannot ask each other: markers wait. No client gets that far,
-    because the requests that lead there are not told to any (handlers/registry.py).
-    """
-
-    async def request(self, node_id: int, request: Request, api_version: int) -> Response:
-        raise KafkaError(ErrorCode.COORDINATOR_NOT_AVAILABLE, "nodes cannot ask each other yet")
 
 
 def build_node(setup: NodeSetup) -> KafkaNode:

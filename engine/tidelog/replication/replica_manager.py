@@ -362,7 +362,7 @@ class ReplicaManager:
                 break
             if status != STATUS_NEEDS_ROLL:
                 raise KafkaError(error_code)
-            await self._roll(partition)
+            await self.roll(partition)
         if acks == -1:
             await self.wait_committed(partition, last_offset)
         return AppendOutcome(base_offset, last_offset)
@@ -381,7 +381,8 @@ class ReplicaManager:
         if partition.error_code:
             raise KafkaError(partition.error_code)
 
-    async def _roll(self, partition: Partition) -> None:
+    async def roll(self, partition: Partition) -> None:
+        """Make room for the next batch. Raises KafkaError."""
         try:
             await self.log_of(partition).roll()
         except (StorageError, OSError) as error:

@@ -20,6 +20,7 @@ from typing import Final
 from tidelog._native.log import LogCore
 from tidelog._native.segment import Segment
 from tidelog.errors import StorageError, may_be_tried_again
+from tidelog.storage.aborted import write_index
 from tidelog.storage.digests import write_digest
 from tidelog.storage.epochs_file import EpochsFile
 from tidelog.storage.files import Files
@@ -49,10 +50,13 @@ class FlushWork:
 
 def run_flush(files: Files, work: FlushWork, durable: bool = True) -> None:
     """On a helper thread. Not `durable`: the caller syncs the file system. Raises OSError."""
+    made = False
     for segment in work.sealed:
+        made |= write_index(segment, durable=durable)
         trim_segment(files, segment, durable=durable)
         write_digest(files, segment, durable)
     if work.active is not None:
+        made |= write_index(work.active, durable=durable)
         if work.closing:
             trim_segment(files, work.active, durable=durable)
         elif durable:
@@ -69,7 +73,7 @@ def run_flush(files: Files, work: FlushWork, durable: bool = True) -> None:
                 raise
             # Without it the next start replays from an older one.
             logger.warning("no producer snapshot path=%s error=%s", path, error)
-    if work.names_changed and durable:
+    if (work.names_changed or made) and durable:
         files.sync_directory(work.directory)
 
 

@@ -24,6 +24,7 @@ from tidelog._native.producer_state import ProducerStates
 from tidelog._native.scan import SegmentScanner
 from tidelog._native.segment import Segment
 from tidelog.errors import StorageError
+from tidelog.storage.aborted import open_index, reindex
 from tidelog.storage.checkpoints import MalformedFileError
 from tidelog.storage.digests import read_digest
 from tidelog.storage.files import Files
@@ -43,6 +44,7 @@ from tidelog.storage.segment_files import (
     SEGMENT_SUFFIXES,
     SNAPSHOT_SUFFIX,
     SWAP_SUFFIX,
+    TXN_INDEX_SUFFIX,
     Rebuilt,
     SegmentSettings,
     activate,
@@ -52,6 +54,7 @@ from tidelog.storage.segment_files import (
     path_of,
     rebuild_segment,
 )
+from tidelog.storage.txn_index import AbortedTxn
 from tidelog.storage.written_positions import Written
 
 TEMPORARY_SUFFIX = ".tmp"
@@ -125,6 +128,8 @@ class _Loader:
         self.segments: list[Segment] = []
         self.deleted: list[str] = []
         self.digests: set[int] = set()
+        self.txn_indexes: set[int] = set()
+        self.rebuild_txn_from = 2**63  # a transaction index of this segment could not be read
         self.scanned_epochs: list[tuple[int, int]] = []
         self.changed = False  # names in the folder changed
 
@@ -136,6 +141,7 @@ class _Loader:
             self._open_empty_end(empty_end)
         log_start, log_end = self._settle_offsets()
         epochs = self._load_epochs(log_start, log_end)
+        self._open_txn_indexes()
         producers = self._load_producers(snapshots, log_start, log_end)
         recovery_point = (
             log_end if self.request.clean else min(self.request.recovery_point, log_end)
@@ -178,6 +184,8 @@ class _Loader:
                 self._remove(name)
             elif suffix == DIGEST_SUFFIX:
                 self.digests.add(base)
+            elif suffix == TXN_INDEX_SUFFIX:
+                self.txn_indexes.add(base)
         return bases, sorted(b for b, suffix in parsed.values() if suffix == SNAPSHOT_SUFFIX)
 
     def _finish_swap(self, swaps: list[str]) -> None:
@@ -442,6 +450,15 @@ class _Loader:
 
     # ---- producer state
 
+    def _open_txn_indexes(self) -> None:
+        for segment in self.segments:
+            if segment.base_offset not in self.txn_indexes:
+                continue
+            problem = open_index(self.files, segment)
+            if problem:
+                self.report.notes.append(f"transaction index rebuilt: {problem}")
+                self.rebuild_txn_from = min(self.rebuild_txn_from, segment.base_offset)
+
     def _load_producers(self, snapshots: list[int], log_start: int, log_end: int) -> ProducerStates:
         bases = {segment.base_offset for segment in self.segments}
         usable = [offset for offset in snapshots if log_start < offset <= log_end]
@@ -449,8 +466,9 @@ class _Loader:
             # Kafka keeps those at segment starts and the newest one.
             if offset not in usable or (offset not in bases and offset != usable[-1]):
                 self._remove(os.path.basename(path_of(self.directory, offset, SNAPSHOT_SUFFIX)))
+        usable = [offset for offset in usable if offset <= self.rebuild_txn_from]
         producers, replay_from = self._load_snapshot(usable, log_start)
-        replay(self.segments, producers, replay_from)
+        replay(self.files, self.segments, producers, replay_from)
         producers.advance_to(log_end)
         return producers
 
@@ -491,8 +509,12 @@ def new_producers(request: LoadRequest) -> ProducerStates:
     return ProducerStates(verify_transactions=request.verify_transactions)
 
 
-def replay(segments: list[Segment], producers: ProducerStates, from_offset: int) -> None:
-    """Brings the state up to the end of the segments by what producers wrote from the offset on."""
+def replay(
+    files: Files, segments: list[Segment], producers: ProducerStates, from_offset: int
+) -> None:
+    """Brings the state up to the end of the segments by what producers wrote from the offset on,
+    and the transaction indexes by the markers there. Raises OSError.
+    """
     for segment in segments:
         if segment.next_offset <= from_offset or segment.size == 0:
             continue
@@ -501,6 +523,7 @@ def replay(segments: list[Segment], producers: ProducerStates, from_offset: int)
         if found is not None:
             scanner.start_at(found[0])
             scanner.run(producers=producers, producers_from=from_offset)
+            reindex(files, segment, from_offset, (AbortedTxn(*txn) for txn in scanner.aborted))
 
 
 def _end_of(segment: Segment) -> int:

@@ -23,6 +23,7 @@ from tidelog._native.segment import Segment
 from tidelog.errors import KafkaError, StorageError, may_be_tried_again
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.storage import retention, timestamps, truncation
+from tidelog.storage.aborted import note_aborted
 from tidelog.storage.epochs_file import EpochsFile
 from tidelog.storage.flush import Flusher, FlushWork, Pending, run_flush
 from tidelog.storage.leader_epochs import EpochEnd
@@ -491,10 +492,8 @@ class PartitionLog:
         self.fence(error)
 
     def on_aborted_transaction(self, producer_id: int, first_offset: int, marker: int) -> None:
-        """A marker in the log aborted a transaction; transactions are not served yet."""
-        logger.debug(
-            "aborted transaction producer=%d first=%d marker=%d", producer_id, first_offset, marker
-        )
+        """A marker in the active segment aborted a transaction."""
+        note_aborted(self._services.files, self.core, producer_id, first_offset, marker)
 
     def fence(self, error: BaseException) -> None:
         """Takes the log offline: nothing is appended, read or acknowledged until it is reopened."""

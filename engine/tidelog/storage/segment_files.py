@@ -217,6 +217,7 @@ def reopen_segment(files: Files, old: Segment, settings: SegmentSettings, now_ms
         sealed=True,
     )
     segment.set_damaged(old.damaged or ())
+    segment.txn_index = old.txn_index
     return segment
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from tidelog._native.producer_state import ProducerStates
 from tidelog._native.scan import SegmentScanner
 from tidelog._native.segment import Segment
+from tidelog.storage.aborted import index_of
 from tidelog.storage.files import Files
 from tidelog.storage.loader import replay
 from tidelog.storage.producer_snapshot import (
@@ -100,6 +101,8 @@ def _cut_segment(
         files.sync(segment.fd)
     segment.offset_index.truncate_to(offset)
     segment.time_index.truncate_to(offset)
+    if segment.txn_index is not None:
+        index_of(files, segment).truncate_to(offset)
     # What the log holds behind the last time entry may be newer than it.
     position = segment.offset_index.find(segment.time_index.last_offset)[1]
     scanner = SegmentScanner(
@@ -140,7 +143,7 @@ def _rebuild_producers(
             continue
         producers.load(entries, offset)
         break
-    replay(list(segments), producers, producers.map_end_offset)
+    replay(files, list(segments), producers, producers.map_end_offset)
     producers.advance_to(end_offset)
     return producers
 

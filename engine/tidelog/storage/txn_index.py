@@ -12,12 +12,11 @@ Format (Kafka's, version 0; big endian), 34 bytes an entry, ascending by last of
 
 The file exists only once it has an entry. Owned by the log whose segment it is: entries are added
 while markers are appended or replayed, and read for fetches of committed records only. Everything
-but `append` and the pure functions waits for the disk.
+but `append`, `collect` and the pure functions waits for the disk.
 """
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -95,7 +94,11 @@ def collect_aborted(
 
 
 class TxnIndex:
-    """The index of one segment. Entries stay in memory: aborted transactions are few."""
+    """The index of one segment. Entries stay in memory: aborted transactions are few.
+
+    append() and collect() are the loop's, write() a helper's, which may run at the same time; all
+    else belongs to whoever has the segment for itself.
+    """
 
     def __init__(self, path: str, base_offset: int, files: Files = SYSTEM_FILES) -> None:
         self.path = path
@@ -103,7 +106,8 @@ class TxnIndex:
         self._files = files
         self._entries: list[AbortedTxn] = []
         self._written = 0
-        self._fd = -1
+        self._synced = 0
+        self._made = False  # the file is there
 
     @classmethod
     def open(cls, path: str, base_offset: int, files: Files = SYSTEM_FILES) -> TxnIndex:
@@ -113,16 +117,22 @@ class TxnIndex:
             data = files.read(path)
         except FileNotFoundError:
             return index
+        index._made = True
         index._entries = decode_txns(data, path, base_offset)
-        index._written = len(index._entries)
+        index._written = index._synced = len(index._entries)
         return index
 
     @property
     def entries(self) -> list[AbortedTxn]:
         return list(self._entries)
 
+    @property
+    def pending(self) -> bool:
+        """Whether there are entries that were not synced."""
+        return self._synced < len(self._entries)
+
     def append(self, txn: AbortedTxn) -> None:
-        """Adds an entry in memory; flush() writes it. Last offsets ascend (InvariantError)."""
+        """Adds an entry in memory; write() writes it. Last offsets ascend (InvariantError)."""
         if self._entries and txn.last_offset <= self._entries[-1].last_offset:
             raise InvariantError(f"{txn} does not follow {self._entries[-1]} in {self.path}")
         self._entries.append(txn)
@@ -130,27 +140,25 @@ class TxnIndex:
     def collect(self, fetch_offset: int, upper_bound_offset: int) -> AbortedTxns:
         return collect_aborted(self._entries, fetch_offset, upper_bound_offset)
 
-    def write(self) -> None:
-        """Writes what append() added; sync() makes it durable. Raises OSError."""
-        pending = self._entries[self._written :]
+    def write(self, *, durable: bool = True) -> bool:
+        """Writes what append() added. Returns whether the file was made. Raises OSError."""
+        pending = self._entries[self._synced :]
         if not pending:
-            return
-        if self._fd < 0:
-            exists = self._files.exists(self.path)
-            self._fd = self._files.open(self.path) if exists else self._files.create(self.path)
-        data = b"".join(encode_txn(txn) for txn in pending)
-        position = self._written * TXN_ENTRY_BYTES
-        view = memoryview(data)
-        while view:
-            count = os.pwrite(self._fd, view, position)
-            view, position = view[count:], position + count
-        self._written = len(self._entries)
-
-    def sync(self) -> None:
-        """Writes and makes durable. Raises OSError."""
-        self.write()
-        if self._fd >= 0:
-            self._files.sync(self._fd)
+            return False
+        made = not self._made
+        fd = self._files.open_or_create(self.path)
+        try:
+            self._made = True
+            # Also what was written before and not synced: a sync that failed says nothing of it.
+            data = b"".join(encode_txn(txn) for txn in pending)
+            self._files.write_at(fd, self._synced * TXN_ENTRY_BYTES, data)
+            self._written = max(self._written, self._synced + len(pending))
+            if durable:
+                self._files.sync(fd)
+        finally:
+            self._files.close(fd)
+        self._synced += len(pending)
+        return made
 
     def truncate_to(self, offset: int) -> None:
         """Entries whose marker is at or behind `offset` go. Raises OSError."""
@@ -159,16 +167,14 @@ class TxnIndex:
             keep -= 1
         del self._entries[keep:]
         if keep < self._written:
-            if self._fd < 0:
-                self._fd = self._files.open(self.path)
-            self._files.truncate(self._fd, keep * TXN_ENTRY_BYTES)
-            self._written = keep
-
-    def close(self) -> None:
-        """Writes what is pending and closes the file. Raises OSError."""
-        try:
-            self.write()
-        finally:
-            fd, self._fd = self._fd, -1
-            if fd >= 0:
+            fd = self._files.open(self.path)
+            try:
+                self._files.truncate(fd, keep * TXN_ENTRY_BYTES)
+            finally:
                 self._files.close(fd)
+            self._written = keep
+        self._synced = min(self._synced, keep)
+
+    def moved_to(self, path: str) -> None:
+        """The segment's folder was renamed."""
+        self.path = path

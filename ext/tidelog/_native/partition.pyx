@@ -177,6 +177,7 @@ cdef class Partition:
         self.gates = 0
         self.local_end = log.log_end_offset
         self.high_watermark = log.log_end_offset
+        log.producers.on_high_watermark(self.high_watermark)
         self.wake()
 
     def close(self, int gates):
@@ -244,6 +245,8 @@ cdef class Partition:
         self.local_end = end
         if self.high_watermark < end and not self.gates & GATE_REMOTE_FOLLOWERS:
             self.high_watermark = end
+            if log.producers.unreplicated:
+                log.producers.on_high_watermark(end)
         self.wake()
         return 0
 

@@ -43,7 +43,7 @@ from tidelog._native.request cimport (
     wall_ms,
 )
 from tidelog._native.response cimport Peer
-from tidelog._native.wire cimport wire_load16, wire_load64, wire_reserve
+from tidelog._native.wire cimport wire_load16, wire_load32, wire_load64, wire_reserve
 
 from tidelog.errors import KafkaError, StorageError
 from tidelog.record.reasons import InvalidBatchError
@@ -139,8 +139,10 @@ cdef class ProduceTask(ProduceMessage):
             return False
         self.verdict = self.lane.gates.transactions.verify(
             partition,
+            self.transactional_id,
             <int64_t>wire_load64(part.records + 43),
             <int16_t>wire_load16(part.records + 51),
+            <int32_t>wire_load32(part.records + 53),
             self.api_version,
         )
         if isinstance(self.verdict, int):
@@ -525,7 +527,9 @@ cdef class ProduceLane:
         if started:
             started = self.gates.lap(STAGE_PARSE, started)
         self.now_ms = wall_ms()
-        if task.transactional and self.gates.transactions is None:
+        if task.transactional and (
+            self.gates.transactions is None or task.transactional_id is None
+        ):
             # What Kafka answers, for the whole request, when its client may not use the
             # transactional id or names none.
             task.refuse_all(ERROR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED)

@@ -49,6 +49,7 @@ cdef class ProduceMessage(Waiter):
     cdef int32_t timeout_ms
     cdef int32_t throttle_time_ms
     cdef bint transactional      # some batch says that it is
+    cdef bytes transactional_id  # then; None: the request names none
     cdef bint admin_client
     cdef ProduceTopic* topics
     cdef int32_t topic_count

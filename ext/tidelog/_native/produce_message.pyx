@@ -4,7 +4,7 @@ No look-ups and no waiting: those are the lane's (produce_lane.pyx). Batches sta
 received.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc, realloc
@@ -108,7 +108,13 @@ cdef class ProduceMessage(Waiter):
         self.transactional = False
         if wire_int16(&c, &self.acks) != WIRE_OK or wire_int32(&c, &self.timeout_ms) != WIRE_OK:
             return 1
-        return self.parse_topics(c.pos, end)
+        if self.parse_topics(c.pos, end) != 0:
+            return 1
+        if self.transactional:
+            self.transactional_id = (
+                None if n < 0 else PyBytes_FromStringAndSize(<const char*>text, n)
+            )
+        return 0
 
     cdef int parse_topics(self, const uint8_t* body, const uint8_t* end) except -1:
         cdef wire_cursor c

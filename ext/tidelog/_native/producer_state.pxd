@@ -44,12 +44,18 @@ cdef enum:
     ERROR_INVALID_TXN_STATE = 48
     ERROR_TRANSACTION_COORDINATOR_FENCED = 52
 
+cdef class Expected:
+    cdef int16_t producer_epoch
+    cdef int32_t lowest_sequence   # that was tried
+    cdef bint verified
+
 cdef class ProducerStates:
     cdef dict entries            # producer_id -> ProducerEntry
     cdef ProducerEntry last      # the entry found last: producers send in runs
     cdef dict ongoing            # first offset -> producer id of open transactions, ascending
     # First -> last offset of ended transactions whose marker is not below the high watermark.
     cdef dict unreplicated
+    cdef dict expected           # producer id -> Expected
     cdef int64_t first_unstable
     cdef readonly int64_t map_end_offset          # state covers offsets below this
     cdef readonly int64_t last_snapshot_offset
@@ -59,9 +65,11 @@ cdef class ProducerStates:
     # First offset of open / not yet replicated transactions; -1 when there is none.
     cdef int64_t first_unstable_offset(self) noexcept
     # The leader's check of a client's data batch that has a producer id. A transactional batch is
-    # refused unless its producer has an open transaction here (or verification is off): what starts
-    # one comes with the transaction coordinator.
+    # refused unless its producer has an open transaction here, or the coordinator was asked and
+    # said that it has one (expect(), verified()), or verification is off.
     cdef int check(self, const BatchInfo* info, BatchMetadata* duplicate) except? -1000
+    # 0, -45 or -48 for a batch that would begin a transaction; `epoch`: known of its producer
+    cdef int check_verified(self, const BatchInfo* info, int16_t epoch) except? -1000
     # The check of batches that the broker itself writes for a producer (offset commits of
     # transactions): the epoch, no sequence. 0 or -47.
     cdef int check_epoch(self, const BatchInfo* info) except? -1000

@@ -28,6 +28,8 @@ cdef enum:
     CONTROL_ABORT = 0
     CONTROL_COMMIT = 1
     ENTRY_SIZE = 46
+    # Transactions that were asked for and have not begun; of failed ones nobody comes back.
+    EXPECTED_MAX = 10000
 
 
 # A row of DescribeProducers; first offset -1: no transaction is open.
@@ -110,6 +112,11 @@ cdef class ProducerEntry:
 
 
 @cython.final
+cdef class Expected:
+    """A transaction that may begin here, as soon as its coordinator has said so."""
+
+
+@cython.final
 cdef class ProducerStates:
     """All producers of one partition.
 
@@ -121,6 +128,7 @@ cdef class ProducerStates:
         self.entries = {}
         self.ongoing = {}
         self.unreplicated = {}
+        self.expected = {}
         self.first_unstable = -1
         self.verify_transactions = verify_transactions
 
@@ -154,6 +162,7 @@ cdef class ProducerStates:
         cdef bint transactional = (info.attributes & ATTR_TRANSACTIONAL) != 0
         cdef int16_t epoch = NO_PRODUCER_EPOCH if entry is None else entry.producer_epoch
         cdef bint open_txn = entry is not None and entry.current_txn_first_offset >= 0
+        cdef int status
         if entry is not None and info.producer_epoch == epoch and find_duplicate(
             entry, info, duplicate
         ):
@@ -165,7 +174,9 @@ cdef class ProducerStates:
             and self.verify_transactions
             and not (open_txn and info.producer_epoch == epoch)
         ):
-            return -ERROR_INVALID_TXN_STATE
+            status = self.check_verified(info, epoch)
+            if status != SEQUENCE_OK:
+                return status
         # Nothing known of the id (all of it expired or was deleted): any sequence may begin.
         if epoch != NO_PRODUCER_EPOCH:
             if info.producer_epoch != epoch:
@@ -175,6 +186,20 @@ cdef class ProducerStates:
                 return -ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER
         if open_txn and not transactional:
             return -ERROR_INVALID_TXN_STATE
+        return SEQUENCE_OK
+
+    cdef int check_verified(self, const BatchInfo* info, int16_t epoch) except? -1000:
+        cdef Expected expected = <Expected>self.expected.get(info.producer_id)
+        if (
+            expected is None
+            or not expected.verified
+            or expected.producer_epoch != info.producer_epoch
+        ):
+            return -ERROR_INVALID_TXN_STATE
+        # Of a producer that is new here any sequence may come first, but not one that overtook the
+        # batch before it, which failed on its way.
+        if epoch != info.producer_epoch and info.base_sequence > expected.lowest_sequence:
+            return -ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER
         return SEQUENCE_OK
 
     cdef int check_epoch(self, const BatchInfo* info) except? -1000:
@@ -194,6 +219,7 @@ cdef class ProducerStates:
         if info.attributes & ATTR_TRANSACTIONAL and entry.current_txn_first_offset < 0:
             entry.current_txn_first_offset = base_offset
             self.ongoing[base_offset] = info.producer_id
+            self.expected.pop(info.producer_id, None)
             if self.first_unstable < 0:
                 self.first_unstable = base_offset
         self.map_end_offset = last_offset + 1
@@ -241,6 +267,7 @@ cdef class ProducerStates:
         entry.coordinator_epoch = coordinator_epoch
         entry.last_timestamp = timestamp
         entry.current_txn_first_offset = -1
+        self.expected.pop(producer_id, None)
         if first_offset >= 0:
             del self.ongoing[first_offset]
             self.unreplicated[first_offset] = offset
@@ -280,6 +307,61 @@ cdef class ProducerStates:
         if coordinator_epoch < entry.coordinator_epoch:
             return ERROR_TRANSACTION_COORDINATOR_FENCED
         return 0
+
+    def has_ended(self, int64_t producer_id, int16_t producer_epoch):
+        """Whether a marker of this epoch was written and nothing of the producer came after it: the
+        same marker again would say nothing."""
+        cdef ProducerEntry entry = self.find(producer_id)
+        return (
+            entry is not None
+            and entry.producer_epoch == producer_epoch
+            and entry.coordinator_epoch >= 0
+            and entry.current_txn_first_offset < 0
+        )
+
+    # ---- verification (KIP-890) ----------------------------------------------------------------
+
+    def is_open(self, int64_t producer_id, int16_t producer_epoch):
+        """Whether the producer has an open transaction here."""
+        cdef ProducerEntry entry = self.find(producer_id)
+        return (
+            entry is not None
+            and entry.producer_epoch == producer_epoch
+            and entry.current_txn_first_offset >= 0
+        )
+
+    def may_write(self, int64_t producer_id, int16_t producer_epoch):
+        """Whether it has one, or may begin one: verified()."""
+        cdef Expected expected = <Expected>self.expected.get(producer_id)
+        return self.is_open(producer_id, producer_epoch) or not self.verify_transactions or (
+            expected is not None
+            and expected.verified
+            and expected.producer_epoch == producer_epoch
+        )
+
+    def expect(self, int64_t producer_id, int16_t producer_epoch, int32_t base_sequence):
+        """The coordinator is asked whether the producer's transaction has this partition. Returns
+        what verified() wants; a marker that is written meanwhile makes it void."""
+        cdef Expected expected = <Expected>self.expected.get(producer_id)
+        if expected is None or expected.producer_epoch < producer_epoch:
+            if len(self.expected) >= EXPECTED_MAX:
+                del self.expected[next(iter(self.expected))]
+            expected = Expected.__new__(Expected)
+            expected.producer_epoch = producer_epoch
+            expected.lowest_sequence = base_sequence
+            self.expected[producer_id] = expected
+        elif expected.producer_epoch > producer_epoch:
+            return None
+        elif base_sequence < expected.lowest_sequence:
+            expected.lowest_sequence = base_sequence
+        return expected
+
+    def verified(self, int64_t producer_id, Expected expected not None):
+        """The coordinator said yes: the next batch may begin the transaction. False: too late."""
+        if self.expected.get(producer_id) is not expected:
+            return False
+        expected.verified = True
+        return True
 
     def last_stable_offset_after(self, int64_t producer_id, int64_t marker_offset):
         """Last stable offset once the marker at `marker_offset` has ended the transaction of
@@ -324,6 +406,7 @@ cdef class ProducerStates:
         self.entries.clear()
         self.ongoing.clear()
         self.unreplicated.clear()
+        self.expected.clear()
         self.last = None
         self.first_unstable = -1
         self.map_end_offset = offset

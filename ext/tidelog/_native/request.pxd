@@ -26,9 +26,10 @@ cdef class Gates:
     # .produced(info, client_id: bytes|None, nbytes) / .fetched(...) -> throttle_time_ms; mutes
     # the peer itself
     cdef public object quotas
-    # .verify(partition, producer_id, producer_epoch, api_version) -> error code, or an awaitable of
-    # one, for a transactional batch; .aborted(partition, fetch_offset, segment, position, size) ->
-    # [(producer_id, first_offset)] for read_committed
+    # .verify(partition, transactional_id: bytes, producer_id, producer_epoch, base_sequence,
+    # api_version) -> error code, or an awaitable of one, for a transactional batch;
+    # .aborted(partition, fetch_offset, segment, position, size) -> [(producer_id, first_offset)]
+    # for read_committed
     cdef public object transactions
     # .fetched(partition, replica_id, replica_epoch, fetch_offset, log_start_offset) -> error code
     cdef public object followers

@@ -46,7 +46,8 @@ cdef class SegmentScanner:
     cdef readonly int64_t max_timestamp
     cdef readonly int64_t offset_of_max_timestamp
     cdef readonly int64_t bytes_since_index_entry
-    cdef readonly list aborted  # (producer id, first offset, marker's offset) that replay() met
+    # (producer id, first offset, marker's offset, last stable offset then) that replay() met
+    cdef readonly list aborted
     cdef readonly list damaged  # (position, offset) of what is bad and was kept
     cdef readonly int reason
     cdef readonly int io_errno

@@ -307,7 +307,16 @@ cdef class SegmentScanner:
                 marker, &note.info, note.info.base_offset, note.info.max_timestamp, &aborted
             )
             if first_offset >= 0 and aborted:
-                self.aborted.append((note.info.producer_id, first_offset, note.info.base_offset))
+                self.aborted.append(
+                    (
+                        note.info.producer_id,
+                        first_offset,
+                        note.info.base_offset,
+                        producers.last_stable_offset_after(
+                            note.info.producer_id, note.info.base_offset
+                        ),
+                    )
+                )
         elif note.info.producer_id >= 0:
             producers.update(&note.info, note.info.base_offset, note.info.max_timestamp)
         else:

@@ -365,6 +365,10 @@ cdef class Segment(FileHolder):
         self.directory = directory
         for index in (self.offset_index, self.time_index):
             index.moved_to(os.path.join(directory, os.path.basename(index.path)))
+        if self.txn_index is not None:
+            self.txn_index.moved_to(
+                os.path.join(directory, os.path.basename(self.txn_index.path))
+            )
 
     def append_batch(
         self, const uint8_t[::1] data not None, int64_t last_offset, int64_t max_timestamp,
@@ -374,6 +378,22 @@ cdef class Segment(FileHolder):
         if data.shape[0] < BATCH_OVERHEAD:
             raise ValueError("not a batch")
         self.append(&data[0], data.shape[0], last_offset, max_timestamp, last_offset, now_ms)
+
+    def offset_behind(self, int64_t position):
+        """An offset that all batches before `position` lie below, by the index: at most an interval
+        of it too large."""
+        cdef int64_t low = 0
+        cdef int64_t high = self.offset_index.entries
+        cdef int64_t middle
+        while low < high:
+            middle = (low + high) >> 1
+            if self.offset_index.entry(middle)[1] < position:
+                low = middle + 1
+            else:
+                high = middle
+        if low == self.offset_index.entries:
+            return self.next_offset
+        return self.offset_index.entry(low)[0] + 1
 
     def find(self, int64_t target):
         """(position, size, base_offset) of the batch that holds `target` or the next one, or None.

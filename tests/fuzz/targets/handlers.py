@@ -2,7 +2,7 @@
 
 Input: requests parted by four bytes (SEPARATOR); each begins with one byte for API and version
 (CHOICES), then its body. They are sent one after the other to a node with the real dispatcher,
-controller, partition table and group coordinator; logs are fakes, but for that of the groups.
+controller, partition table and coordinators; logs are fakes, but for those of the coordinators.
 
 Must hold: bytes that are no request close the connection (PeerError); all others are answered, the
 answer is one of that API, version and request; nothing that a peer can send makes a handler or the
@@ -26,6 +26,7 @@ from tests.fuzz.lanes.lane_model import MEMORY, TimelessLoop, lane_frame
 from tests.oracle.protocol.entropy import Entropy
 from tests.oracle.protocol.messages import BUILDER
 from tests.unit.coordinator.test_group_service import GroupReplicas, image_with, join
+from tests.unit.coordinator.test_txn_service import World as TransactionWorld
 from tests.unit.handlers.worlds import Node
 from tidelog.config import BrokerConfig
 from tidelog.controller.requests import NewTopic
@@ -100,8 +101,11 @@ async def _requests(parts: list[bytes]) -> list[Any]:
         node = Node()
         replicas = GroupReplicas(folder)
         image = image_with("__consumer_offsets", "t")
+        (folder / "transactions").mkdir()
+        transactions = TransactionWorld(folder / "transactions")
         node.services = dataclasses.replace(
             node.services,
+            transactions=transactions.service,
             groups=GroupService(
                 replicas,  # type: ignore[arg-type]
                 node.clock,
@@ -112,9 +116,11 @@ async def _requests(parts: list[bytes]) -> list[Any]:
         )
         node.dispatcher = dispatch.Dispatcher(node.services, HANDLERS)
         await replicas.lead_offsets()
+        await transactions.lead_state()
         await node.create(NewTopic("t", 2))
         answers = [await _request(node, part) for part in parts if part]
         await node.services.groups.close()  # type: ignore[attr-defined]
+        await transactions.service.close()
         return answers
     finally:
         shutil.rmtree(folder)

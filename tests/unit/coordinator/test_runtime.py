@@ -18,6 +18,8 @@ from tidelog.coordinator.runtime import CoordinatorRuntime
 from tidelog.coordinator.shard import CoordinatorRecord, Result, Shard, Timers
 from tidelog.errors import KafkaError
 from tidelog.metadata.image import TopicImage
+from tidelog.record.builder import Producer
+from tidelog.replication.markers import Marker
 from tidelog.replication.replica_manager import AppendOutcome
 
 
@@ -30,6 +32,7 @@ class SumShard(Shard):
         self.waiting: list[Promise[int]] = []
         self.loaded_at = -1
         self.written: list[int] = []
+        self.pending: dict[int, int] = {}
         self.committed: list[int] = []
 
     def add(self, number: int) -> Result[int]:
@@ -43,6 +46,14 @@ class SumShard(Shard):
     def replay(self, record: CoordinatorRecord) -> None:
         assert record.value is not None
         self.total += int(record.value)
+
+    def replay_pending(self, producer_id: int, record: CoordinatorRecord) -> None:
+        assert record.value is not None
+        self.pending[producer_id] = self.pending.get(producer_id, 0) + int(record.value)
+
+    def end_transaction(self, producer_id: int, is_commit: bool) -> None:
+        number = self.pending.pop(producer_id, 0)
+        self.total += number if is_commit else 0
 
     def on_loaded(self, now_ms: int) -> None:
         self.loaded_at = now_ms
@@ -91,6 +102,9 @@ class Replicas:
         status, _, base, last = partition.append_built(batch, 1)
         assert status == 0
         return AppendOutcome(base, last)
+
+    async def roll(self, partition: Partition) -> None:
+        await self.owner.roll()
 
     async def wait_committed(self, partition: Partition, last_offset: int) -> None:
         if self.commit is not None:
@@ -142,6 +156,62 @@ async def test_what_is_written_is_replayed_then_answered(world: World) -> None:
     assert world.total() == 7
     assert world.shards[0].written == [0, 0]
     assert world.shards[0].committed == [0, 0]
+
+
+async def add_as(world: World, producer_id: int, number: int) -> int:
+    return await world.runtime.write_as(
+        0, Producer(producer_id, 0), lambda shard, now_ms: shard.add(number)
+    )
+
+
+async def test_records_of_a_transaction_count_with_its_marker(world: World) -> None:
+    partition = await world.replicas.lead()
+    assert partition.log is not None
+    producers = partition.log.producers
+    assert await code_of(add_as(world, 7, 5)) == 48  # nobody asked for the transaction
+    for producer_id in (7, 8):
+        expected = producers.expect(producer_id, 0, -1)
+        assert expected is not None
+        assert producers.verified(producer_id, expected)
+        await add_as(world, producer_id, 5)
+    await add_as(world, 7, 6)
+    await world.add(1)
+    assert world.total() == 1
+    assert partition.stable_offset == 0
+    commit = Marker(7, 0, True, 1)
+    await world.runtime.end_transaction(0, commit)
+    assert world.total() == 12
+    end = partition.log.log_end_offset
+    await world.runtime.end_transaction(0, commit)  # repeated
+    assert (world.total(), partition.log.log_end_offset) == (12, end)
+    await world.runtime.end_transaction(0, Marker(8, 0, False, 1))
+    assert world.total() == 12
+    assert partition.stable_offset == partition.high_watermark == end + 1
+
+    # A coordinator that reads it from the log comes to the same.
+    world.replicas.resign(partition)
+    assert await code_of(world.runtime.end_transaction(0, commit)) == 16
+    await world.replicas.lead()
+    while world.runtime.is_loading():
+        await asyncio.sleep(0.001)
+    assert world.total() == 12
+    assert world.shards[-1].pending == {}
+
+
+async def test_a_transaction_that_is_open_when_the_coordinator_moves(world: World) -> None:
+    partition = await world.replicas.lead()
+    assert partition.log is not None
+    expected = partition.log.producers.expect(7, 0, -1)
+    assert expected is not None
+    partition.log.producers.verified(7, expected)
+    await add_as(world, 7, 5)
+    world.replicas.resign(partition)
+    await world.replicas.lead()
+    while world.runtime.is_loading():
+        await asyncio.sleep(0.001)
+    assert (world.total(), world.shards[-1].pending) == (0, {7: 5})
+    await world.runtime.end_transaction(0, Marker(7, 0, True, 1))
+    assert world.total() == 5
 
 
 async def test_nobody_leads(world: World) -> None:

@@ -32,13 +32,16 @@ async def test_the_coordinator_of_a_group(version: int) -> None:
     assert len(node.requests) == 1
 
 
-@pytest.mark.parametrize(("version", "key_type"), [(1, 1), (3, 1), (4, 1), (6, 1)])
-async def test_transactions_are_not_there(version: int, key_type: int) -> None:
+@pytest.mark.parametrize("version", [1, 3, 4, 6])
+async def test_transactional_ids_have_a_topic_of_their_own(version: int) -> None:
+    node = Node()
     keys = {"coordinator_keys": ["x"]} if version >= 4 else {"key": "x"}
-    answer = await Node().ask(FindCoordinatorRequest(key_type=key_type, **keys), version)
+    answer = await node.ask(FindCoordinatorRequest(key_type=1, **keys), version)
     found = answer.coordinators[0] if version >= 4 else answer
-    assert (found.error_code, found.node_id, found.host, found.port) == (15, -1, "", -1)
-    assert found.error_message
+    topic = node.image.topics["__transaction_state"]
+    leader = topic.partitions[coordinator_partition("x", 50)].leader
+    assert (found.error_code, found.node_id) == (0, leader)
+    assert "__consumer_offsets" not in node.image.topics
 
 
 @pytest.mark.parametrize(("version", "key_type"), [(1, 5), (4, 9), (5, 2), (6, 2)])

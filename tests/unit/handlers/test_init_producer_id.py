@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.handlers.worlds import Node
+from tests.unit.handlers.worlds import Node, refusal
+from tidelog.coordinator.txn.decisions import Identity
 from tidelog.limits import PRODUCER_ID_BLOCK_SIZE
 from tidelog.protocol.messages.init_producer_id import InitProducerIdRequest
 
@@ -45,13 +46,36 @@ async def test_a_block_that_is_used_up() -> None:
         ({"producer_id": 5, "producer_epoch": 3}, 0),
         ({"transaction_timeout_ms": -1}, 0),
         ({"transactional_id": ""}, 42),
-        ({"transactional_id": "tx"}, 15),
     ],
 )
 async def test_codes(words: dict[str, Any], code: int) -> None:
     answer = await Node().ask(ask(**words), 4)
     assert answer.error_code == code
     assert (answer.producer_id, answer.producer_epoch) == ((0, 0) if code == 0 else (-1, -1))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [({}, None), ({"producer_id": 5, "producer_epoch": 3}, Identity(5, 3))],
+)
+async def test_a_transactional_id_is_the_coordinator_s(
+    words: dict[str, Any], expected: Identity | None
+) -> None:
+    node = Node()
+    node.transactions.answers["init_producer_id"] = Identity(9, 4)
+    request = ask(transactional_id="tx", transaction_timeout_ms=77, **words)
+    answer = await node.ask(request, 4)
+    assert (answer.error_code, answer.producer_id, answer.producer_epoch) == (0, 9, 4)
+    assert node.transactions.asked == [("init_producer_id", "tx", 77, expected)]
+    assert node.requests == []
+
+
+@pytest.mark.parametrize(("version", "code"), [(3, 47), (4, 90)])
+async def test_old_clients_know_no_fencing(version: int, code: int) -> None:
+    node = Node()
+    node.transactions.answers["init_producer_id"] = refusal(90)
+    answer = await node.ask(ask(transactional_id="tx", transaction_timeout_ms=77), version)
+    assert (answer.error_code, answer.producer_id) == (code, -1)
 
 
 async def test_without_a_block() -> None:

@@ -32,7 +32,7 @@ from tidelog.errors import KafkaError
 from tidelog.handlers.context import ConnectionInfo, Services
 from tidelog.handlers.dispatch import Dispatcher
 from tidelog.handlers.metadata_cache import MetadataCache
-from tidelog.handlers.registry import APIS, HANDLERS, UNLISTED
+from tidelog.handlers.registry import APIS, HANDLERS
 from tidelog.handlers.topic_creation import TopicCreation
 from tidelog.metadata.image import MetadataImage
 from tidelog.protocol.codec import decode_response, encode_request_frame
@@ -240,7 +240,7 @@ class Node:
             metadata_cache=MetadataCache(),
             apis=APIS,
         )
-        self.dispatcher = Dispatcher(self.services, HANDLERS + UNLISTED)
+        self.dispatcher = Dispatcher(self.services, HANDLERS)
         self.connection = ConnectionInfo(7, "127.0.0.9", "PLAINTEXT", "127.0.0.1", 9092)
         self._correlation_ids = itertools.count(100)
 

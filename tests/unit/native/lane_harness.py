@@ -69,6 +69,7 @@ class Owner:
         self.rolls = 0
         self.waiting_rolls = 0
         self.flush_requests = 0
+        self.aborted: list[tuple[int, int, int]] = []
         self.hold_roll: asyncio.Event | None = None
 
     async def roll(self) -> None:
@@ -94,6 +95,9 @@ class Owner:
 
     def end_offset_for_epoch(self, epoch: int) -> tuple[int, int] | None:
         return None
+
+    def on_aborted_transaction(self, producer_id: int, first_offset: int, marker: int) -> None:
+        self.aborted.append((producer_id, first_offset, marker))
 
 
 class Node:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.unit.native.lane_harness import Client, Node, batch, topic_id_of
+from tests.unit.native.lane_harness import Client, Node, batch
+from tests.unit.native.produce_requests import only, produce
 from tidelog._native import partition as gates
-from tidelog._native.crc32c import crc32c
 from tidelog.errors import InvariantError, KafkaError, StorageError
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.messages.produce import (
@@ -22,29 +22,6 @@ from tidelog.protocol.messages.produce import (
 from tidelog.record.reasons import REASONS, InvalidBatchError, Reason, RecordError
 
 VERSIONS = range(3, 14)
-
-
-def produce(
-    records: bytes | None,
-    *,
-    topic: str = "t",
-    index: int = 0,
-    acks: int = 1,
-    version: int = 9,
-    timeout_ms: int = 1000,
-) -> ProduceRequest:
-    data = TopicProduceData(
-        name=topic,
-        topic_id=topic_id_of(topic),
-        partition_data=[PartitionProduceData(index=index, records=records)],
-    )
-    return ProduceRequest(acks=acks, timeout_ms=timeout_ms, topic_data=[data])
-
-
-def only(answer: Any) -> Any:
-    assert len(answer.responses) == 1
-    assert len(answer.responses[0].partition_responses) == 1
-    return answer.responses[0].partition_responses[0]
 
 
 @pytest.fixture
@@ -497,47 +474,6 @@ async def test_gates(node: Node, client: Client) -> None:
     assert only(answer).error_code == 0
     refused = await client.ask(produce(batch([b"a"]), topic="secret"), 9)
     assert only(refused).error_code == 29
-
-
-class Verifier:
-    """The transaction gate of produces: an error code at once, or after a while."""
-
-    def __init__(self, code: int, later: bool) -> None:
-        self.code = code
-        self.later = later
-        self.asked: list[tuple[int, int, int]] = []
-
-    def verify(self, partition: Any, producer_id: int, producer_epoch: int, version: int) -> Any:
-        self.asked.append((producer_id, producer_epoch, version))
-
-        async def answer() -> int:
-            await asyncio.sleep(0)
-            return self.code
-
-        return answer() if self.later else self.code
-
-
-@pytest.mark.parametrize("later", [False, True])
-@pytest.mark.parametrize("code", [0, 51])
-async def test_the_transaction_gate_lets_pass_or_refuses(
-    node: Node, client: Client, code: int, later: bool
-) -> None:
-    node.topic("t")
-    node.gates.transactions = gate = Verifier(code, later)
-    request = produce(transactional_batch(7, 3, 0))
-    request.transactional_id = "tx"
-    answer = only(await client.ask(request, 9))
-    # Behind the open gate stands the log, which knows of no transaction of that producer.
-    assert answer.error_code == (code or 48)
-    assert set(gate.asked) == {(7, 3, 9)}
-    assert only(await client.ask(produce(batch([b"plain"])), 9)).error_code == 0
-
-
-def transactional_batch(producer_id: int, epoch: int, sequence: int) -> bytes:
-    records = bytearray(batch([b"a"], producer=(producer_id, epoch, sequence)))
-    records[22] |= 0x10
-    records[17:21] = crc32c(bytes(records[21:])).to_bytes(4, "big")
-    return bytes(records)
 
 
 class Clocks:

@@ -267,7 +267,7 @@ def test_producer_state_is_replayed(tmp_path: Path) -> None:
     second = producers.entry(8)
     assert second is not None
     assert (second.current_txn_first_offset, second.coordinator_epoch) == (-1, 3)
-    assert scan.aborted == [(8, 4, 5)]
+    assert scan.aborted == [(8, 4, 5, 6)]
     os.close(fd)
 
 

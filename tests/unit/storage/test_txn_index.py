@@ -52,20 +52,22 @@ def test_collect(fetch: int, upper: int, found: list[AbortedTxn], complete: bool
 def test_life_of_an_index(tmp_path: Path) -> None:
     path = str(tmp_path / "00000000000000000000.txnindex")
     index = TxnIndex.open(path, 0)
-    index.sync()
+    assert not index.write()
     assert list(tmp_path.iterdir()) == []  # no file without an entry
     index.append(ONE)
     index.append(TWO)
     assert index.collect(0, 31).aborted == [ONE, TWO]
-    index.sync()
+    assert index.pending
+    assert index.write()
+    assert not index.pending
     index.append(THREE)
-    index.close()
+    assert not index.write(durable=False)
     assert (tmp_path / "00000000000000000000.txnindex").stat().st_size == 3 * 34
     again = TxnIndex.open(path, 0)
     assert again.entries == ALL
     again.truncate_to(40)
     again.append(THREE._replace(last_offset=50))
-    again.close()
+    again.write()
     assert TxnIndex.open(path, 0).entries == [ONE, TWO, THREE._replace(last_offset=50)]
 
 
@@ -76,7 +78,7 @@ def test_truncation_of_what_was_never_written(tmp_path: Path) -> None:
     index.truncate_to(30)
     assert index.entries == [ONE]
     index.truncate_to(0)
-    index.close()
+    assert not index.write()
     assert list(tmp_path.iterdir()) == []
 
 

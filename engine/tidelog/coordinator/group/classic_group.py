@@ -166,6 +166,15 @@ class ClassicGroup:
         if self.is_in(GroupState.COMPLETING_REBALANCE):
             raise KafkaError(ErrorCode.REBALANCE_IN_PROGRESS)
 
+    def check_transactional_commit(
+        self, member_id: str, instance_id: str | None, generation_id: int
+    ) -> None:
+        if generation_id < 0 and (self.is_empty or not (member_id or instance_id is not None)):
+            return
+        self.member(member_id, instance_id)
+        if generation_id != self.generation_id:
+            raise KafkaError(ErrorCode.ILLEGAL_GENERATION)
+
     def check_fetch(self, member_id: str | None, member_epoch: int) -> None:
         return None
 

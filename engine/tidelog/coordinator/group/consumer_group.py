@@ -141,6 +141,17 @@ class ConsumerGroup:
                 if epoch > member.epoch or given is None or epoch < given:
                     raise KafkaError(ErrorCode.STALE_MEMBER_EPOCH)
 
+    def check_transactional_commit(
+        self, member_id: str, instance_id: str | None, generation_id: int
+    ) -> None:
+        if generation_id < 0 and not (self.members and (member_id or instance_id is not None)):
+            return
+        member = self.members.get(member_id)
+        if member is None:
+            raise KafkaError(ErrorCode.UNKNOWN_MEMBER_ID)
+        if generation_id != member.epoch:
+            raise KafkaError(ErrorCode.ILLEGAL_GENERATION)
+
     def check_fetch(self, member_id: str | None, member_epoch: int) -> None:
         if not member_id and member_epoch < 0:
             return

@@ -40,6 +40,12 @@ from tidelog.protocol.messages.offset_fetch import (
     OffsetFetchResponsePartitions,
     OffsetFetchResponseTopics,
 )
+from tidelog.protocol.messages.txn_offset_commit import (
+    TxnOffsetCommitRequest,
+    TxnOffsetCommitResponse,
+    TxnOffsetCommitResponsePartition,
+    TxnOffsetCommitResponseTopic,
+)
 
 #: "Nothing was committed", as OffsetFetch says it.
 NO_OFFSET: Final = -1
@@ -132,11 +138,60 @@ class OffsetOperations:
         else:
             raise KafkaError(ErrorCode.ILLEGAL_GENERATION)
 
+    # -- TxnOffsetCommit ------------------------------------------------------------------------
+
+    def commit_transactional(
+        self, request: TxnOffsetCommitRequest, topic_ids: dict[str, bytes], now_ms: int
+    ) -> Result[TxnOffsetCommitResponse]:
+        """TxnOffsetCommit: the records wait for the marker of the producer's transaction."""
+        group = self._registry.find(request.group_id)
+        if group is not None:
+            group.check_transactional_commit(
+                request.member_id, request.group_instance_id, request.generation_id
+            )
+        elif request.generation_id < 0:
+            self._registry.create_classic(request.group_id, now_ms)
+        else:
+            raise KafkaError(ErrorCode.ILLEGAL_GENERATION)
+        size_max = self._config().offset_metadata_max_bytes
+        records: list[CoordinatorRecord] = []
+        topics: list[TxnOffsetCommitResponseTopic] = []
+        for topic in request.topics:
+            results = []
+            for asked in topic.partitions:
+                metadata = asked.committed_metadata or ""
+                code = ErrorCode.NONE
+                if _utf16_units(metadata) > size_max:
+                    code = ErrorCode.OFFSET_METADATA_TOO_LARGE
+                else:
+                    committed = CommittedOffset(
+                        offset=asked.committed_offset,
+                        leader_epoch=asked.committed_leader_epoch,
+                        metadata=metadata,
+                        commit_timestamp=now_ms,
+                        topic_id=topic_ids.get(topic.name, NO_TOPIC_ID),
+                    )
+                    records.append(
+                        offset_record(
+                            request.group_id, topic.name, asked.partition_index, committed
+                        )
+                    )
+                results.append(
+                    TxnOffsetCommitResponsePartition(
+                        partition_index=asked.partition_index, error_code=code
+                    )
+                )
+            topics.append(TxnOffsetCommitResponseTopic(name=topic.name, partitions=results))
+        return Result(TxnOffsetCommitResponse(topics=topics), records)
+
     # -- OffsetFetch ----------------------------------------------------------------------------
 
-    def fetch(self, request: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup:
+    def fetch(
+        self, request: OffsetFetchRequestGroup, require_stable: bool = False
+    ) -> OffsetFetchResponseGroup:
         """OffsetFetch of one group. A partition without a committed offset has offset -1 and no
-        error.
+        error; with `require_stable` one that a transaction may yet change has
+        UNSTABLE_OFFSET_COMMIT.
         """
         group = self._registry.find(request.group_id)
         if group is not None:
@@ -145,6 +200,7 @@ class OffsetOperations:
         if request.topics is None:
             for name, partitions in self._offsets.topics(request.group_id):
                 fetched = [_fetched(index, found) for index, found in sorted(partitions.items())]
+                self._mark_unstable(request.group_id, name, fetched, require_stable)
                 topics.append(OffsetFetchResponseTopics(name=name, partitions=fetched))
         else:
             for asked in request.topics:
@@ -152,12 +208,28 @@ class OffsetOperations:
                     _fetched(index, self._offsets.get(request.group_id, asked.name, index))
                     for index in asked.partition_indexes
                 ]
+                self._mark_unstable(request.group_id, asked.name, fetched, require_stable)
                 topics.append(
                     OffsetFetchResponseTopics(
                         name=asked.name, topic_id=asked.topic_id, partitions=fetched
                     )
                 )
         return OffsetFetchResponseGroup(group_id=request.group_id, topics=topics)
+
+    def _mark_unstable(
+        self,
+        group_id: str,
+        topic: str,
+        fetched: list[OffsetFetchResponsePartitions],
+        require_stable: bool,
+    ) -> None:
+        if not require_stable or not self._registry.pending.has_group(group_id):
+            return
+        for at, one in enumerate(fetched):
+            if self._registry.pending.is_pending(group_id, topic, one.partition_index):
+                unstable = _fetched(one.partition_index, None)
+                unstable.error_code = ErrorCode.UNSTABLE_OFFSET_COMMIT
+                fetched[at] = unstable
 
     # -- OffsetDelete, DeleteGroups -------------------------------------------------------------
 
@@ -181,7 +253,10 @@ class OffsetOperations:
                 partitions.append(
                     OffsetDeleteResponsePartition(partition_index=index, error_code=code)
                 )
-                if code == ErrorCode.NONE and self._offsets.get(group.group_id, topic.name, index):
+                if code == ErrorCode.NONE and (
+                    self._offsets.get(group.group_id, topic.name, index)
+                    or self._registry.pending.is_pending(group.group_id, topic.name, index)
+                ):
                     records.append(offset_tombstone(group.group_id, topic.name, index))
             topics.append(OffsetDeleteResponseTopic(name=topic.name, partitions=partitions))
         return Result(OffsetDeleteResponse(topics=topics), records)
@@ -203,6 +278,9 @@ class OffsetOperations:
             for index in partitions:
                 if not write.add(offset_tombstone(group_id, topic, index)):
                     return Result(False, write.records)
+        for key in self._registry.pending.keys(group_id):
+            if self._offsets.get(*key) is None and not write.add(offset_tombstone(*key)):
+                return Result(False, write.records)
         return Result(True, write.records + group.tombstones())
 
     def forget_topics(self, deleted: Collection[tuple[str, bytes]]) -> Result[bool]:
@@ -232,7 +310,11 @@ class OffsetOperations:
                 if not write.add(offset_tombstone(group.group_id, topic, index)):
                     return Result(False, write.records)
                 left -= 1
-            if group.is_disposable and not left:
+            if (
+                group.is_disposable
+                and not left
+                and not self._registry.pending.has_group(group.group_id)
+            ):
                 for record in group.tombstones():
                     if not write.add(record):
                         return Result(False, write.records)
@@ -252,7 +334,7 @@ class OffsetOperations:
                     is_due = now_ms >= committed.expire_timestamp
                 else:
                     is_due = now_ms - base(committed.commit_timestamp) >= retention_ms
-                if is_due:
+                if is_due and not self._registry.pending.is_pending(group.group_id, topic, index):
                     yield topic, index
 
 

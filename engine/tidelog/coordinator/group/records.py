@@ -40,6 +40,18 @@ class CommittedOffset:
     topic_id: bytes = NO_TOPIC_ID
 
 
+def committed_of(value: OffsetCommitValue) -> CommittedOffset:
+    """What an offset record says."""
+    return CommittedOffset(
+        offset=value.offset,
+        leader_epoch=getattr(value, "leader_epoch", -1),
+        metadata=value.metadata,
+        commit_timestamp=value.commit_timestamp,
+        expire_timestamp=getattr(value, "expire_timestamp", -1),
+        topic_id=getattr(value, "topic_id", NO_TOPIC_ID),
+    )
+
+
 def offset_record(
     group_id: str, topic: str, partition: int, committed: CommittedOffset
 ) -> CoordinatorRecord:

@@ -10,6 +10,7 @@ from typing import Protocol
 from tidelog.coordinator.group.classic_group import ClassicGroup
 from tidelog.coordinator.group.consumer_group import ConsumerGroup
 from tidelog.coordinator.group.offsets import CommittedOffsets
+from tidelog.coordinator.group.pending import PendingOffsets
 from tidelog.coordinator.shard import CoordinatorRecord
 from tidelog.protocol.messages.offset_commit import OffsetCommitRequest
 
@@ -46,6 +47,12 @@ class Group(Protocol):
         """Raise KafkaError unless this commit is taken."""
         ...
 
+    def check_transactional_commit(
+        self, member_id: str, instance_id: str | None, generation_id: int
+    ) -> None:
+        """The same for a commit within a transaction, which may come without a member."""
+        ...
+
     def check_fetch(self, member_id: str | None, member_epoch: int) -> None:
         """Raise KafkaError when a member asks with an epoch that is not its own."""
         ...
@@ -76,6 +83,7 @@ class GroupRegistry:
         self.classic: dict[str, ClassicGroup] = {}
         self.consumer: dict[str, ConsumerGroup] = {}
         self.offsets = CommittedOffsets()
+        self.pending = PendingOffsets()
 
     def find(self, group_id: str) -> Group | None:
         """The group of that id, of any kind."""

@@ -18,11 +18,11 @@ from tidelog.coordinator.group.consumer_group import ConsumerGroup
 from tidelog.coordinator.group.consumer_protocol import ConsumerProtocol
 from tidelog.coordinator.group.member import Caller
 from tidelog.coordinator.group.offset_operations import OffsetOperations
+from tidelog.coordinator.group.pending import OffsetKey
 from tidelog.coordinator.group.records import (
     GROUP_METADATA_KEY,
-    NO_TOPIC_ID,
     OFFSET_COMMIT_KEY,
-    CommittedOffset,
+    committed_of,
 )
 from tidelog.coordinator.group.registry import GroupRegistry
 from tidelog.coordinator.group.states import GroupState
@@ -51,6 +51,10 @@ from tidelog.protocol.messages.offset_fetch import (
     OffsetFetchResponseGroup,
 )
 from tidelog.protocol.messages.sync_group import SyncGroupRequest, SyncGroupResponse
+from tidelog.protocol.messages.txn_offset_commit import (
+    TxnOffsetCommitRequest,
+    TxnOffsetCommitResponse,
+)
 from tidelog.protocol.records import decode_key, decode_value
 from tidelog.protocol.records.group import (
     RECORD_TYPES,
@@ -188,9 +192,17 @@ class GroupShard(Shard):
             self.classic.keep_session_of(group, request.member_id)
         return result
 
-    def fetch(self, request: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup:
+    def commit_transactional(
+        self, request: TxnOffsetCommitRequest, topic_ids: dict[str, bytes], now_ms: int
+    ) -> Result[TxnOffsetCommitResponse]:
+        """TxnOffsetCommit."""
+        return self.offset_operations.commit_transactional(request, topic_ids, now_ms)
+
+    def fetch(
+        self, request: OffsetFetchRequestGroup, require_stable: bool = False
+    ) -> OffsetFetchResponseGroup:
         """OffsetFetch of one group."""
-        return self.offset_operations.fetch(request)
+        return self.offset_operations.fetch(request, require_stable)
 
     def delete_offsets(self, request: OffsetDeleteRequest) -> Result[OffsetDeleteResponse]:
         """OffsetDelete."""
@@ -266,18 +278,33 @@ class GroupShard(Shard):
     def _replay_offset(self, key: OffsetCommitKey, value: OffsetCommitValue | None) -> None:
         if value is None:
             self.offsets.remove(key.group, key.topic, key.partition)
+            self.registry.pending.drop(OffsetKey(key.group, key.topic, key.partition))
             return
-        if self.registry.find(key.group) is None:
-            self.registry.create_classic(key.group, value.commit_timestamp)
-        committed = CommittedOffset(
-            offset=value.offset,
-            leader_epoch=getattr(value, "leader_epoch", -1),
-            metadata=value.metadata,
-            commit_timestamp=value.commit_timestamp,
-            expire_timestamp=getattr(value, "expire_timestamp", -1),
-            topic_id=getattr(value, "topic_id", NO_TOPIC_ID),
-        )
-        self.offsets.put(key.group, key.topic, key.partition, committed)
+        self._make_group_for(key.group, value)
+        self.offsets.put(key.group, key.topic, key.partition, committed_of(value))
+        self.registry.pending.settle(OffsetKey(key.group, key.topic, key.partition))
+
+    def _make_group_for(self, group_id: str, value: OffsetCommitValue) -> None:
+        if self.registry.find(group_id) is None:
+            self.registry.create_classic(group_id, value.commit_timestamp)
+
+    def replay_pending(self, producer_id: int, record: CoordinatorRecord) -> None:
+        try:
+            record_type, key = decode_key(RECORD_TYPES, record.key)
+        except (UnsupportedVersionError, MalformedMessageError):
+            return
+        if record_type not in (0, OFFSET_COMMIT_KEY) or record.value is None:
+            return
+        assert isinstance(key, OffsetCommitKey)
+        value = decode_value(RECORD_TYPES, record_type, record.value)
+        assert isinstance(value, OffsetCommitValue)
+        self._make_group_for(key.group, value)
+        pending = OffsetKey(key.group, key.topic, key.partition)
+        self.registry.pending.put(producer_id, pending, committed_of(value))
+
+    def end_transaction(self, producer_id: int, is_commit: bool) -> None:
+        for key, committed in self.registry.pending.end(producer_id, is_commit):
+            self.offsets.put(*key, committed)
 
     def _replay_group(self, key: GroupMetadataKey, value: GroupMetadataValue | None) -> None:
         """While the group lives here its state is already what the record says (Kafka's does the

@@ -5,6 +5,7 @@
 //	client admin     -bootstrap B -action create|list|delete -topic T -partitions P
 //	client work      -bootstrap B -topic T -codec C -count N -partitions P   (work.go)
 //	client apis      -bootstrap B -topic T -partitions P                     (apis.go)
+//	client transactions -bootstrap B -topic T -partitions P -count ROUNDS    (transactions.go)
 //
 // Record i has the key k<i> and the value v<i>. Every result is a line of JSON on standard output;
 // an error is one line on standard error and the exit status 1.
@@ -157,9 +158,10 @@ func emit(value any) {
 func main() {
 	commands := map[string]func(context.Context, options) error{
 		"produce": produce, "consume": consume, "admin": admin, "work": work, "apis": apis,
+		"transactions": transactions,
 	}
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: client produce|consume|admin|work|apis ...")
+		fmt.Fprintln(os.Stderr, "usage: client produce|consume|admin|work|apis|transactions ...")
 		os.Exit(2)
 	}
 	var o options

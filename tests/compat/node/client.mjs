@@ -5,6 +5,7 @@
 //   client admin    --bootstrap B --action create|list|delete --topic T --partitions P
 //   client work     --bootstrap B --topic T --codec C --count N --partitions P   (work.mjs)
 //   client apis     --bootstrap B --topic T --partitions P                       (apis.mjs)
+//   client transactions --bootstrap B --topic T --partitions P --count ROUNDS    (transactions.mjs)
 
 import { parseArgs } from "node:util";
 
@@ -12,6 +13,7 @@ import kafkajs from "kafkajs";
 
 import { apis } from "./apis.mjs";
 import { CODECS } from "./codecs.mjs";
+import { transactions } from "./transactions.mjs";
 import { QUICK, work } from "./work.mjs";
 
 const { Kafka, Partitioners, logLevel } = kafkajs;
@@ -95,7 +97,8 @@ setTimeout(() => {
   process.exit(1);
 }, TIMEOUT_MS);
 try {
-  await { produce, consume, admin, work: printed(work), apis: printed(apis) }[positionals[0]](kafka, options);
+  const longer = { work: printed(work), apis: printed(apis), transactions: printed(transactions) };
+  await { produce, consume, admin, ...longer }[positionals[0]](kafka, options);
   // What is still on its way into the pipe comes first.
   process.stdout.write("", () => process.exit(0));
 } catch (error) {

@@ -68,31 +68,36 @@ def missing_reason() -> str | None:
     return None
 
 
-@cache
 def install() -> Installation:
-    """The installation, made if it is not there yet.
+    """The reference's installation, made if it is not there yet. Raises ReferenceMissing."""
+    return install_from(HERE, "kafka")
+
+
+@cache
+def install_from(source: Path, name: str) -> Installation:
+    """What `pom.xml` names, and `java/*.java` compiled with it, made if it is not there yet.
 
     Raises ReferenceMissing without a JDK or Maven, or when Maven cannot fetch the jars.
     """
     reason = missing_reason()
     if reason is not None:
         raise ReferenceMissing(reason)
-    inputs = [HERE / "pom.xml", *sorted((HERE / "java").iterdir())]
+    inputs = [source / "pom.xml", *sorted((source / "java").iterdir())]
     digest = hashlib.sha256(b"".join(p.read_bytes() for p in inputs)).hexdigest()[:12]
     base = Path(os.environ.get("TIDELOG_COMPAT_DIR") or CHECKOUT / "build" / "compat")
-    root = base / f"kafka-{digest}"
+    root = base / f"{name}-{digest}"
     java = shutil.which("java") or "java"
     if not (root / "complete").exists():
-        _fetch(root.with_name(f"{root.name}.{os.getpid()}"), root)
+        _fetch(source, root.with_name(f"{root.name}.{os.getpid()}"), root)
     return Installation(root, java)
 
 
-def _fetch(work: Path, root: Path) -> None:
+def _fetch(source: Path, work: Path, root: Path) -> None:
     """Builds everything in `work`, then renames it, so that a half-made cache is never used."""
     shutil.rmtree(work, ignore_errors=True)
     (work / "classes").mkdir(parents=True)
-    shutil.copy(HERE / "pom.xml", work / "pom.xml")
-    shutil.copy(HERE / "java" / "log4j2.properties", work / "log4j2.properties")
+    shutil.copy(source / "pom.xml", work / "pom.xml")
+    shutil.copy(source / "java" / "log4j2.properties", work / "log4j2.properties")
     maven = [
         "mvn",
         "-B",
@@ -103,7 +108,7 @@ def _fetch(work: Path, root: Path) -> None:
     ]
     maven += [f"-DoutputDirectory={work / 'lib'}", "-DincludeScope=runtime"]
     _run(maven, "Maven could not fetch the reference broker")
-    sources = [str(p) for p in sorted((HERE / "java").glob("*.java"))]
+    sources = [str(p) for p in sorted((source / "java").glob("*.java"))]
     javac = [
         "javac",
         "-nowarn",

@@ -1,7 +1,7 @@
 """UpdateFeatures (key 57), versions 0-2 (KIP-584, KIP-778).
 
-Behaviour: all features are changed or none; the error is that of the first that cannot be. Version
-0 knows downgrades by a flag.
+Behaviour: all features are changed or none; the error is that of the first that cannot be. The flag
+of version 0 that allows downgrades is not looked at, as in Kafka: every change of it is an upgrade.
 
 Version notes: 1 the kind of change, validate_only; 2 one result for all (KIP-1022).
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tidelog.controller.requests import Done, FeatureUpdate, UpdateFeatures, UpgradeType
+from tidelog.controller.requests import Done, FeatureUpdate, UpdateFeatures
 from tidelog.errors import KafkaError
 from tidelog.handlers.api import Api, message_of
 from tidelog.handlers.authorization import CLUSTER_NAME, Operation, Resource
@@ -19,7 +19,6 @@ from tidelog.handlers.controller_calls import ask_controller
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.protocol.messages.update_features import (
-    FeatureUpdateKey,
     UpdatableFeatureResult,
     UpdateFeaturesRequest,
     UpdateFeaturesResponse,
@@ -31,9 +30,11 @@ API: Final = Api(ApiKey.UPDATE_FEATURES, 0, 2)
 async def handle(request: UpdateFeaturesRequest, context: RequestContext) -> UpdateFeaturesResponse:
     if not context.authorize(Operation.ALTER, Resource.CLUSTER, CLUSTER_NAME):
         raise KafkaError(ErrorCode.CLUSTER_AUTHORIZATION_FAILED)
-    version = context.api_version
     wanted = UpdateFeatures(
-        tuple(_update(update, version) for update in request.feature_updates),
+        tuple(
+            FeatureUpdate(update.feature, update.max_version_level, update.upgrade_type)
+            for update in request.feature_updates
+        ),
         request.validate_only,
     )
     done = await ask_controller(context.services.controller, wanted, Done, request.timeout_ms)
@@ -46,7 +47,7 @@ async def handle(request: UpdateFeaturesRequest, context: RequestContext) -> Upd
     return UpdateFeaturesResponse(
         error_message=None,
         results=[
-            UpdatableFeatureResult(feature=update.feature, error_code=0, error_message=None)
+            UpdatableFeatureResult(feature=update.feature, error_code=0, error_message="NONE")
             for update in request.feature_updates
         ],
     )
@@ -56,10 +57,3 @@ def error_answer(
     request: UpdateFeaturesRequest, code: ErrorCode, message: str | None, version: int
 ) -> UpdateFeaturesResponse:
     return UpdateFeaturesResponse(error_code=code, error_message=message_of(code, message))
-
-
-def _update(update: FeatureUpdateKey, version: int) -> FeatureUpdate:
-    kind = update.upgrade_type
-    if version == 0:
-        kind = UpgradeType.SAFE_DOWNGRADE if update.allow_downgrade else UpgradeType.UPGRADE
-    return FeatureUpdate(update.feature, update.max_version_level, kind)

@@ -41,7 +41,7 @@ async def test_the_controller_is_asked(node: Node, version: int) -> None:
 
 @pytest.mark.parametrize(
     ("version", "words", "kind"),
-    [(0, {"allow_downgrade": True}, 2), (1, {"upgrade_type": 3}, 3), (2, {"upgrade_type": 2}, 2)],
+    [(0, {"allow_downgrade": True}, 1), (1, {"upgrade_type": 3}, 3), (2, {"upgrade_type": 2}, 2)],
 )
 async def test_kinds_of_change(node: Node, version: int, words: dict[str, Any], kind: int) -> None:
     await node.ask(ask(**words), version)

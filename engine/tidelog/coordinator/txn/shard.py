@@ -47,7 +47,8 @@ class Prepared:
     """A transaction that is decided: its markers are to be written, then it is to be completed.
 
     index: of the partition of `__transaction_state`. transaction_version: the generation that the
-    marker says it is of (KIP-1228).
+    marker says it is of (KIP-1228). decided_at_ms: tells it from the next transaction, which in the
+    first generation has the same epoch.
     """
 
     index: int
@@ -57,6 +58,7 @@ class Prepared:
     commit: bool
     partitions: frozenset[TopicPartition]
     transaction_version: int
+    decided_at_ms: int
 
 
 class Markers(Protocol):
@@ -182,12 +184,7 @@ class TransactionShard(Shard):
     def complete(self, prepared: Prepared, now_ms: int) -> Result[bool]:
         """Every marker is written. The answer: whether that was still to be recorded."""
         current = self.transactions.get(prepared.transactional_id)
-        if (
-            current is None
-            or not current.state.is_prepared
-            or (current.producer_id, current.producer_epoch)
-            != (prepared.producer_id, prepared.producer_epoch)
-        ):
+        if current is None or not current.state.is_prepared or self._prepared(current) != prepared:
             return Result(False)
         return self._write([Change(current.completed(now_ms))], True)
 
@@ -290,7 +287,6 @@ class TransactionShard(Shard):
             [transaction.transactional_id for transaction in written],
             [self._record(transaction) for transaction in written],
             last,
-            [transaction for transaction in written if transaction.state.is_prepared],
         )
 
     def _result(
@@ -299,7 +295,6 @@ class TransactionShard(Shard):
         transactional_ids: Collection[str],
         records: list[CoordinatorRecord],
         last: Mapping[str, Identity] | None = None,
-        prepared: Iterable[Transaction] = (),
     ) -> Result[A]:
         """Nobody else changes the transactional ids until the records are committed, and what is
         prepared by them is carried out only then: a record that is lost with its leader must have
@@ -313,23 +308,27 @@ class TransactionShard(Shard):
 
         def on_committed(error_code: int) -> None:
             self._pending.difference_update(transactional_ids)
-            if error_code == 0:
-                for transaction in prepared:
+            for transactional_id in transactional_ids if error_code == 0 else ():
+                # As it was replayed: what a later coordinator would find.
+                transaction = self.transactions.get(transactional_id)
+                if transaction is not None and transaction.state.is_prepared:
                     self._send(transaction)
 
         return Result(answer, records, on_written, on_committed)
 
     def _send(self, transaction: Transaction) -> None:
-        self._markers.send(
-            Prepared(
-                self._index,
-                transaction.transactional_id,
-                transaction.producer_id,
-                transaction.producer_epoch,
-                transaction.state is TransactionState.PREPARE_COMMIT,
-                transaction.partitions,
-                transaction.client_transaction_version,
-            )
+        self._markers.send(self._prepared(transaction))
+
+    def _prepared(self, transaction: Transaction) -> Prepared:
+        return Prepared(
+            self._index,
+            transaction.transactional_id,
+            transaction.producer_id,
+            transaction.producer_epoch,
+            transaction.state is TransactionState.PREPARE_COMMIT,
+            transaction.partitions,
+            transaction.client_transaction_version,
+            transaction.last_update_timestamp_ms,
         )
 
     # -- Shard ----------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ def led_by(*leaders: int, epoch: int = 0) -> list[Any]:
 
 
 def prepared(*places: TopicPartition, tid: str = "x", index: int = 7, epoch: int = 1) -> Prepared:
-    return Prepared(index, tid, len(tid) + 100, epoch, True, frozenset(places), 2)
+    return Prepared(index, tid, len(tid) + 100, epoch, True, frozenset(places), 2, 5)
 
 
 class Peers:

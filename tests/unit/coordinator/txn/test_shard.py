@@ -45,6 +45,17 @@ def test_a_transaction(version: int) -> None:
     assert len(h.log) == records
 
 
+def test_a_client_of_the_second_generation_in_a_cluster_of_the_first() -> None:
+    """Records of version 0 do not say that it was one; the transaction ends all the same."""
+    h = TxnHarness(0)
+    producer = h.init()
+    h.add(producer, client_version=2)
+    assert h.end(producer, version=2) == (producer[0], 1)
+    h.complete_all()
+    assert h.state() is S.COMPLETE_COMMIT
+    assert h.add((producer[0], 1)) == 0
+
+
 def test_a_late_completion_does_not_end_the_next_transaction() -> None:
     h = TxnHarness(0)
     producer = h.bring_to(S.PREPARE_COMMIT, 0)
@@ -53,6 +64,13 @@ def test_a_late_completion_does_not_end_the_next_transaction() -> None:
     h.add(producer)
     assert h.write(lambda shard: shard.complete(late, h.now_ms)) is False
     assert h.state() is S.ONGOING
+    # Nor one that is decided, with the same epoch and partitions.
+    h.pass_time(1)
+    h.end(producer, version=0)
+    assert h.write(lambda shard: shard.complete(late, h.now_ms)) is False
+    assert h.state() is S.PREPARE_COMMIT
+    h.complete_all()
+    assert h.state() is S.COMPLETE_COMMIT
 
 
 def test_nothing_is_handed_out_before_it_is_committed() -> None:

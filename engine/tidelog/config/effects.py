@@ -120,5 +120,14 @@ BROKER_EFFECTS: frozenset[str] = frozenset(
         "tidelog.open.segments.max",
         "tidelog.process.max.queued.bytes",
         "tidelog.sendfile.slice.bytes",
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+        "transaction.max.timeout.ms",
+        "transaction.remove.expired.transaction.cleanup.interval.ms",
+        "transaction.state.log.load.buffer.size",
+        "transaction.state.log.min.isr",
+        "transaction.state.log.num.partitions",
+        "transaction.state.log.replication.factor",
+        "transaction.state.log.segment.bytes",
+        "transactional.id.expiration.ms",
     }
 )

@@ -15,7 +15,7 @@ from typing import Final
 TRANSACTION_VERSION: Final = "transaction.version"
 
 #: Feature name -> (lowest, highest) level.
-SUPPORTED_FEATURES: Final[dict[str, tuple[int, int]]] = {}
+SUPPORTED_FEATURES: Final[dict[str, tuple[int, int]]] = {TRANSACTION_VERSION: (0, 2)}
 
 #: What is finalized when a cluster is made.
 FEATURES_OF_NEW_CLUSTERS: Final[tuple[tuple[str, int], ...]] = tuple(

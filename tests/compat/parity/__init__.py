@@ -16,6 +16,7 @@ _MODULES = (
     "group_admin",
     "consumer_groups",
     "admin",
+    "transactions",
 )
 
 

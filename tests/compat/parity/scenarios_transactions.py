@@ -161,6 +161,8 @@ def batched(
 
 def coordinate(s: Session, tid: str) -> None:
     """Waits until the transactional id has a coordinator that has loaded it."""
+    # A broker's first producer id is 0, which looks like none.
+    s.call(InitProducerIdRequest(transactional_id=None), 4, InitProducerIdResponse)
 
     def found() -> bool:
         answer = s.call(FindCoordinatorRequest(key=tid, key_type=1), 3, FindCoordinatorResponse)

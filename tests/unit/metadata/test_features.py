@@ -1,10 +1,17 @@
-"""Features: nothing is claimed that clients would act upon without support behind it."""
+"""Features: what is claimed can be finalized, and a new cluster has the highest levels."""
 
 from __future__ import annotations
 
-from tidelog.metadata.features import SUPPORTED_FEATURES
+from tidelog.metadata.features import (
+    FEATURES_OF_NEW_CLUSTERS,
+    SUPPORTED_FEATURES,
+    TRANSACTION_VERSION,
+)
 
 
-def test_transactions_version_2_is_not_claimed() -> None:
-    assert SUPPORTED_FEATURES.get("transaction.version", (0, 0))[1] < 2
+def test_levels() -> None:
+    assert SUPPORTED_FEATURES[TRANSACTION_VERSION] == (0, 2)
     assert all(0 <= low <= high for low, high in SUPPORTED_FEATURES.values())
+    assert dict(FEATURES_OF_NEW_CLUSTERS) == {
+        name: high for name, (_, high) in SUPPORTED_FEATURES.items()
+    }

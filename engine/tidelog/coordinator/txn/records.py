@@ -11,6 +11,7 @@ from typing import Final
 from tidelog.coordinator.shard import CoordinatorRecord
 from tidelog.coordinator.txn.states import TransactionState
 from tidelog.coordinator.txn.transaction import TopicPartition, Transaction
+from tidelog.errors import MalformedMessageError
 from tidelog.protocol.records import encode_key, encode_versioned
 from tidelog.protocol.records.transaction import (
     PartitionsSchema,
@@ -50,13 +51,19 @@ def tombstone(transactional_id: str) -> CoordinatorRecord:
 
 
 def transaction_of(transactional_id: str, value: TransactionLogValue) -> Transaction:
-    """What a record says. Raises ValueError for a state that does not exist."""
+    """What a record says. Raises MalformedMessageError for a state that does not exist."""
+    try:
+        state = TransactionState(value.transaction_status)
+    except ValueError:
+        raise MalformedMessageError(
+            f"{transactional_id}: there is no state {value.transaction_status}"
+        ) from None
     return Transaction(
         transactional_id=transactional_id,
         producer_id=value.producer_id,
         producer_epoch=value.producer_epoch,
         timeout_ms=value.transaction_timeout_ms,
-        state=TransactionState(value.transaction_status),
+        state=state,
         partitions=frozenset(
             TopicPartition(topic.topic, index)
             for topic in value.transaction_partitions or ()

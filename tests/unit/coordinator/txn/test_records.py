@@ -13,6 +13,7 @@ from tidelog.coordinator.txn.records import (
 )
 from tidelog.coordinator.txn.states import TransactionState
 from tidelog.coordinator.txn.transaction import Transaction
+from tidelog.errors import MalformedMessageError
 from tidelog.protocol.records import decode_value
 from tidelog.protocol.records.transaction import RECORD_TYPES, TransactionLogValue
 
@@ -56,6 +57,13 @@ def test_without_a_transaction_the_partitions_are_null() -> None:
     assert value is not None
     assert value[17:21] == b"\xff\xff\xff\xff"
     assert read(value) == empty
+
+
+def test_a_state_that_does_not_exist() -> None:
+    value = bytearray(transaction_record(FULL, 0).value or b"")
+    value[16] = 8
+    with pytest.raises(MalformedMessageError):
+        read(bytes(value))
 
 
 def test_a_tombstone() -> None:

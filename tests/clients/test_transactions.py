@@ -13,7 +13,9 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import aiokafka.errors
 import confluent_kafka
+import kafka.errors
 import pytest
 from confluent_kafka import admin as confluent
 
@@ -22,6 +24,14 @@ from tests.clients.test_restarts import kill_worker
 from tests.clients.transactional_clients import CLIENTS, Confluent, Transactional
 from tests.house.broker import ServedBroker
 
+#: What clients raise in a producer that was replaced. (The first one's binding may stumble over
+#: its own callback then.)
+FENCED = (
+    confluent_kafka.KafkaException,
+    SystemError,
+    kafka.errors.KafkaError,
+    aiokafka.errors.KafkaError,
+)
 CLEANUP = "transaction.abort.timed.out.transaction.cleanup.interval.ms=100"
 ARGUMENTS = ("--workers", "2", "--set", CLEANUP)
 
@@ -171,7 +181,7 @@ def test_the_second_producer_of_an_id_fences_the_first(
         first.begin()
         first.send(topics[0], 0, b"lost")
         second = make(client, broker, topics[0])
-        with pytest.raises(Exception, match=r"(?i)fenced|epoch|newer|abort|fatal"):
+        with pytest.raises(FENCED):
             first.send(topics[0], 0, b"zombie")
             first.commit()
         second.begin()

@@ -44,6 +44,8 @@ class Confluent:
                 "bootstrap.servers": bootstrap,
                 "transactional.id": transactional_id,
                 "transaction.timeout.ms": timeout_ms,
+                "log_level": 0,
+                "error_cb": lambda error: None,
             }
         )
         self.producer.init_transactions(TIMEOUT_S)
@@ -75,7 +77,8 @@ class Confluent:
             consumer.close()
 
     def _consumer(self, group: str) -> dict[str, Any]:
-        return {"bootstrap.servers": "127.0.0.1:1", "group.id": group}
+        # It is asked for the name of its group, not to reach anybody.
+        return {"bootstrap.servers": "127.0.0.1:1", "group.id": group, "log_level": 0}
 
     def commit(self) -> None:
         self.producer.commit_transaction(TIMEOUT_S)

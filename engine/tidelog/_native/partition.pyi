@@ -37,6 +37,10 @@ class Partition:
     min_insync_replicas: int
     replicas: tuple[int, ...]
     isr: tuple[int, ...]
+    bytes_in: int
+    records_in: int
+    bytes_out: int
+    records_out: int
     def __init__(self, topic: bytes, topic_id: bytes, index: int, progress: Progress) -> None: ...
     def set_leadership(
         self,

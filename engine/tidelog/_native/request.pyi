@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from tidelog._native.request_stats import RequestStats
+
 class Gates:
     authorizer: Any
     quotas: Any
     transactions: Any
     followers: Any
-    stage_clocks: Any
+    stats: RequestStats
     def __init__(self) -> None: ...

@@ -7,6 +7,7 @@ from typing import Any
 from tidelog._native.connection import Connection
 from tidelog._native.fetch_lane import FetchLane
 from tidelog._native.produce_lane import ProduceLane
+from tidelog._native.request_stats import RequestStats
 
 class Transport:
     info: Any
@@ -27,6 +28,7 @@ class Reactor:
     total_bytes: int
     total_unsent_max: int
     total_unsent: int
+    stats: RequestStats
     requests: int
     bytes_in: int
     bytes_out: int

@@ -1,8 +1,7 @@
 """The plain-socket transport (design D7): raw non-blocking sockets under add_reader/add_writer.
 
 Receiving. All connections of a worker share one scratch buffer; complete frames are handled where
-they lie (Produce writes to its file from
-there). An incomplete frame moves to the connection's own stash and the next `recvmsg` completes
+they lie (Produce writes to its file from there). An incomplete frame moves to the connection's own stash and the next `recvmsg` completes
 it there, with what follows going to the
 scratch buffer again: nothing of a large frame is copied twice, and an idle connection holds no
 buffer.
@@ -71,6 +70,7 @@ cdef class Connection(Transport):
         self.fd = socket.fileno()
         self.info = info
         self.queue = ResponseQueue.__new__(ResponseQueue)
+        self.queue.stats = reactor.stats
         self.waiters = set()
         self.last_active_ms = self.last_progress_ms = monotonic_ms()
         self.window = min(<size_t>WINDOW_MIN, reactor.scratch_size)
@@ -128,6 +128,7 @@ cdef class Connection(Transport):
         cdef size_t consumed, limit
         cdef int _turn
         self.last_active_ms = monotonic_ms()
+        self.arrived_ns = self.reactor.stats.arrive(self.last_active_ms)
         self.taken_slowly = 0
         for _turn in range(RECEIVES_PER_TURN):
             if self.stash_size:

@@ -5,6 +5,7 @@ from tidelog._native.fetch_message cimport FetchMessage, FetchPart
 from tidelog._native.fetch_session cimport FetchSession, FetchSessionCache
 from tidelog._native.partition cimport Partition, PartitionTable, TopicEntry
 from tidelog._native.request cimport Gates, RequestHeader
+from tidelog._native.request_stats cimport Timing
 from tidelog._native.response cimport Peer, Slot
 from tidelog._native.segment cimport Segment
 
@@ -22,6 +23,7 @@ cdef class FetchTask(FetchMessage):
     cdef bint any_complete
     cdef int64_t budget                  # max_bytes, as far as the broker and a frame allow
     cdef int64_t total_bytes
+    cdef Timing timing
     cdef int enter_session(self, const uint8_t* end, int64_t now_ms) except -1
     cdef int update_session(self, const uint8_t* end) except -1
     cdef int forget_topics(self, const uint8_t* end) except -1
@@ -38,6 +40,7 @@ cdef class FetchTask(FetchMessage):
     cdef int go_on(self, bint timed_out) except -1
     cdef int forget_waits(self) except -1
     cdef int select_parts(self) except -1
+    cdef int count_parts(self) except -1
     cdef int answer(self) except -1
     cdef int encode_into_slot(self) except -1
     cdef int encode_direct(self, uint8_t* start) except -1

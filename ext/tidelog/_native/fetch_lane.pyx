@@ -24,15 +24,8 @@ from tidelog._native.fetch_message cimport (
 from tidelog._native.fetch_session cimport FetchSessionCache, SessionPartition
 from tidelog._native.log cimport LogCore, ReadResult
 from tidelog._native.partition cimport GATE_NOT_LEADER, Partition, PartitionTable, TopicEntry
-from tidelog._native.request cimport (
-    STAGE_ANSWER,
-    STAGE_PARSE,
-    STAGE_READ,
-    Gates,
-    RequestHeader,
-    now_ns,
-    wall_ms,
-)
+from tidelog._native.request cimport Gates, RequestHeader, wall_ms
+from tidelog._native.request_stats cimport STAGE_PARSE, STAGE_READ, STAGE_WAIT, RequestStats
 from tidelog._native.response cimport Peer
 from tidelog._native.log_file cimport LogFile
 from tidelog._native.segment cimport Segment
@@ -64,6 +57,26 @@ cdef enum:
     ERROR_FENCED_LEADER_EPOCH = 74
     ERROR_UNKNOWN_LEADER_EPOCH = 75
     ERROR_UNKNOWN_TOPIC_ID = 100
+
+
+cdef enum:
+    API_FETCH = 1
+
+
+cdef int64_t count_records(
+    const FetchPart* part, Segment segment, int64_t upper, bint cut
+) noexcept:
+    """How many offsets a region holds; of one that was cut somewhere, as many as its segment has
+    in so many bytes on the average.
+    """
+    cdef int64_t all_of_them = min(upper, segment.next_offset) - part.fetch_offset
+    cdef int64_t average
+    if not cut or segment.size <= 0:
+        return max(all_of_them, 0)
+    average = <int64_t>(
+        <double>part.size * (segment.next_offset - segment.base_offset) / segment.size
+    )
+    return max(min(all_of_them, average), 0)
 
 
 cdef class FetchTask(FetchMessage):
@@ -248,6 +261,7 @@ cdef class FetchTask(FetchMessage):
         cdef LogCore log = partition.log
         cdef ReadResult result
         cdef Segment segment
+        cdef int64_t limit
         cdef int64_t upper = partition.high_watermark
         cdef bint first = self.total_bytes == 0
         if self.replica_id >= 0:
@@ -266,9 +280,8 @@ cdef class FetchTask(FetchMessage):
         part.log_start_offset = log.log_start_offset
         if part.fetch_offset >= upper or (budget <= 0 and not first):
             return 0
-        segment = log.read(
-            part.fetch_offset, min(budget, <int64_t>max(part.max_bytes, 0)), upper, first, &result
-        )
+        limit = min(budget, <int64_t>max(part.max_bytes, 0))
+        segment = log.read(part.fetch_offset, limit, upper, first, &result)
         if result.error_code != ERROR_NONE:
             part.error_code = result.error_code
             part.high_watermark = part.last_stable_offset = part.log_start_offset = -1
@@ -279,6 +292,8 @@ cdef class FetchTask(FetchMessage):
         part.file = <void*>segment.file
         part.position = result.position
         part.size = result.size
+        part.source = <void*>partition
+        part.records = count_records(part, segment, upper, result.size >= limit)
         if upper > segment.next_offset:
             self.any_complete = True
         if self.isolation_level == READ_COMMITTED and self.lane.gates.transactions is not None:
@@ -365,6 +380,8 @@ cdef class FetchTask(FetchMessage):
             self.read()
             if timed_out or self.satisfied():
                 self.forget_waits()
+                if self.timing.arrived_ns:
+                    self.lane.gates.stats.lap(&self.timing, STAGE_WAIT)
                 self.answer()
             else:
                 self.drop_files()
@@ -422,6 +439,7 @@ cdef class FetchTask(FetchMessage):
     cdef int answer(self) except -1:
         cdef uint8_t* start
         self.select_parts()
+        self.count_parts()
         if self.lane.gates.quotas is not None:
             self.throttle_time_ms = self.lane.gates.quotas.fetched(
                 self.peer.info, self.client_id, self.total_bytes
@@ -433,9 +451,26 @@ cdef class FetchTask(FetchMessage):
         if self.slot is None:
             self.slot = self.peer.queue.open_slot()
         self.encode_into_slot()
+        self.slot.timing = self.timing
         self.peer.queue.complete(self.slot)
         self.slot = None
         self.peer.wake_writer()
+        return 0
+
+    cdef int count_parts(self) except -1:
+        """What the answer tells, for the counters of its partitions and of errors."""
+        cdef int32_t i
+        cdef FetchPart* part
+        cdef RequestStats stats = self.lane.gates.stats
+        if self.error_code != ERROR_NONE:
+            stats.count_error(API_FETCH, self.error_code)
+        for i in range(self.part_count):
+            part = &self.parts[i]
+            if part.size > 0:
+                # (It was looked up in this very turn of the loop: the table still holds it.)
+                (<Partition>part.source).note_sent(part.size, part.records)
+            elif part.error_code != ERROR_NONE and part.included:
+                stats.count_error(API_FETCH, part.error_code)
         return 0
 
     cdef int encode_direct(self, uint8_t* start) except -1:
@@ -458,6 +493,7 @@ cdef class FetchTask(FetchMessage):
             p = wire_put_int8(p, 0)
         wire_put_int32(start, <int32_t>(p - start - 4))
         self.peer.queue.commit_direct(p - start)
+        self.peer.queue.note_answer(&self.timing)
         return 0
 
     cdef int encode_into_slot(self) except -1:
@@ -527,13 +563,14 @@ cdef class FetchLane:
         self, Peer peer, const RequestHeader* header, uint8_t* frame, size_t n
     ) except -1:
         cdef FetchTask task = self.spare
-        cdef int64_t started = 0 if self.gates.stage_clocks is None else now_ns()
+        cdef RequestStats stats = self.gates.stats
         if task is None:
             task = FetchTask.__new__(FetchTask)
             task.lane = self
         else:
             self.spare = None
         task.peer = peer
+        task.timing = stats.current
         if task.parse(header, frame + n) != 0:
             peer.abort("malformed Fetch request")
             return self.recycle(task)
@@ -546,16 +583,14 @@ cdef class FetchLane:
         else:
             task.full = True
             task.session_id = 0
-        if started:
-            started = self.gates.lap(STAGE_PARSE, started)
+        if task.timing.arrived_ns:
+            stats.lap(&task.timing, STAGE_PARSE)
         task.read()
-        if started:
-            started = self.gates.lap(STAGE_READ, started)
+        if task.timing.arrived_ns:
+            stats.lap(&task.timing, STAGE_READ)
         if not task.satisfied():
             return task.wait()
         task.answer()
-        if started:
-            self.gates.lap(STAGE_ANSWER, started)
         return self.recycle(task)
 
     cdef int recycle(self, FetchTask task) except -1:

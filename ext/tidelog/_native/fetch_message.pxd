@@ -39,6 +39,8 @@ cdef struct FetchPart:
     void* file                   # owned reference (LogFile) or NULL
     int64_t position
     int64_t size
+    void* source                 # borrowed (Partition), of the last read; where size > 0
+    int64_t records              # about so many
 
 cdef class FetchMessage(Waiter):
     cdef int16_t error_code      # top level

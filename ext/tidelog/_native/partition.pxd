@@ -51,11 +51,18 @@ cdef class Partition:
     cdef readonly int32_t min_insync_replicas
     cdef readonly tuple replicas
     cdef readonly tuple isr
+    # since this object was made: appended, and told in answers (an estimate of the records)
+    cdef readonly int64_t bytes_in
+    cdef readonly int64_t records_in
+    cdef readonly int64_t bytes_out
+    cdef readonly int64_t records_out
     cdef Progress progress
     cdef set produce_waiters
     cdef set fetch_waiters
     cdef int16_t gate_error(self) noexcept        # 0, or the Kafka error of the closed gate
     cdef int64_t last_stable_offset(self) noexcept
+    cdef int note_appended(self, const AppendResult* result) noexcept
+    cdef int note_sent(self, int64_t size, int64_t records) noexcept
     cdef AppendStatus append_produce(
         self, uint8_t* data, int64_t n, int16_t api_version, int64_t now_ms, AppendResult* result
     ) except *

@@ -218,8 +218,19 @@ cdef class Partition:
             data, n, self.leader_epoch, api_version, now_ms, result
         )
         if status == APPENDED:
+            self.note_appended(result)
             self.update_progress()
         return status
+
+    cdef int note_appended(self, const AppendResult* result) noexcept:
+        self.bytes_in += result.consumed_bytes
+        self.records_in += result.last_offset - result.base_offset + 1
+        return 0
+
+    cdef int note_sent(self, int64_t size, int64_t records) noexcept:
+        self.bytes_out += size
+        self.records_out += records
+        return 0
 
     cdef bint may_answer(self, int16_t acks, int64_t last_offset) noexcept:
         if last_offset >= self.local_end:
@@ -301,6 +312,7 @@ cdef class Partition:
             raise InvariantError(f"{self!r}: append through a closed gate")
         status = self.log.append_built(&view[0], len(batch), self.leader_epoch, now_ms, &result)
         if status == APPENDED:
+            self.note_appended(&result)
             self.update_progress()
         return status, result.error_code, result.base_offset, result.last_offset
 

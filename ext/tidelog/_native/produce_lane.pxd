@@ -4,6 +4,7 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from tidelog._native.partition cimport Partition, PartitionTable
 from tidelog._native.produce_message cimport ProduceMessage, ProducePart, ReasonTexts
 from tidelog._native.request cimport Gates, RequestHeader
+from tidelog._native.request_stats cimport Timing
 from tidelog._native.response cimport Peer, Slot
 
 cdef class ProduceTask(ProduceMessage):
@@ -21,6 +22,8 @@ cdef class ProduceTask(ProduceMessage):
     cdef bint opening            # it waits for its turn to open a batch, or opens it
     cdef int32_t rolled_part
     cdef int64_t rolled_at       # log end offset at the last of them
+    cdef Timing timing
+    cdef bint flushing           # it waits for a flush, not for replicas
     cdef int run(self) except -1
     cdef int append_part(self, ProducePart* part) except -1
     cdef bint is_verified(self, ProducePart* part, Partition partition) except -1
@@ -35,6 +38,8 @@ cdef class ProduceTask(ProduceMessage):
     cdef int finish(self) except -1
     cdef bint still_waits(self) noexcept
     cdef int wait(self) except -1
+    cdef int count_errors(self) except -1
+    cdef int note_waited(self) noexcept
     cdef int answer(self) except -1
     cdef int fail_part(self, ProducePart* part, int16_t error_code) except -1
     cdef Partition blocking_partition(self)

@@ -33,14 +33,13 @@ from tidelog._native.produce_message cimport (
     ProduceTopic,
     ReasonTexts,
 )
-from tidelog._native.request cimport (
-    STAGE_ANSWER,
+from tidelog._native.request cimport Gates, RequestHeader, wall_ms
+from tidelog._native.request_stats cimport (
     STAGE_APPEND,
+    STAGE_FLUSH,
     STAGE_PARSE,
-    Gates,
-    RequestHeader,
-    now_ns,
-    wall_ms,
+    STAGE_WAIT,
+    RequestStats,
 )
 from tidelog._native.response cimport Peer
 from tidelog._native.wire cimport wire_load16, wire_load32, wire_load64, wire_reserve
@@ -52,6 +51,9 @@ cdef enum:
     # A batch is tried again after a roll; others may have filled the new segment meanwhile. A log
     # that asks for more rolls than this, although nobody appended, is broken.
     ROLLS_IN_VAIN_MAX = 3
+
+cdef enum:
+    API_PRODUCE = 0
 
 cdef enum:
     ERROR_NONE = 0
@@ -317,6 +319,8 @@ cdef class ProduceTask(ProduceMessage):
         self.running = None
         peer.waiters.discard(self)
         if not peer.closed:
+            if self.timing.arrived_ns:
+                self.lane.gates.stats.lap(&self.timing, STAGE_APPEND)
             self.finish()
         peer.unblock()
         if self.slot is None:
@@ -328,6 +332,7 @@ cdef class ProduceTask(ProduceMessage):
         """Everything is appended: answer, wait, or (acks=0) say nothing."""
         if self.acks == 0:
             if self.any_error():
+                self.count_errors()
                 # Kafka's way to tell a producer that asked for no answer.
                 self.peer.abort("acks=0 produce failed")
             elif self.slot is not None:
@@ -367,14 +372,19 @@ cdef class ProduceTask(ProduceMessage):
 
     cdef int wait(self) except -1:
         cdef int32_t i
+        cdef Partition partition
         if self.frame == NULL:
             self.detach_keys()
         if self.slot is None:
             self.slot = self.peer.queue.open_slot()
             self.peer.queue.hold(self.slot, self.held_bytes())
+        self.flushing = False
         for i in range(self.part_count):
             if self.parts[i].waits:
-                (<Partition>self.parts[i].partition).produce_waiters.add(self)
+                partition = <Partition>self.parts[i].partition
+                partition.produce_waiters.add(self)
+                if self.parts[i].last_offset >= partition.local_end:
+                    self.flushing = True
         self.peer.waiters.add(self)
         if self.acks == -1:
             self.timer = self.lane.call_later(max(self.timeout_ms, 0) / 1000.0, self._time_out)
@@ -386,6 +396,7 @@ cdef class ProduceTask(ProduceMessage):
         try:
             if not self.settle():
                 self.forget_waits()
+                self.note_waited()
                 self.answer()
         except BaseException:
             self.fail()
@@ -411,6 +422,7 @@ cdef class ProduceTask(ProduceMessage):
             if self.parts[i].waits:
                 self.fail_part(&self.parts[i], ERROR_REQUEST_TIMED_OUT)
         self.forget_waits()
+        self.note_waited()
         try:
             self.answer()
         except BaseException:
@@ -438,15 +450,31 @@ cdef class ProduceTask(ProduceMessage):
         self.peer.waiters.discard(self)
         return 0
 
+    cdef int note_waited(self) noexcept:
+        if self.timing.arrived_ns:
+            self.lane.gates.stats.lap(
+                &self.timing, STAGE_FLUSH if self.flushing else STAGE_WAIT
+            )
+        return 0
+
+    cdef int count_errors(self) except -1:
+        cdef int32_t i
+        for i in range(self.part_count):
+            if self.parts[i].error_code != ERROR_NONE:
+                self.lane.gates.stats.count_error(API_PRODUCE, self.parts[i].error_code)
+        return 0
+
     cdef int answer(self) except -1:
         cdef uint8_t* start
         cdef uint8_t* end
         cdef size_t bound = self.bound()
+        self.count_errors()
         if self.slot is None:
             start = self.peer.queue.reserve_direct(bound)
             if start != NULL:
                 end = self.encode(start)
                 self.peer.queue.commit_direct(end - start)
+                self.peer.queue.note_answer(&self.timing)
                 return 0
             self.slot = self.peer.queue.open_slot()
         start = wire_reserve(&self.slot.bytes, bound)
@@ -454,6 +482,7 @@ cdef class ProduceTask(ProduceMessage):
             raise MemoryError
         end = self.encode(start)
         self.slot.bytes.length = end - start
+        self.slot.timing = self.timing
         self.peer.queue.complete(self.slot)
         self.slot = None
         self.peer.wake_writer()
@@ -505,7 +534,7 @@ cdef class ProduceLane:
         self, Peer peer, const RequestHeader* header, uint8_t* frame, size_t n
     ) except -1:
         cdef ProduceTask task = self.spare
-        cdef int64_t started = 0 if self.gates.stage_clocks is None else now_ns()
+        cdef RequestStats stats = self.gates.stats
         cdef int status
         if task is None:
             task = ProduceTask.__new__(ProduceTask)
@@ -515,6 +544,7 @@ cdef class ProduceLane:
         else:
             self.spare = None
         task.peer = peer
+        task.timing = stats.current
         if task.parse(header, frame + n) != 0:
             peer.abort("malformed Produce request")
             return self.recycle(task)
@@ -524,8 +554,8 @@ cdef class ProduceLane:
                     <const char*>header.client_id, max(header.client_id_size, 0)
                 ), n
             )
-        if started:
-            started = self.gates.lap(STAGE_PARSE, started)
+        if task.timing.arrived_ns:
+            stats.lap(&task.timing, STAGE_PARSE)
         self.now_ms = wall_ms()
         if task.transactional and (
             self.gates.transactions is None or task.transactional_id is None
@@ -534,12 +564,10 @@ cdef class ProduceLane:
             # transactional id or names none.
             task.refuse_all(ERROR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
         status = task.run()
-        if started:
-            started = self.gates.lap(STAGE_APPEND, started)
         if status == RUN_DONE:
+            if task.timing.arrived_ns:
+                stats.lap(&task.timing, STAGE_APPEND)
             task.finish()
-            if started:
-                self.gates.lap(STAGE_ANSWER, started)
             if task.slot is None:
                 return self.recycle(task)
             return 0

@@ -1,6 +1,8 @@
 # What both native lanes need of a request: its header, and the gates that later work plugs into.
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 
+from tidelog._native.request_stats cimport RequestStats
+
 cdef struct RequestHeader:
     int16_t api_key
     int16_t api_version
@@ -33,16 +35,5 @@ cdef class Gates:
     cdef public object transactions
     # .fetched(partition, replica_id, replica_epoch, fetch_offset, log_start_offset) -> error code
     cdef public object followers
-    # .record(stage: int, nanoseconds: int), stages as below
-    cdef public object stage_clocks
-    # Nanoseconds since `started` go to the stage's clock; returns the time now.
-    cdef int64_t lap(self, int stage, int64_t started) except -1
-
-# Stages of a request in the native lanes.
-cdef enum:
-    STAGE_PARSE = 0
-    STAGE_APPEND = 1             # check, append and index, of all its partitions
-    STAGE_READ = 2               # look-ups of all its partitions
-    STAGE_ANSWER = 3             # encode the answer, or begin to wait
-
-cdef int64_t now_ns() noexcept nogil
+    # Counts and times of all requests.
+    cdef readonly RequestStats stats

@@ -5,9 +5,9 @@ from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
 cdef extern from "time.h" nogil:
     enum:
-        CLOCK_MONOTONIC
         CLOCK_MONOTONIC_COARSE
 
+from tidelog._native.request_stats cimport RequestStats
 from tidelog._native.wire cimport (
     WIRE_OK,
     wire_cursor,
@@ -49,16 +49,8 @@ cdef int64_t monotonic_ms() noexcept nogil:
     return <int64_t>now.tv_sec * 1000 + now.tv_nsec // 1000000
 
 
-cdef int64_t now_ns() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <int64_t>now.tv_sec * 1000000000 + now.tv_nsec
-
-
 cdef class Gates:
     """The hooks, all open until something is plugged in."""
 
-    cdef int64_t lap(self, int stage, int64_t started) except -1:
-        cdef int64_t now = now_ns()
-        self.stage_clocks.record(stage, now - started)
-        return now
+    def __init__(self):
+        self.stats = RequestStats()

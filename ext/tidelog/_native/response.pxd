@@ -5,6 +5,7 @@
 # Otherwise it gets a Slot; slots form a queue.
 from libc.stdint cimport int64_t, uint8_t
 from tidelog._native.log_file cimport LogFile
+from tidelog._native.request_stats cimport RequestStats, Timing
 from tidelog._native.wire cimport wire_buffer
 
 cdef struct Region:
@@ -22,6 +23,7 @@ cdef class Slot:
     cdef bint ready
     cdef int64_t held            # memory of the request that waits for this answer
     cdef Slot next
+    cdef Timing timing           # of the request, if it is timed
     cdef int add_region(self, LogFile file, int64_t position, int64_t size) except -1
 
 cdef enum OutputKind:
@@ -51,6 +53,11 @@ cdef class ResponseQueue:
     cdef size_t head_taken
     cdef int head_region
     cdef int64_t region_sent
+    cdef RequestStats stats              # or None
+    # of the first timed answer in `out`: it has left when `out` is empty
+    cdef Timing sending
+    # What is in `out` now belongs to that request, too.
+    cdef int note_answer(self, const Timing* timing) noexcept
     # Room for an answer of at most n bytes at the end of `out`; NULL when something waits before
     # it (use open_slot). Then commit_direct(actual size).
     cdef uint8_t* reserve_direct(self, size_t n) except? NULL
@@ -60,6 +67,7 @@ cdef class ResponseQueue:
     cdef void hold(self, Slot slot, int64_t n) noexcept
     # The slot's answer is complete (bytes may be empty: no answer, as after acks=0).
     cdef void complete(self, Slot slot) noexcept
+    cdef int push_timed(self, const uint8_t* data, size_t n, const Timing* timing) except -1
     cdef int push(self, const uint8_t* data, size_t n) except -1
     cdef int fill(self, Slot slot, const uint8_t* data, size_t n) except -1
     cdef int gather(self) except -1

@@ -73,6 +73,14 @@ cdef class ResponseQueue:
         self.out.length += n
         self.memory += n
 
+    cdef int note_answer(self, const Timing* timing) noexcept:
+        if timing.arrived_ns and self.sending.arrived_ns == 0 and self.stats is not None:
+            self.sending = timing[0]
+            if self.out_sent == self.out.length:
+                # (What came last was a region.)
+                self.stats.sent(&self.sending)
+        return 0
+
     cdef Slot open_slot(self):
         cdef Slot slot = Slot.__new__(Slot)
         if self.tail is None:
@@ -97,13 +105,21 @@ cdef class ResponseQueue:
         slot.held = 0
 
     cdef int push(self, const uint8_t* data, size_t n) except -1:
+        cdef Timing untimed
+        untimed.arrived_ns = 0
+        return self.push_timed(data, n, &untimed)
+
+    cdef int push_timed(self, const uint8_t* data, size_t n, const Timing* timing) except -1:
+        """Put an answer at the end."""
         cdef Slot slot
         cdef uint8_t* room = self.reserve_direct(n)
         if room != NULL:
             memcpy(room, data, n)
             self.commit_direct(n)
+            self.note_answer(timing)
             return 0
         slot = self.open_slot()
+        slot.timing = timing[0]
         return self.fill(slot, data, n)
 
     cdef int fill(self, Slot slot, const uint8_t* data, size_t n) except -1:
@@ -141,6 +157,7 @@ cdef class ResponseQueue:
             slot.next = None
             if self.head is None:
                 self.tail = None
+            self.note_answer(&slot.timing)
             self.waiting -= 1
             self.held -= SLOT_BYTES
             self.memory -= SLOT_BYTES
@@ -177,6 +194,8 @@ cdef class ResponseQueue:
             if self.out_sent == self.out.length:
                 self.out_sent = 0
                 self.out.length = 0
+                if self.sending.arrived_ns:
+                    self.stats.sent(&self.sending)
                 if self.out.capacity > OUT_KEEP_BYTES:
                     free(self.out.data)
                     self.out.data = NULL

@@ -5,6 +5,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 from tidelog._native.fetch_lane cimport FetchLane
 from tidelog._native.partition cimport Progress
 from tidelog._native.produce_lane cimport ProduceLane
+from tidelog._native.request_stats cimport RequestStats
 from tidelog._native.response cimport Peer
 
 cdef class Reactor
@@ -21,6 +22,7 @@ cdef class Transport(Peer):
     cdef int64_t accounted               # what Reactor.total_bytes holds for this connection
     cdef int64_t accounted_unsent        # the same of Reactor.total_unsent
     cdef readonly int64_t requests
+    cdef int64_t arrived_ns              # when something was received last; 0: not timed
     # -- of the transport
     cdef int flush(self) except -1       # send what is ready
     cdef int relieve(self) except -1     # after sending: take requests again, if that was stopped
@@ -48,6 +50,7 @@ cdef class Reactor:
     cdef ProduceLane produce
     cdef FetchLane fetch
     cdef Progress progress
+    cdef readonly RequestStats stats     # of the lanes: counts and times of all requests
     cdef uint8_t* scratch                # one receive buffer for all connections
     cdef size_t scratch_size
     cdef size_t send_slice               # tidelog.sendfile.slice.bytes

@@ -21,7 +21,10 @@ from libc.stdlib cimport free, malloc
 
 from tidelog._native.fetch_lane cimport FetchLane, FetchTask
 from tidelog._native.produce_lane cimport ProduceLane
-from tidelog._native.request cimport RequestHeader, now_ns, parse_header
+from tidelog._native.request cimport RequestHeader, parse_header
+from tidelog._native.request_stats cimport (
+    STAGE_HANDLE, STAGE_WAIT, RequestStats, Timing, now_ns,
+)
 from tidelog._native.response cimport Peer, Slot
 from tidelog._native.wire cimport wire_load16
 
@@ -87,38 +90,51 @@ cdef class Transport(Peer):
     cdef int handle_frame(self, uint8_t* frame, size_t n) except -1:
         cdef RequestHeader header
         cdef int16_t api_key, api_version
+        cdef RequestStats stats = self.reactor.stats
         self.requests += 1
         self.reactor.requests += 1
         if n < 4:
             return self.abort("a frame without a request header")
         api_key = <int16_t>wire_load16(frame)
         api_version = <int16_t>wire_load16(frame + 2)
+        stats.begin(api_key, self.arrived_ns)
         if api_key == API_PRODUCE and PRODUCE_MIN <= api_version <= PRODUCE_MAX:
             if parse_header(frame, n, PRODUCE_FLEXIBLE, &header) != 0:
                 return self.abort("malformed request header")
+            stats.count(api_key, api_version)
             return self.reactor.produce.handle(self, &header, frame, n)
         if api_key == API_FETCH and FETCH_MIN <= api_version <= FETCH_MAX:
             if parse_header(frame, n, FETCH_FLEXIBLE, &header) != 0:
                 return self.abort("malformed request header")
+            stats.count(api_key, api_version)
             return self.reactor.fetch.handle(self, &header, frame, n)
         return self.handle_slowly(frame, n)
 
     cdef int handle_slowly(self, uint8_t* frame, size_t n) except -1:
         """Everything but Produce and Fetch: one at a time, in order, as Kafka does."""
         cdef Slot slot
+        cdef RequestStats stats = self.reactor.stats
+        cdef Timing timing = stats.current
         try:
             answer = self.reactor.dispatch(
                 PyBytes_FromStringAndSize(<const char*>frame, n), self.info
             )
         except PeerError as error:
             return self.abort(str(error))
+        # Only now: keys and versions that nobody serves are no series of their own.
+        stats.count(<int16_t>wire_load16(frame), <int16_t>wire_load16(frame + 2))
+        if timing.arrived_ns:
+            stats.lap(&timing, STAGE_HANDLE)
         if isinstance(answer, bytes):
-            self.queue.push(<const uint8_t*>PyBytes_AS_STRING(answer), PyBytes_GET_SIZE(answer))
+            self.queue.push_timed(
+                <const uint8_t*>PyBytes_AS_STRING(answer), PyBytes_GET_SIZE(answer), &timing
+            )
             self.taken_slowly += 1
             if self.taken_slowly >= SLOW_PER_PASS:
                 self.reactor.defer(self)
             return 0
         slot = self.queue.open_slot()
+        slot.timing = timing
         self.queue.hold(slot, n)
         self.block()
         self.reactor.create_task(self._answer_later(answer, slot))
@@ -136,6 +152,8 @@ cdef class Transport(Peer):
     def _deliver(self, bytes answer not None, Slot slot):
         if self.closed:
             return
+        if slot.timing.arrived_ns:
+            self.reactor.stats.lap(&slot.timing, STAGE_WAIT)
         self.queue.fill(slot, <const uint8_t*>PyBytes_AS_STRING(answer), PyBytes_GET_SIZE(answer))
         self.wake_writer()
         self.unblock()
@@ -279,6 +297,7 @@ cdef class Reactor:
         self.produce = produce
         self.fetch = fetch
         self.progress = produce.table.progress
+        self.stats = produce.gates.stats
         self.dispatch = dispatch
         self.read_ahead = read_ahead
         self.on_close = on_close

@@ -409,20 +409,3 @@ async def test_the_transaction_gate_names_what_was_aborted(
     found = [(a.producer_id, a.first_offset) for a in part.aborted_transactions]
     assert found == gate.found
     assert gate.asked == [(0, 0, 0, len(stored))]
-
-
-class Clocks:
-    def __init__(self) -> None:
-        self.stages: list[int] = []
-
-    def record(self, stage: int, nanoseconds: int) -> None:
-        assert nanoseconds >= 0
-        self.stages.append(stage)
-
-
-async def test_stage_clocks_hear_of_every_stage(node: Node, client: Client) -> None:
-    node.topic("t")
-    await put(node, "t", b"a")
-    node.gates.stage_clocks = clocks = Clocks()
-    await client.ask(fetch(("t", 0, 0)), 12)
-    assert clocks.stages == [0, 2, 3]

@@ -476,23 +476,6 @@ async def test_gates(node: Node, client: Client) -> None:
     assert only(refused).error_code == 29
 
 
-class Clocks:
-    def __init__(self) -> None:
-        self.stages: list[int] = []
-
-    def record(self, stage: int, nanoseconds: int) -> None:
-        assert nanoseconds >= 0
-        self.stages.append(stage)
-
-
-async def test_stage_clocks_hear_of_every_stage(node: Node, client: Client) -> None:
-    node.topic("t")
-    await client.ask(produce(batch([b"a"])), 9)
-    node.gates.stage_clocks = clocks = Clocks()
-    await client.ask(produce(batch([b"a"])), 9)
-    assert clocks.stages == [0, 1, 3]
-
-
 async def test_a_batch_whose_producer_goes_is_not_opened(node: Node) -> None:
     """Peers that come with batches to open and go again would fill the memory."""
     node.topic("t")

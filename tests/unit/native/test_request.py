@@ -16,8 +16,8 @@ from tidelog.errors import PeerError
 
 def test_every_gate_is_open_at_first() -> None:
     gates = Gates()
-    names = ["authorizer", "quotas", "transactions", "followers", "stage_clocks"]
-    assert [getattr(gates, name) for name in names] == [None] * 5
+    names = ["authorizer", "quotas", "transactions", "followers"]
+    assert [getattr(gates, name) for name in names] == [None] * 4
 
 
 @pytest.mark.parametrize("client_id", [None, "", "me", "x" * 1000])

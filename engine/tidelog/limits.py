@@ -87,6 +87,30 @@ EXIT_STATUS_WAIT_MS: Final = 200
 #: Blocks of memory from this size on are given back to the system when they are freed.
 MAPPED_BLOCK_BYTES_MIN: Final = 128 * 1024
 
+# --- metrics -----------------------------------------------------------------------------------
+
+#: Connections to the endpoint of metrics and health at once; the next one is closed.
+METRICS_CONNECTIONS_MAX: Final = 32
+
+#: Head of one request to it; a body is not read.
+METRICS_REQUEST_BYTES_MAX: Final = 8 * 1024
+
+#: How long one may take to send its request, and to take its answer.
+METRICS_REQUEST_TIMEOUT_MS: Final = 5_000
+METRICS_ANSWER_TIMEOUT_MS: Final = 10_000
+
+#: How long a worker may take to tell its values before the scrape goes on without it.
+METRICS_NODE_TIMEOUT_MS: Final = 2_000
+
+#: Series that one node tells: partitions that it leads, groups that it coordinates, and their
+#: committed offsets. The rest is counted in tidelog_metrics_dropped_series.
+METRICS_PARTITIONS_MAX: Final = 10_000
+METRICS_GROUPS_MAX: Final = 5_000
+METRICS_GROUP_OFFSETS_MAX: Final = 20_000
+
+#: Samples that a worker puts together before requests have their turn (about 0.2 ms).
+METRICS_SLICE: Final = 500
+
 # --- controller --------------------------------------------------------------------------------
 
 #: Events that may wait for the controller before new ones are refused.

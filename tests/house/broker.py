@@ -17,7 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-READY = re.compile(r"^tidelog ready bootstrap=(?P<bootstrap>\S+) pid=(?P<pid>\d+)\s*$")
+READY = re.compile(
+    r"^tidelog ready bootstrap=(?P<bootstrap>\S+) pid=(?P<pid>\d+)( metrics=(?P<metrics>\S+))?\s*$"
+)
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 20.0
 
@@ -37,6 +39,7 @@ class ServedBroker:
         self.arguments = list(arguments)
         self.bootstrap_servers = ""
         self.pid = 0
+        self.metrics = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._errors = data_dir.with_name(f"{data_dir.name}.log")
 
@@ -62,6 +65,7 @@ class ServedBroker:
             raise BrokerError(f"no ready line but {line!r}\n{self.log()}")
         self.bootstrap_servers = match["bootstrap"]
         self.pid = int(match["pid"])
+        self.metrics = match["metrics"] or ""
 
     def _first_line(self) -> str:
         """The first line of the broker's output; what there is when it ends or takes too long."""

@@ -13,6 +13,7 @@ socket. Three ends:
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Iterable
 from struct import Struct as Packed
 from typing import Final
@@ -27,6 +28,7 @@ from tidelog.errors import (
 from tidelog.handlers.api import Answer, Encoded, Handler
 from tidelog.handlers.api_versions import unsupported_version_answer
 from tidelog.handlers.context import ConnectionInfo, RequestContext, Services
+from tidelog.handlers.error_counts import error_codes
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.codec import (
     Buffer,
@@ -56,6 +58,8 @@ class Dispatcher:
         self._handlers: dict[ApiKey, Handler] = {
             handler.api.key: handler for handler in handlers if handler.handle is not None
         }
+        #: How often each error code was answered, by API.
+        self.errors: Counter[tuple[ApiKey, int]] = Counter()
 
     def dispatch(self, frame: Buffer, connection: ConnectionInfo) -> bytes | Awaitable[bytes]:
         """Answer one request. `frame` is the request without its size; it is not read any more
@@ -85,8 +89,8 @@ class Dispatcher:
         except Exception as error:
             answer = _refuse(handler, request, context, error)
         if isinstance(answer, Awaitable):
-            return _finish(handler, request, context, answer)
-        return _frame(answer, context)
+            return self._finish(handler, request, context, answer)
+        return self._frame(answer, context)
 
     async def answer(self, request: Request, version: int) -> Response:
         """Answer a request that this node makes to itself (PeerClient), without its wire form.
@@ -103,19 +107,33 @@ class Dispatcher:
         assert isinstance(answer, Response)
         return answer
 
+    async def _finish(
+        self,
+        handler: Handler,
+        request: Request,
+        context: RequestContext,
+        pending: Awaitable[Answer],
+    ) -> bytes:
+        try:
+            answer = await pending
+        except Exception as error:
+            answer = _refuse(handler, request, context, error)
+        return self._frame(answer, context)
+
+    def _frame(self, answer: Answer, context: RequestContext) -> bytes:
+        """Size, response header and body. An answer from a cache holds no error."""
+        if not isinstance(answer, Encoded):
+            for code in error_codes(answer):
+                self.errors[context.api_key, code] += 1
+            return encode_response_frame(answer, context.api_version, context.correlation_id)
+        body = answer.body
+        if context.api_key.response_header_version(context.api_version) == 0:
+            return _SIZE_AND_HEADER_0.pack(len(body) + 4, context.correlation_id) + body
+        return _SIZE_AND_HEADER_1.pack(len(body) + 5, context.correlation_id, 0) + body
+
 
 async def _result(pending: Answer | Awaitable[Answer]) -> Answer:
     return await pending if isinstance(pending, Awaitable) else pending
-
-
-async def _finish(
-    handler: Handler, request: Request, context: RequestContext, pending: Awaitable[Answer]
-) -> bytes:
-    try:
-        answer = await pending
-    except Exception as error:
-        answer = _refuse(handler, request, context, error)
-    return _frame(answer, context)
 
 
 def _refuse(
@@ -146,16 +164,6 @@ def _log_failure(context: RequestContext, error: Exception) -> None:
         context.connection.connection_id,
         exc_info=error,
     )
-
-
-def _frame(answer: Answer, context: RequestContext) -> bytes:
-    """Size, response header and body."""
-    if not isinstance(answer, Encoded):
-        return encode_response_frame(answer, context.api_version, context.correlation_id)
-    body = answer.body
-    if context.api_key.response_header_version(context.api_version) == 0:
-        return _SIZE_AND_HEADER_0.pack(len(body) + 4, context.correlation_id) + body
-    return _SIZE_AND_HEADER_1.pack(len(body) + 5, context.correlation_id, 0) + body
 
 
 def _unsupported_api_versions(frame: Buffer) -> bytes | None:

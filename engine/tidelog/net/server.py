@@ -82,6 +82,8 @@ class Server:
         self._listeners = tuple(listeners)
         self._connections: set[Connection] = set()
         self._next_connection_id = 0
+        #: Connections in all, and those that were refused at once, for the metrics.
+        self.accepted = self.refused = 0
         self._idle_timer: asyncio.TimerHandle | None = None
         self._pressure_timer: asyncio.TimerHandle | None = None
         self._stopping = False
@@ -94,7 +96,7 @@ class Server:
             config.max_connections_per_ip,
             config.connections_per_ip_overrides,
         )
-        sessions = FetchSessionCache(
+        self.sessions = FetchSessionCache(
             config.max_incremental_fetch_session_cache_slots,
             FETCH_SESSION_EVICTION_MS,
             rng if rng is not None else random.Random(),
@@ -115,7 +117,7 @@ class Server:
             FetchLane(
                 table,
                 self.gates,
-                sessions,
+                self.sessions,
                 max_bytes=config.fetch_max_bytes,
                 call_later=loop.call_later,
             ),
@@ -200,6 +202,7 @@ class Server:
     def _admit(self, accepted: socket.socket, client_host: str, listener: BoundListener) -> None:
         refusal = self.admission.admit(client_host)
         if refusal is not None:
+            self.refused += 1
             self._note("connection refused client=%s reason=%s", client_host, refusal)
             accepted.close()
             return
@@ -213,6 +216,7 @@ class Server:
             accepted.close()
             return
         self._next_connection_id += 1
+        self.accepted += 1
         info = ConnectionInfo(
             connection_id=self._next_connection_id,
             client_host=client_host,

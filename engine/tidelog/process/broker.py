@@ -12,6 +12,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -21,12 +22,19 @@ from setproctitle import setproctitle
 
 from tidelog.config import BrokerConfig, ConfigValueError
 from tidelog.config.definition import split_list
-from tidelog.config.listeners import parse_protocol_map
+from tidelog.config.listeners import Endpoint, parse_protocol_map
 from tidelog.config.properties import ConfigFileError, StaticConfig, load_static
 from tidelog.config.validators import is_number
 from tidelog.errors import StorageError, TidelogError
+from tidelog.limits import METRICS_CONNECTIONS_MAX
 from tidelog.process.data_directory import DataDirectory
-from tidelog.process.listening import ListenError
+from tidelog.process.listening import (
+    ListenError,
+    host_and_port,
+    listen,
+    port_of,
+    reachable_host,
+)
 from tidelog.process.log_lines import set_up_logging
 from tidelog.process.node_plan import PlanError, plan_advertised, plan_listeners, plan_nodes
 from tidelog.process.supervisor import (
@@ -68,6 +76,7 @@ class BrokerOptions(msgspec.Struct, frozen=True):
     settings: tuple[str, ...] = ()
     log_level: str = "warning"
     parent_fd: int | None = None
+    metrics: str | None = None
 
 
 def run_broker(options: BrokerOptions, zygote: ZygoteHandle, say: Callable[[str], None]) -> int:
@@ -96,7 +105,10 @@ def _run(
     config = BrokerConfig.resolve(static.layers)
     directory = DataDirectory.open(data_directory_path(options, static, config))
     slots: list[WorkerSlot] = []
+    metrics: socket.socket | None = None
     try:
+        if options.metrics is not None:
+            metrics = listen(metrics_address(options.metrics), METRICS_CONNECTIONS_MAX)
         first = _first_node_id(options, static)
         plan = plan_nodes(directory.nodes, first, options.workers, os.cpu_count() or 1)
         slots = make_slots(plan.node_ids, static, config)
@@ -107,10 +119,16 @@ def _run(
         settings = _settings(options, static, config, plan.surplus)
 
         def ready() -> None:
-            say(f"tidelog ready bootstrap={bootstrap_servers(slots)} pid={os.getpid()}")
+            line = f"tidelog ready bootstrap={bootstrap_servers(slots)} pid={os.getpid()}"
+            if options.metrics is not None and metrics is not None:
+                line += f" metrics={_reachable(metrics_address(options.metrics), metrics)}"
+            say(line)
 
         async def supervise() -> int:
-            return await Supervisor(settings, directory, slots, zygote, ready).run()
+            supervisor = Supervisor(
+                settings, directory, slots, zygote, ready, metrics_socket=metrics
+            )
+            return await supervisor.run()
 
         return asyncio.run(supervise())
     finally:
@@ -119,6 +137,8 @@ def _run(
             signal.signal(number, signal.SIG_IGN)
         for slot in slots:
             slot.stop_listening()
+        if metrics is not None:
+            metrics.close()
         directory.close()
 
 
@@ -176,12 +196,28 @@ def _first_node_id(options: BrokerOptions, static: StaticConfig) -> int | None:
 
 def _listener(text: str) -> str:
     """`--listen HOST:PORT` as a listener. Raises ConfigFileError."""
+    _host_and_port("--listen", text)
+    return f"PLAINTEXT://{text}"
+
+
+def metrics_address(text: str) -> Endpoint:
+    """`--metrics HOST:PORT`. Raises ConfigFileError."""
+    host, port = _host_and_port("--metrics", text)
+    return Endpoint("METRICS", "PLAINTEXT", host.strip("[]"), port)
+
+
+def _host_and_port(option: str, text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or not is_number(port) or int(port) > 65535 or "/" in host:
-        raise ConfigFileError([f"--listen {text}: HOST:PORT is expected"])
+        raise ConfigFileError([f"{option} {text}: HOST:PORT is expected"])
     if ":" in host and not host.startswith("["):
-        raise ConfigFileError([f"--listen {text}: an IPv6 address stands in brackets"])
-    return f"PLAINTEXT://{text}"
+        raise ConfigFileError([f"{option} {text}: an IPv6 address stands in brackets"])
+    return host, int(port)
+
+
+def _reachable(address: Endpoint, sock: socket.socket) -> str:
+    """Where this machine reaches the endpoint; a port 0 has become another."""
+    return host_and_port(reachable_host(address.host), port_of(sock))
 
 
 def _settings(

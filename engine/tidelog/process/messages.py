@@ -15,13 +15,15 @@ import msgspec
 
 from tidelog.controller.requests import AnyAnswer, WorkerRequest
 from tidelog.metadata.records import ChangeRecord
+from tidelog.process.metrics.samples import NodeState, Samples
 
 
 class Configure(msgspec.Struct, frozen=True, tag="configure"):
     """Who the worker is.
 
     directory: its log directory (absolute). static: broker configs by name, as text. listeners:
-    the names that belong to the listening sockets it was started with, in their order.
+    the names that belong to the listening sockets it was started with, in their order. metrics:
+    somebody will ask for them, so that times of requests and of the loop are taken.
     """
 
     node_id: int
@@ -32,6 +34,7 @@ class Configure(msgspec.Struct, frozen=True, tag="configure"):
     listeners: tuple[str, ...]
     heartbeat_interval_ms: int
     log_level: str
+    metrics: bool = False
 
 
 class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
@@ -66,6 +69,20 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """Stop cleanly: answer what is in work for at most `grace_ms`, checkpoint, exit."""
 
     grace_ms: int
+
+
+class Poll(msgspec.Struct, frozen=True, tag="poll"):
+    """Tell your state; with `full`, everything for the metrics as well."""
+
+    full: bool
+
+
+class Polled(msgspec.Struct, frozen=True, tag="polled"):
+    """The answer to a Poll; samples only to a full one."""
+
+    full: bool
+    state: NodeState
+    samples: Samples | None
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
@@ -115,5 +132,5 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     reason: str
 
 
-ToWorker = Configure | Snapshot | Delta | Answer | Serve | Stop
-FromWorker = Hello | Heartbeat | Applied | Ready | Serving | Ask | SnapshotWanted | Failed
+ToWorker = Configure | Snapshot | Delta | Answer | Serve | Stop | Poll
+FromWorker = Hello | Heartbeat | Applied | Ready | Serving | Ask | SnapshotWanted | Failed | Polled

@@ -76,6 +76,11 @@ def parser() -> argparse.ArgumentParser:
         help="one config over the file's; may be given many times",
     )
     made.add_argument(
+        "--metrics",
+        metavar="HOST:PORT",
+        help="also serve metrics for Prometheus at /metrics, and /health and /ready, for all nodes",
+    )
+    made.add_argument(
         "--log-level",
         choices=("debug", "info", "warning", "error"),
         default="warning",
@@ -117,6 +122,7 @@ def run(options: argparse.Namespace, workers: int | None, text: str, zygote: Zyg
         settings=tuple(options.settings),
         log_level=options.log_level,
         parent_fd=options.parent_fd,
+        metrics=options.metrics,
     )
     try:
         return run_broker(broker, zygote, _say)

@@ -18,7 +18,7 @@ import random
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -60,6 +60,9 @@ from tidelog.process.worker_link import WorkerLink
 from tidelog.process.worker_slot import WorkerSlot
 from tidelog.process.zygote import ZygoteHandle
 
+if TYPE_CHECKING:
+    from tidelog.process.metrics.endpoint import MetricsEndpoint
+
 log: Final = logging.getLogger(__name__)
 
 
@@ -93,8 +96,10 @@ class Supervisor:
         zygote: ZygoteHandle,
         on_ready: Callable[[], None],
         clock: Clock | None = None,
+        metrics_socket: socket.socket | None = None,
     ) -> None:
         self._settings = settings
+        self._metrics_socket = metrics_socket
         self._directory = directory
         self._slots = {slot.node_id: slot for slot in slots}
         self._on_ready = on_ready
@@ -133,7 +138,9 @@ class Supervisor:
         controller = asyncio.ensure_future(self._runtime.run())
         controller.add_done_callback(self._controller_ended)
         watch = loop.create_task(self._watch())
+        endpoint: MetricsEndpoint | None = None
         try:
+            endpoint = await self._open_endpoint()
             await self._start_cluster()
             for slot in self._slots.values():
                 self._start_life(slot)
@@ -141,6 +148,8 @@ class Supervisor:
             await self._stop_asked.wait()
         finally:
             watch.cancel()
+            if endpoint is not None:
+                await endpoint.close()
             await self._stop_workers()
             controller.cancel()
             await asyncio.gather(controller, return_exceptions=True)
@@ -168,6 +177,17 @@ class Supervisor:
             self._clock,
             random.SystemRandom(),
         )
+
+    async def _open_endpoint(self) -> MetricsEndpoint | None:
+        """Before the workers: it shall say that they are not ready."""
+        if self._metrics_socket is None:
+            return None
+        # Only now: its libraries cost a start that needs no metrics 50 ms.
+        from tidelog.process.metrics.endpoint import MetricsEndpoint
+
+        endpoint = MetricsEndpoint(self._metrics_socket, self._slots, lambda: self.image)
+        await endpoint.start()
+        return endpoint
 
     async def _start_cluster(self) -> None:
         """Records what the store has to know before any node registers."""
@@ -257,6 +277,7 @@ class Supervisor:
             tuple(address.name for address in slot.addresses),
             self._settings.heartbeat_interval_ms,
             self._settings.log_level,
+            self._metrics_socket is not None,
         )
 
     def _process_ended(self, slot: WorkerSlot) -> None:
@@ -277,6 +298,7 @@ class Supervisor:
             if status:
                 log.warning("worker did not stop cleanly node=%d status=%s", slot.node_id, status)
             return
+        slot.deaths += 1
         log.warning("worker died node=%d pid=%d status=%s", slot.node_id, pid, status)
         self._next_life(slot, link.node_epoch)
 

@@ -34,6 +34,9 @@ from tidelog.limits import LOGS_OPEN_WAIT_MS, NODE_LOCK_TIMEOUT_MS
 from tidelog.metadata.image import MetadataImage
 from tidelog.net.server import BoundListener, Server
 from tidelog.process.allocator import give_freed_memory_back
+from tidelog.process.metrics.loop_lag import LoopLag
+from tidelog.process.metrics.node import NodeMetrics
+from tidelog.process.metrics.samples import Samples
 from tidelog.process.worker_process import NodeSetup, run_worker
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.replication.node_config import NodeConfig
@@ -108,6 +111,8 @@ class KafkaNode:
         )
         gate = TransactionGate(self._peers, lambda: setup.metadata.image, coordinator_partition)
         self._server.gates.transactions = self._groups.transactions = gate
+        self._lag = LoopLag(loop)
+        self._metrics = NodeMetrics(self._server, dispatcher, table, self._groups, self._lag)
         self._started = False
         self._serving = False
 
@@ -155,11 +160,15 @@ class KafkaNode:
     def serve(self) -> None:
         """Accepts connections."""
         self._serving = True
+        if self._setup.metrics:
+            self._server.reactor.stats.timing = True
+            self._lag.start()
         self._server.start()
 
     async def stop(self, grace_ms: int) -> None:
         """Answers what is in work, then closes in the reverse order of the layers."""
         clock = self._setup.clock
+        self._lag.stop()
         began_ms = clock.monotonic_ms()
         if self._serving:
             # Side by side: members that wait for a rebalance are answered by the coordinator's end.
@@ -180,6 +189,15 @@ class KafkaNode:
             clock.monotonic_ms() - answered_ms,
             self._logs.flushes,
         )
+
+    def logs_not_served(self) -> tuple[int, int]:
+        """Logs that are being opened, and those that failed or went offline."""
+        offline = sum(log.offline for log in self._logs.logs())
+        return self._logs.opening_count, offline + len(self._logs.failed_logs())
+
+    async def samples(self) -> Samples:
+        """Its values for the metrics."""
+        return await self._metrics.collect()
 
     def _known_logs(self, image: MetadataImage) -> Iterator[KnownLog]:
         for topic, partition in image.partitions_held_by(self._setup.node_id):

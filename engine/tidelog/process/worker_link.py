@@ -6,6 +6,7 @@ supervisor's business, which it tells through `LinkOwner`. Its time is the owner
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from itertools import islice
@@ -25,6 +26,8 @@ from tidelog.process.messages import (
     FromWorker,
     Heartbeat,
     Hello,
+    Poll,
+    Polled,
     Ready,
     Serve,
     Serving,
@@ -73,6 +76,7 @@ class WorkerLink:
         self._following = False
         self._applied = -1
         self._asking = 0
+        self._polls: dict[bool, asyncio.Future[Polled]] = {}
 
     async def open(self, sock: socket.socket) -> None:
         """Takes over the supervisor's end of the control socket."""
@@ -121,6 +125,14 @@ class WorkerLink:
         self._asking -= 1
         self._send(Answer(request_id, answer))  # type: ignore[arg-type]  # the machine answers with AnyAnswer
 
+    def poll(self, full: bool) -> asyncio.Future[Polled]:
+        """Asks for its values, unless it was asked already; cancelled when the worker goes."""
+        asked = self._polls.get(full)
+        if asked is None:
+            asked = self._polls[full] = asyncio.get_running_loop().create_future()
+            self._send(Poll(full))
+        return asked
+
     def stop(self, grace_ms: int) -> None:
         self._send(Stop(grace_ms))
 
@@ -129,8 +141,11 @@ class WorkerLink:
         if self._channel is not None:
             self._channel.abort()
             self._channel = None
+        for asked in self._polls.values():
+            asked.cancel()
+        self._polls.clear()
 
-    def _send(self, message: Configure | Snapshot | Answer | Serve | Stop) -> None:
+    def _send(self, message: Configure | Snapshot | Answer | Serve | Stop | Poll) -> None:
         if self._channel is not None:
             self._channel.send(message)
 
@@ -147,6 +162,10 @@ class WorkerLink:
                 self._ask(request_id, request)
             case Hello():
                 self.said_hello = True
+            case Polled(full):
+                asked = self._polls.pop(full, None)
+                if asked is not None and not asked.done():
+                    asked.set_result(message)
             case Ready(version):
                 self._applied = version
                 self.serve_from = self._owner.image.version

@@ -42,6 +42,8 @@ from tidelog.process.messages import (
     FromWorker,
     Heartbeat,
     Hello,
+    Poll,
+    Polled,
     Ready,
     Serve,
     Serving,
@@ -50,6 +52,7 @@ from tidelog.process.messages import (
     Stop,
     ToWorker,
 )
+from tidelog.process.metrics.samples import NodeState, Samples
 from tidelog.process.zygote import EXIT_INTERNAL_ERROR
 
 log: Final = logging.getLogger(__name__)
@@ -82,6 +85,14 @@ class Node(Protocol):
         """
         ...
 
+    def logs_not_served(self) -> tuple[int, int]:
+        """How many logs are being opened, and how many failed."""
+        ...
+
+    async def samples(self) -> Samples:
+        """Its values for the metrics."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class NodeSetup:
@@ -96,6 +107,7 @@ class NodeSetup:
     metadata: MetadataHolder
     controller: ControllerChannel
     clock: Clock
+    metrics: bool = False
 
 
 class MetadataHolder:
@@ -128,6 +140,9 @@ class WorkerProcess:
         self._changed = asyncio.Event()
         self._controller = ControllerChannel(self._send)
         self._channel: ControlChannel[ToWorker] | None = None
+        self._node: Node | None = None
+        self._serving = False
+        self._polls: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
         """The whole life; returns the exit status."""
@@ -155,7 +170,7 @@ class WorkerProcess:
         await self._first_image
         beat = asyncio.ensure_future(self._beat(configure.heartbeat_interval_ms))
         try:
-            node = self._build_node(self._setup(configure))
+            node = self._node = self._build_node(self._setup(configure))
             await self._serve(node)
         except (StorageError, OSError) as error:
             self._send(Failed(_one_line(error)))
@@ -175,6 +190,7 @@ class WorkerProcess:
                 await asyncio.wait((follow, self._serve_asked), return_when=asyncio.FIRST_COMPLETED)
                 if not follow.done():
                     node.serve()
+                    self._serving = True
                     self._send(Serving())
                 await follow
             finally:
@@ -213,6 +229,7 @@ class WorkerProcess:
             self._metadata,
             self._controller,
             self._clock,
+            configure.metrics,
         )
 
     async def _beat(self, interval_ms: int) -> None:
@@ -241,6 +258,20 @@ class WorkerProcess:
                 _settle(self._serve_asked, None)
             case Stop(grace_ms):
                 self._ask_to_stop(grace_ms)
+            case Poll(full):
+                task = asyncio.get_running_loop().create_task(self._answer_poll(full))
+                self._polls.add(task)
+                task.add_done_callback(self._polls.discard)
+
+    async def _answer_poll(self, full: bool) -> None:
+        """Without a node there is only the state."""
+        node, samples = self._node, None
+        opening, offline = (0, 0) if node is None else node.logs_not_served()
+        if full and node is not None:
+            samples = await node.samples()
+        version = self._metadata.image.version if self._serving else -1
+        state = NodeState(self._serving, version, opening, offline)
+        self._send(Polled(full, state, samples))
 
     def _take_delta(self, delta: Delta) -> None:
         if delta.version <= self._newest.version:

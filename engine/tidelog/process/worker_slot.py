@@ -41,6 +41,7 @@ class WorkerSlot:
         self.pidfd: int | None = None
         self.exit_status: asyncio.Future[int] | None = None
         self.served = False
+        self.deaths = 0
         self.failure: str | None = None
         self.gone = asyncio.Event()
         self.gone.set()

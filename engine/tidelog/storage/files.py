@@ -19,11 +19,13 @@ import fcntl
 import os
 import shutil
 import stat
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tidelog.errors import SyncError
+from tidelog.storage.durations import SYNCS
 
 if TYPE_CHECKING:
     from tidelog._native.segment import WriteHook
@@ -38,10 +40,13 @@ class FileTooLargeError(OSError):
 
 
 def _sync(call: Callable[[int], None], fd: int, path: str | None = None) -> None:
+    began_s = time.monotonic()
     try:
         call(fd)
     except OSError as error:
         raise SyncError(error.errno, error.strerror, path) from None
+    finally:
+        SYNCS.observe(time.monotonic() - began_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ cdef extern from "time.h" nogil:
         CLOCK_MONOTONIC
 
 cdef enum:
-    # Requests that are timed in one tick of the coarse clock, about.
-    TIMED_PER_TICK = 8
+    # Requests that are timed in a millisecond, about.
+    TIMED_PER_MS = 4
 
 # Upper bounds of the buckets in ns: half decades from 10 us to 30 s.
 cdef int64_t[STATS_BUCKETS] BOUNDS_NS = [
@@ -49,9 +49,12 @@ cdef class RequestStats:
     cdef int64_t arrive(self, int64_t now_ms) noexcept:
         if not self.timing:
             return 0
-        if now_ms != self.tick_ms:
+        cdef int64_t elapsed_ms = now_ms - self.tick_ms
+        if elapsed_ms != 0:
             self.tick_ms = now_ms
-            self.stride = <int32_t>(1 + (self.seen - self.seen_at_tick) // TIMED_PER_TICK)
+            self.stride = <int32_t>(
+                1 + (self.seen - self.seen_at_tick) // (TIMED_PER_MS * elapsed_ms)
+            )
             self.seen_at_tick = self.seen
             self.left = min(self.left, self.stride)
         return now_ns()

@@ -26,6 +26,10 @@ cdef class Slot:
     cdef Timing timing           # of the request, if it is timed
     cdef int add_region(self, LogFile file, int64_t position, int64_t size) except -1
 
+cdef enum:
+    # Timed answers that may wait to be sent together: the times of those beyond are lost.
+    SENDING_MAX = 8
+
 cdef enum OutputKind:
     OUTPUT_NOTHING = 0
     OUTPUT_BYTES = 1
@@ -54,10 +58,12 @@ cdef class ResponseQueue:
     cdef int head_region
     cdef int64_t region_sent
     cdef RequestStats stats              # or None
-    # of the first timed answer in `out`: it has left when `out` is empty
-    cdef Timing sending
-    # What is in `out` now belongs to that request, too.
+    # of the timed answers in `out`: they have left when it is empty
+    cdef Timing[SENDING_MAX] sending
+    cdef int sending_count
+    # `out` ends with the answer to that request.
     cdef int note_answer(self, const Timing* timing) noexcept
+    cdef int note_sent(self) noexcept
     # Room for an answer of at most n bytes at the end of `out`; NULL when something waits before
     # it (use open_slot). Then commit_direct(actual size).
     cdef uint8_t* reserve_direct(self, size_t n) except? NULL

@@ -74,11 +74,19 @@ cdef class ResponseQueue:
         self.memory += n
 
     cdef int note_answer(self, const Timing* timing) noexcept:
-        if timing.arrived_ns and self.sending.arrived_ns == 0 and self.stats is not None:
-            self.sending = timing[0]
+        if timing.arrived_ns and self.stats is not None and self.sending_count < SENDING_MAX:
+            self.sending[self.sending_count] = timing[0]
+            self.sending_count += 1
             if self.out_sent == self.out.length:
                 # (What came last was a region.)
-                self.stats.sent(&self.sending)
+                self.note_sent()
+        return 0
+
+    cdef int note_sent(self) noexcept:
+        cdef int i
+        for i in range(self.sending_count):
+            self.stats.sent(&self.sending[i])
+        self.sending_count = 0
         return 0
 
     cdef Slot open_slot(self):
@@ -194,8 +202,8 @@ cdef class ResponseQueue:
             if self.out_sent == self.out.length:
                 self.out_sent = 0
                 self.out.length = 0
-                if self.sending.arrived_ns:
-                    self.stats.sent(&self.sending)
+                if self.sending_count:
+                    self.note_sent()
                 if self.out.capacity > OUT_KEEP_BYTES:
                     free(self.out.data)
                     self.out.data = NULL

@@ -197,3 +197,15 @@ def test_every_api_can_refuse_an_empty_request_in_every_version(
     answer = handler.error_answer(request, ErrorCode.UNKNOWN_SERVER_ERROR, None, version)
     assert type(answer) is response_class(handler.api.key)
     encode(answer, version)
+
+
+@pytest.mark.parametrize("later", [False, True])
+async def test_error_codes_are_counted_by_api(later: bool) -> None:
+    node = Node()
+    dispatcher = dispatcher_with(node, raising(KafkaError(ErrorCode.NOT_COORDINATOR), later=later))
+    frame = encode_request_frame(HeartbeatRequest(), 4, 77, "c")[4:]
+    for _ in range(2):
+        answer = dispatcher.dispatch(frame, node.connection)
+        if not isinstance(answer, bytes):
+            await answer
+    assert dispatcher.errors == {(ApiKey.HEARTBEAT, 16): 2}

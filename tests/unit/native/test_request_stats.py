@@ -51,9 +51,9 @@ async def test_produce_is_counted_by_version_and_timed_by_stage(node: Node, clie
         await client.ask(produce(batch([b"a"])), version)
     stats = node.reactor.stats
     assert stats.request_counts() == [(PRODUCE, 8, 1), (PRODUCE, 9, 2)]
-    assert stages_of(stats, PRODUCE) == {
-        name: 3 for name in ("queue", "parse", "append", "send", "total")
-    }
+    assert stages_of(stats, PRODUCE) == dict.fromkeys(
+        ("queue", "parse", "append", "send", "total"), 3
+    )
     assert stats.error_counts() == []
 
 

@@ -12,6 +12,7 @@ import pytest
 from tidelog.controller.requests import CreateTopics, CreateTopicsAnswer, NewTopic
 from tidelog.metadata.records import ConfigRecord, PartitionRecord, RemoveTopicRecord, TopicRecord
 from tidelog.process import messages as m
+from tidelog.process.metrics.samples import Buckets, NodeState, Samples
 
 RECORDS = (
     TopicRecord(bytes(16), "t"),
@@ -26,6 +27,7 @@ TO_WORKER: list[msgspec.Struct] = [
     m.Answer(3, CreateTopicsAnswer(())),
     m.Serve(),
     m.Stop(100),
+    m.Poll(True),
 ]
 FROM_WORKER: list[msgspec.Struct] = [
     m.Hello(1),
@@ -36,6 +38,12 @@ FROM_WORKER: list[msgspec.Struct] = [
     m.Ask(1, CreateTopics((NewTopic("t"),))),
     m.SnapshotWanted(),
     m.Failed("why"),
+    m.Polled(False, NodeState(True, 3, 1, 0), None),
+    m.Polled(
+        True,
+        NodeState(),
+        Samples({"a": [(("x", "y"), 1.5), ((), 2)]}, {"b": [Buckets(("x",), [1, 2], 0.5)]}),
+    ),
 ]
 
 

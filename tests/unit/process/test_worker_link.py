@@ -21,6 +21,8 @@ from tidelog.process.messages import (
     Failed,
     Heartbeat,
     Hello,
+    Poll,
+    Polled,
     Ready,
     Serve,
     Serving,
@@ -28,6 +30,7 @@ from tidelog.process.messages import (
     SnapshotWanted,
     ToWorker,
 )
+from tidelog.process.metrics.samples import NodeState, Samples
 from tidelog.process.worker_link import WorkerLink
 
 CONFIGURE = Configure(1, 5, "c" * 22, "/d", {}, ("PLAINTEXT",), 2000, "warning")
@@ -222,3 +225,26 @@ async def test_a_worker_that_takes_nothing_gets_a_snapshot_later(
     assert 5 < sum(isinstance(m, Delta) for m in got) < 200
     scene.link.close()
     scene.worker.abort()
+
+
+async def test_a_worker_is_asked_once_for_its_values_and_its_answer_goes_to_all(
+    scene: Scene,
+) -> None:
+    asked, again = scene.link.poll(True), scene.link.poll(True)
+    state = scene.link.poll(False)
+    assert [await scene.got.get(), await scene.got.get()] == [Poll(True), Poll(False)]
+    await scene.say(Polled(True, NodeState(True, 3), Samples()))
+    assert (await asked).state == (await again).state == NodeState(True, 3)
+    assert not state.done()
+    assert not scene.link.poll(True).done()
+    assert await scene.got.get() == Poll(True)
+
+
+async def test_nobody_waits_for_the_values_of_a_worker_that_is_gone(scene: Scene) -> None:
+    asked = scene.link.poll(True)
+    scene.link.close()
+    assert asked.cancelled()
+
+
+async def test_an_answer_that_nobody_asked_for_is_ignored(scene: Scene) -> None:
+    await scene.say(Polled(True, NodeState(), None))

@@ -17,6 +17,7 @@ from tidelog.metadata.image import MetadataImage
 from tidelog.metadata.records import FeatureRecord
 from tidelog.process import messages as m
 from tidelog.process.channel import ControlChannel
+from tidelog.process.metrics.samples import NodeState, Samples
 from tidelog.process.worker_process import EXIT_CLEAN, EXIT_FAILED, NodeSetup, WorkerProcess
 
 CONFIGURE = m.Configure(4, 5, "c" * 22, "/d", {"k": "v"}, ("PLAINTEXT",), 3_600_000, "warning")
@@ -48,6 +49,12 @@ class Node:
 
     async def stop(self, grace_ms: int) -> None:
         self.calls.append(("stop", grace_ms))
+
+    def logs_not_served(self) -> tuple[int, int]:
+        return 2, 1
+
+    async def samples(self) -> Samples:
+        return Samples({"tidelog_connections": [((), 3)]})
 
 
 class Scene:
@@ -187,3 +194,17 @@ async def test_a_bug_ends_the_worker_at_once(scene: Scene) -> None:
         await scene.ended
     # Nothing of a node that is wrong is written down as if it were right.
     assert scene.node.calls[-1] == ("apply", 3, 4)
+
+
+async def test_it_tells_its_state_and_values_when_asked(scene: Scene) -> None:
+    scene.say(m.Poll(True))
+    assert await scene.got.get() == m.Polled(True, NodeState(), None)  # no node yet
+    await scene.ready()
+    scene.say(m.Serve())
+    assert await scene.got.get() == m.Serving()
+    scene.say(m.Poll(False))
+    assert await scene.got.get() == m.Polled(False, NodeState(True, 3, 2, 1), None)
+    scene.say(m.Poll(True))
+    told = await scene.got.get()
+    assert isinstance(told, m.Polled)
+    assert told.samples == Samples({"tidelog_connections": [((), 3)]})

@@ -4,7 +4,7 @@ itself. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from typing import Protocol
 
 from tidelog.coordinator.group.classic_group import ClassicGroup
@@ -19,6 +19,9 @@ class Group(Protocol):
     """What offsets, deletion and descriptions need of a group."""
 
     group_id: str
+
+    @property
+    def members(self) -> Sized: ...
 
     @property
     def is_empty(self) -> bool:

@@ -12,13 +12,14 @@ from typing import Annotated, Any
 
 import typer
 
-from tidelog.cli import configs, metadata, topics, transactions
+from tidelog.cli import configs, groups, metadata, topics, transactions
 from tidelog.cli.cluster import CommandError, give_up_output
 from tidelog.cli.consume import consume
 from tidelog.cli.dump_log import dump_log
 from tidelog.cli.offsets import offsets
 from tidelog.cli.produce import produce
 from tidelog.cli.scrub import scrub
+from tidelog.cli.top import top
 
 #: typer carries a click of its own, or uses the installed one, depending on its version; only
 #: these are sure to be its.
@@ -37,6 +38,8 @@ app.add_typer(topics.app, name="topics")
 app.command("produce")(produce)
 app.command("consume")(consume)
 app.command("offsets")(offsets)
+app.add_typer(groups.app, name="groups")
+app.command("top")(top)
 app.add_typer(configs.app, name="configs")
 app.add_typer(metadata.app, name="metadata")
 app.add_typer(transactions.app, name="transactions")

@@ -30,9 +30,7 @@ from tidelog.cli.cluster import (
     silent_logger,
     topic_partitions,
 )
-
-Key = tuple[str, int]
-
+from tidelog.cli.group_offsets import Key, listed_offsets
 
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
@@ -86,7 +84,9 @@ def _show_topics(client: AdminClient, topics: list[str], at: str | None, json: b
     ends = _ends(client, keys)
     by_time: dict[Key, int] = {}
     if at is not None:
-        by_time = _list(client, dict.fromkeys(keys, OffsetSpec.for_timestamp(parse_time(at))))
+        by_time = listed_offsets(
+            client, dict.fromkeys(keys, OffsetSpec.for_timestamp(parse_time(at)))
+        )
     rows = []
     for key in keys:
         row: dict[str, Any] = {
@@ -154,18 +154,9 @@ def _keys(client: AdminClient, topics: list[str]) -> list[Key]:
     return [(topic, partition) for topic in topics for partition in found[topic]]
 
 
-def _list(client: AdminClient, asked: dict[Key, OffsetSpec]) -> dict[Key, int]:
-    requests = {TopicPartition(*key): spec for key, spec in asked.items()}
-    futures = client.list_offsets(requests, request_timeout=TIMEOUT_S)
-    return {
-        (one.topic, one.partition): result_of(future, f"offsets of {one.topic}").offset
-        for one, future in futures.items()
-    }
-
-
 def _ends(client: AdminClient, keys: list[Key]) -> dict[Key, Ends]:
-    earliest = _list(client, dict.fromkeys(keys, _EARLIEST))
-    latest = _list(client, dict.fromkeys(keys, _LATEST))
+    earliest = listed_offsets(client, dict.fromkeys(keys, _EARLIEST))
+    latest = listed_offsets(client, dict.fromkeys(keys, _LATEST))
     return {key: Ends(earliest[key], latest[key]) for key in keys}
 
 
@@ -184,7 +175,7 @@ def _reset(client: AdminClient, bootstrap: str, group: str, topics: list[str], w
         targets = {key: getattr(ends[key], where) for key in keys}
     elif where.startswith("@"):
         spec = OffsetSpec.for_timestamp(parse_time(where[1:]))
-        found = _list(client, dict.fromkeys(keys, spec))
+        found = listed_offsets(client, dict.fromkeys(keys, spec))
         targets = {key: ends[key].latest if found[key] < 0 else found[key] for key in keys}
     elif where.isascii() and where.isdigit():
         targets = {key: min(max(int(where), ends[key].earliest), ends[key].latest) for key in keys}

@@ -383,7 +383,7 @@ def imported_by(*modules: str) -> set[str]:
 
 def test_broker_processes_import_no_client_library() -> None:
     modules = [
-        f"tidelog.process.{path.stem}"
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
         for path in files(("engine/tidelog/process",), ".py")
         if path.stem not in ("__init__", "__main__")
     ]

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
-from prometheus_client.parser import text_string_to_metric_families
 
 from tidelog.cli.cluster import TIMEOUT_S, CommandError, reason, result_of
 from tidelog.cli.group_offsets import committed_offsets, end_offsets
@@ -44,6 +43,9 @@ class MetricsSource:
 
 def read_metrics(text: str, at_s: float, answered_s: float) -> Look:
     """A look from the text of a scrape. Raises CommandError when it is none."""
+    # Only now: no other command needs it, and it takes 70 ms to load.
+    from prometheus_client.parser import text_string_to_metric_families
+
     look = Look(at_s, answered_s)
     try:
         for family in text_string_to_metric_families(text):

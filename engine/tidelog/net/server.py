@@ -82,8 +82,7 @@ class Server:
         self._listeners = tuple(listeners)
         self._connections: set[Connection] = set()
         self._next_connection_id = 0
-        #: Connections in all, and those that were refused at once, for the metrics.
-        self.accepted = self.refused = 0
+        self.accepted = self.refused = 0  # connections, for the metrics
         self._idle_timer: asyncio.TimerHandle | None = None
         self._pressure_timer: asyncio.TimerHandle | None = None
         self._stopping = False

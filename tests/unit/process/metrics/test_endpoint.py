@@ -174,3 +174,16 @@ async def test_a_failure_of_ours_is_an_answer(
     monkeypatch.setattr(module, "render", fail)
     assert (await scene.get("/metrics"))[0] == 500
     assert "metrics failed" in caplog.text
+
+
+async def test_who_does_not_read_is_cut_off(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "METRICS_ANSWER_TIMEOUT_MS", 10)
+    monkeypatch.setattr(module, "render", lambda view, accept: (b"x" * (64 << 20), "text/plain"))
+    reader, writer = await asyncio.open_connection("127.0.0.1", scene.port, limit=1024)
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n")
+    await reader.readline()
+    while scene.endpoint._tasks:
+        await asyncio.sleep(0.001)
+    rest = await reader.read()
+    assert len(rest) < 64 << 20
+    writer.close()

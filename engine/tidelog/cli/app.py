@@ -67,6 +67,10 @@ def run(arguments: Sequence[str]) -> int:
     except CommandError as error:
         return _complain(str(error), 1)
     except _ClickError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            # It is made of the help, and a wrong command line all the same.
+            typer.echo(error.format_message(), err=True)  # type: ignore[attr-defined]
+            return 2
         return _complain(*_explained(error))
     except SystemExit as end:
         if isinstance(end.__context__, BrokenPipeError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -18,11 +19,13 @@ from tidelog.cli.cluster import (
     DEFAULT_BOOTSTRAP,
     TIMEOUT_S,
     Bootstrap,
+    CommandError,
     Json,
     connect,
     parse_configs,
     print_json,
     print_table,
+    reason,
     result_of,
 )
 
@@ -45,6 +48,7 @@ def describe(
     """Show configs, and where each value comes from."""
     resource = _resource(topic, broker)
     client = connect(bootstrap)
+    _check_node(client, broker)
     futures = client.describe_configs([resource], request_timeout=TIMEOUT_S)
     entries = result_of(futures[resource], f"{_name(resource)} cannot be described")
     rows = [
@@ -137,6 +141,19 @@ def _resource(topic: str | None, broker: str | None) -> ConfigResource:
 
 def _name(resource: ConfigResource) -> str:
     return f"{'topic' if resource.restype is ResourceType.TOPIC else 'node'} {resource.name}"
+
+
+def _check_node(client: AdminClient, broker: str | None) -> None:
+    """The library would wait for a node that is not there. Raises CommandError."""
+    if broker is None or not broker.isdigit():
+        return
+    try:
+        nodes = client.list_topics(timeout=TIMEOUT_S).brokers
+    except KafkaException as error:
+        raise CommandError(f"the nodes cannot be listed: {reason(error)}") from error
+    if int(broker) not in nodes:
+        known = ", ".join(map(str, sorted(nodes)))
+        raise CommandError(f"node {broker} is not known: there are {known}")
 
 
 def source_name(source: Any) -> str:

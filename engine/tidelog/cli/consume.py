@@ -9,11 +9,19 @@ from __future__ import annotations
 import select
 import sys
 import time
-from collections.abc import Iterator
-from typing import Annotated, Any, Final
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Final
 
 import typer
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from tidelog.cli.cluster import (
     DEFAULT_BOOTSTRAP,
@@ -57,7 +65,7 @@ def consume(
     ] = False,
     timeout: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", help="Stop when for so long no record came."),
+        typer.Option(metavar="SECONDS", min=0, help="Stop when for so long no record came."),
     ] = None,
     format: Annotated[
         str,
@@ -80,16 +88,18 @@ def consume(
     show = _format(format, key_separator)
     if group is not None and (offset is not None or partition):
         raise typer.BadParameter("--offset and --partition do not go with --group")
+    if group == "":
+        raise typer.BadParameter("--group is empty")
+    if from_beginning and offset is not None:
+        raise typer.BadParameter("--from-beginning does not go with --offset")
     if isolation_level not in ("read_committed", "read_uncommitted"):
         raise typer.BadParameter(f"--isolation-level {isolation_level}")
     check_reachable(bootstrap)
     consumer = _consumer(bootstrap, group, from_beginning, exit_at_end, isolation_level)
     try:
-        start = -2 if from_beginning else -1
-        if offset is not None:
-            start = offset if offset >= 0 else 0
-        _start(consumer, topic, group, partition, start, offset)
-        reading = Reading(consumer, max_messages, timeout, exit_at_end, keep=group is not None)
+        reading = Reading(consumer, max_messages, timeout, exit_at_end, group=group)
+        start = OFFSET_BEGINNING if from_beginning else OFFSET_END
+        _start(consumer, topic, reading, partition, start, offset)
         _print(reading, show)
     except KafkaException as error:
         raise CommandError(f"topic {topic} cannot be read: {reason(error)}") from error
@@ -115,7 +125,9 @@ def _consumer(
 
 
 class Reading:
-    """The records one after another until it is time to stop. `keep`: commit what was taken."""
+    """The records one after another until it is time to stop. With a group what was taken is
+    committed to it.
+    """
 
     def __init__(
         self,
@@ -124,13 +136,15 @@ class Reading:
         timeout_s: float | None,
         exit_at_end: bool,
         *,
-        keep: bool,
+        group: str | None,
     ) -> None:
         self._consumer = consumer
         self._left = max_messages
         self._timeout_s = timeout_s
         self._exit_at_end = exit_at_end
-        self._keep = keep
+        self.group = group
+        #: Whether there is anything to read from: members of a group are told what.
+        self._assigned = group is None
         self._output = select.poll()
         self._output.register(sys.stdout, 0)
         self._ended: set[tuple[str | None, int | None]] = set()
@@ -160,7 +174,19 @@ class Reading:
                     self._left -= len(records)
                 yield records
             elif self._is_over(now_s - last_s):
+                self._check_assigned(now_s - last_s)
                 return
+
+    def assigned(self, _consumer: object, _partitions: object) -> None:
+        """The group has answered, perhaps with nothing for this member."""
+        self._assigned = True
+
+    def _check_assigned(self, silent_s: float) -> None:
+        """Nothing was read, but it is not known whether there is anything. Raises CommandError."""
+        if not self._assigned:
+            raise CommandError(
+                f"group {self.group}: its coordinator assigned no partitions in {silent_s:.0f} s"
+            )
 
     def _reader_left(self) -> bool:
         """Whether whoever reads this output has gone: with nothing to print, no write tells."""
@@ -183,7 +209,7 @@ class Reading:
 
     def commit(self) -> None:
         """Raises CommandError."""
-        if not self._keep or not self._next:
+        if self.group is None or not self._next:
             return
         offsets = [TopicPartition(*key, offset) for key, offset in self._next.items()]
         self._next = {}
@@ -210,26 +236,41 @@ def _print(reading: Reading, show: Format) -> None:
 def _start(
     consumer: Consumer,
     topic: str,
-    group: str | None,
+    reading: Reading,
     partitions: list[int] | None,
     start: int,
     offset: int | None,
 ) -> None:
     known = topic_partitions(consumer, [topic])[topic]
-    if group is not None:
-        consumer.subscribe([topic])
+    if reading.group is not None:
+        consumer.subscribe([topic], on_assign=reading.assigned)
         return
     for one in partitions or ():
         if one not in known:
             raise CommandError(f"topic {topic} has no partition {one}")
-    assigned = []
-    for one in partitions or known:
-        first: Any = start
-        if offset is not None and offset < 0:
-            low, high = consumer.get_watermark_offsets(TopicPartition(topic, one), TIMEOUT_S)
-            first = max(low, high + offset)
-        assigned.append(TopicPartition(topic, one, first))
-    consumer.assign(assigned)
+    chosen = partitions or known
+    firsts: dict[int, int] = dict.fromkeys(chosen, start)
+    if offset is not None:
+        ends = {
+            one: consumer.get_watermark_offsets(TopicPartition(topic, one), TIMEOUT_S)
+            for one in chosen
+        }
+        firsts = first_offsets(topic, offset, ends)
+    consumer.assign([TopicPartition(topic, one, first) for one, first in firsts.items()])
+
+
+def first_offsets(topic: str, offset: int, ends: Mapping[int, tuple[int, int]]) -> dict[int, int]:
+    """Where each partition is begun, by its first and its next offset: within its log. Raises
+    CommandError when the offset is beyond the end of all.
+    """
+    last = max(high for _, high in ends.values())
+    if offset > last:
+        which = "its end is" if len(ends) == 1 else "the last of its partitions ends at"
+        raise CommandError(f"topic {topic} has no offset {offset}: {which} {last}")
+    return {
+        one: min(max(low, high + offset if offset < 0 else offset), high)
+        for one, (low, high) in ends.items()
+    }
 
 
 def _format(name: str, separator: str) -> Format:

@@ -31,6 +31,7 @@ from tidelog.cli.cluster import (
 #: Records between two looks at what was delivered.
 POLL_EVERY: Final = 1_000
 QUEUE_RECORDS_MAX: Final = 100_000
+RETRIES_MAX: Final = 12
 QUEUE_KIB_MAX: Final = 256 * 1024
 
 
@@ -84,6 +85,9 @@ def produce(
         acks=_one_of("--acks", acks, ("0", "1", "all", "-1")),
         enable_idempotence=acks in ("all", "-1"),
         linger_ms=5,
+        # Before the time is up: then the broker's own reason is reported (10 s of growing waits).
+        message_send_max_retries=RETRIES_MAX,
+        retry_backoff_max_ms=1000,
         queue_buffering_max_messages=QUEUE_RECORDS_MAX,
         queue_buffering_max_kbytes=QUEUE_KIB_MAX,
         message_max_bytes=1_000_000_000,

@@ -106,7 +106,9 @@ def _run(
     directory = DataDirectory.open(data_directory_path(options, static, config))
     slots: list[WorkerSlot] = []
     metrics: socket.socket | None = None
+    began = False
     try:
+        directory.check_nodes()
         if options.metrics is not None:
             metrics = listen(metrics_address(options.metrics), METRICS_CONNECTIONS_MAX)
         first = _first_node_id(options, static)
@@ -124,6 +126,8 @@ def _run(
                 line += f" metrics={_reachable(metrics_address(options.metrics), metrics)}"
             say(line)
 
+        began = True
+
         async def supervise() -> int:
             supervisor = Supervisor(
                 settings, directory, slots, zygote, ready, metrics_socket=metrics
@@ -139,6 +143,8 @@ def _run(
             slot.stop_listening()
         if metrics is not None:
             metrics.close()
+        if not began:
+            directory.forget_if_new()
         directory.close()
 
 

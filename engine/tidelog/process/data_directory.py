@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import Final
 
 from tidelog.errors import StorageError
+from tidelog.storage.checkpoints import MalformedFileError
 from tidelog.storage.directory import DELETE_SUFFIX, STRAY_SUFFIX
-from tidelog.storage.meta_properties import META_PROPERTIES
+from tidelog.storage.meta_properties import META_PROPERTIES, read_meta_properties
 from tidelog.storage.partition_metadata import PARTITION_METADATA
 
 FORMAT: Final = 1
@@ -80,12 +81,15 @@ class DataDirectory:
         self.cluster_id = cluster_id
         self.nodes = nodes
         self._lock = lock
+        self._made: list[Path] = []
 
     @classmethod
     def open(cls, path: Path, make_cluster_id: Callable[[], str] = new_cluster_id) -> DataDirectory:
         """Opens the directory, or makes it. Raises DataDirectoryError, LockedError."""
+        new: list[Path] = []
         try:
             if not path.is_dir():
+                new = [one for one in (path, *path.parents) if not one.exists()]
                 path.mkdir(parents=True, exist_ok=True)
                 sync_directory(path.parent)
             lock = FileLock.take(path / LOCK_FILE)
@@ -101,6 +105,7 @@ class DataDirectory:
                 known.check_store()
                 return known
             made = cls(path, lock, make_cluster_id(), {})
+            made._made = new
             made.save()
             return made
         except BaseException:
@@ -172,6 +177,35 @@ class DataDirectory:
             raise DataDirectoryError(
                 f"data directory {self.path} cannot be written: {error.strerror}"
             ) from error
+
+    def check_nodes(self) -> None:
+        """Looks at the nodes' meta.properties before any of them is started. Raises
+        DataDirectoryError.
+        """
+        for name in self.nodes.values():
+            path = self.path / name / META_PROPERTIES
+            try:
+                read_meta_properties(str(path))
+            except MalformedFileError as error:
+                raise DataDirectoryError(f"{error}; put it back from a copy") from error
+            except OSError as error:
+                raise DataDirectoryError(f"{path} cannot be read: {error.strerror}") from error
+
+    def forget_if_new(self) -> None:
+        """A start has failed before anything was stored: what this object made goes again. Nothing
+        that anybody else put there is touched.
+        """
+        if not self._made or self.store_path.exists():
+            return
+        try:
+            for name in self.nodes.values():
+                (self.path / name).rmdir()
+            for name in (CLUSTER_FILE, LOCK_FILE):
+                (self.path / name).unlink(missing_ok=True)
+            for directory in self._made:
+                directory.rmdir()
+        except OSError:
+            return
 
     def close(self) -> None:
         self._lock.release()

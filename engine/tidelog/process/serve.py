@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from tidelog.process.zygote import WorkerMain, ZygoteHandle, fork_zygote
 
@@ -33,9 +33,16 @@ class UsageError(Exception):
     """The command line or the properties file is wrong; the message says how."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong, without the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"{self.prog}: {message} ({self.prog} --help)\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The options of `tidelog serve`."""
-    made = argparse.ArgumentParser(
+    made = _Parser(
         prog="tidelog serve",
         description="Start a broker. When it serves, one line on standard output says so.",
         epilog="Stop it with SIGTERM or Ctrl-C; a second one stops it at once.",

@@ -58,7 +58,7 @@ class FakeCluster:
         return futures
 
     def list_topics(self, timeout: float) -> Any:
-        return SimpleNamespace(topics=dict.fromkeys(self.topics))
+        return SimpleNamespace(topics=dict.fromkeys(self.topics), brokers={1: None, 2: None})
 
     def describe_topics(self, collection: Any, **_: object) -> dict[str, Future[Any]]:
         (name,) = collection.topic_names

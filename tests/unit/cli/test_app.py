@@ -10,7 +10,7 @@ from tidelog.cli.app import run
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     text = capsys.readouterr().out
-    commands = "serve topics produce consume offsets configs metadata dump-log"
+    commands = "serve topics produce consume offsets groups top configs metadata dump-log"
     assert all(command in text for command in commands.split())
     assert run(["topics", "--help"]) == 0
     text = capsys.readouterr().out
@@ -19,6 +19,14 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_no_command_is_a_wrong_command_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([]) == 2
+    for arguments in ([], ["topics"]):
+        assert run(arguments) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        # The help as --help shows it, in its lines.
+        assert run([*arguments, "--help"]) == 0
+        assert capsys.readouterr().out.strip() == err.strip()
     assert run(["nonsense"]) == 2
-    assert "nonsense" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "nonsense" in err
+    assert len(err.splitlines()) == 1

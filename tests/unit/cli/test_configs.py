@@ -57,3 +57,9 @@ def test_wrong_options(cluster: FakeCluster, options: str) -> None:
 
 def test_sources_in_words() -> None:
     assert (source_name(5), source_name(1), source_name(99)) == ("default", "topic", "unknown")
+
+
+def test_a_node_that_is_not_there_is_not_waited_for(cluster: FakeCluster, capsys: Output) -> None:
+    assert run(["configs", "describe", "--broker", "99"]) == 1
+    err = capsys.readouterr().err
+    assert "node 99 is not known: there are 1, 2" in err

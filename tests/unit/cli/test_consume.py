@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, TopicPartition
 
 from tidelog.cli.app import run
 from tidelog.cli.cluster import CommandError
-from tidelog.cli.consume import Reading
+from tidelog.cli.consume import Reading, first_offsets
 
 
 class Message:
@@ -61,7 +61,7 @@ def _output(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def reading(consumer: FakeConsumer, **given: Any) -> Reading:
-    options = {"max_messages": None, "timeout_s": None, "exit_at_end": False, "keep": False} | given
+    options = {"max_messages": None, "timeout_s": None, "exit_at_end": False, "group": None} | given
     return Reading(consumer, **options)  # type: ignore[arg-type]
 
 
@@ -94,7 +94,7 @@ def test_an_error_ends_it() -> None:
 
 def test_what_was_printed_is_committed() -> None:
     consumer = FakeConsumer()
-    kept = reading(consumer, keep=True)
+    kept = reading(consumer, group="g")
     kept.commit()
     kept.printed([Message(3), Message(4), Message(9, 1)])  # type: ignore[list-item]
     kept.commit()
@@ -107,7 +107,36 @@ def test_what_was_printed_is_committed() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", ["--format %q", "--format xyz", "--group g --offset 1", "--isolation-level x"]
+    "options",
+    [
+        "--format %q",
+        "--format xyz",
+        "--group g --offset 1",
+        "--isolation-level x",
+        "--from-beginning --offset 3",
+        "--timeout -1",
+        "--group=",
+    ],
 )
 def test_wrong_options(options: str) -> None:
     assert run(["consume", "t", *options.split()]) == 2
+
+
+def test_nothing_was_read_because_no_coordinator_answered() -> None:
+    with pytest.raises(CommandError, match="group g: its coordinator"):
+        offsets(reading(FakeConsumer(), timeout_s=0.0, group="g"))
+    member = reading(FakeConsumer(), timeout_s=0.0, group="g")
+    member.assigned(None, [])
+    assert offsets(member) == []
+
+
+def test_an_offset_is_within_the_log() -> None:
+    ends = {0: (10, 100), 1: (0, 5)}
+    assert first_offsets("t", 50, ends) == {0: 50, 1: 5}
+    assert first_offsets("t", 3, ends) == {0: 10, 1: 3}
+    assert first_offsets("t", -20, ends) == {0: 80, 1: 0}
+    assert first_offsets("t", 100, ends) == {0: 100, 1: 5}
+    with pytest.raises(CommandError, match="no offset 101"):
+        first_offsets("t", 101, ends)
+    with pytest.raises(CommandError, match="its end is 5"):
+        first_offsets("t", 6, {1: (0, 5)})

@@ -195,3 +195,46 @@ def test_the_folder_of_another_program_is_none_of_ours(tmp_path: Path) -> None:
 
 def test_the_hint_can_be_copied() -> None:
     assert "`tidelog metadata rebuild --data-dir '/a b'`" in rebuild_hint(Path("/a b"))
+
+
+def test_a_start_that_failed_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b"
+    directory = DataDirectory.open(path)
+    directory.add_node(1)
+    directory.save()
+    directory.forget_if_new()
+    directory.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_there_before_or_is_used_stays(tmp_path: Path) -> None:
+    old = DataDirectory.open(tmp_path / "old")
+    old.close()
+    again = DataDirectory.open(tmp_path / "old")
+    again.forget_if_new()
+    again.close()
+    assert (tmp_path / "old" / "cluster.json").exists()
+    used = DataDirectory.open(tmp_path / "used")
+    used.add_node(1)
+    (tmp_path / "used" / "node-1" / "file").touch()
+    used.forget_if_new()
+    used.close()
+    assert (tmp_path / "used" / "node-1" / "file").exists()
+    assert (tmp_path / "used" / "cluster.json").exists()
+    stored = DataDirectory.open(tmp_path / "stored")
+    stored.store_path.touch()
+    stored.forget_if_new()
+    stored.close()
+    assert stored.store_path.exists()
+
+
+@pytest.mark.parametrize("content", [b"hello world\n", b"\x00\xff\x80" * 1000, b"version=7\n", b""])
+def test_a_nodes_damaged_meta_properties_is_one_line(tmp_path: Path, content: bytes) -> None:
+    directory = DataDirectory.open(tmp_path)
+    directory.add_node(1)
+    directory.check_nodes()  # not written yet
+    (tmp_path / "node-1" / "meta.properties").write_bytes(content)
+    with pytest.raises(DataDirectoryError, match="properties") as caught:
+        directory.check_nodes()
+    assert len(str(caught.value).splitlines()) == 1
+    directory.close()

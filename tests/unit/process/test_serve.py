@@ -108,3 +108,11 @@ def test_the_limit_of_open_files_is_raised() -> None:
         raise_descriptor_limit()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_what_is_wrong_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args(["--bogus"])
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "tidelog serve: unrecognized arguments: --bogus (tidelog serve --help)"

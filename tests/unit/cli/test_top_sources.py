@@ -14,17 +14,14 @@ from tidelog.cli.cluster import CommandError
 from tidelog.cli.top_sources import MetricsSource, read_metrics
 from tidelog.cli.top_view import GroupTotals, TopicTotals
 from tidelog.process.metrics.exposition import render
-from tidelog.process.metrics.samples import Buckets
+from tidelog.process.metrics.samples import Buckets, LogSample, OffsetSample
 
 TOLD = {
     "kafka_server_brokertopicmetrics_messagesin_total": [(("orders",), 7)],
     "kafka_server_brokertopicmetrics_bytesin_total": [(("orders",), 700)],
     "kafka_server_brokertopicmetrics_bytesout_total": [(("orders",), 70)],
-    "kafka_log_log_size": [(("orders", "0"), 400), (("orders", "1"), 300)],
-    "kafka_topic_partition_current_offset": [(("orders", "0"), 10)],
     "kafka_consumergroup_members": [(("g",), 2)],
     "tidelog_consumergroup_state": [(("g", "consumer", "Stable"), 1)],
-    "kafka_consumergroup_current_offset": [(("g", "orders", "0"), 4)],
     "tidelog_connections": [((), 3)],
 }
 
@@ -34,6 +31,9 @@ def text() -> str:
     counts = [1, *[0] * len(BUCKETS_S)]
     told = samples(
         TOLD,
+        LogSample("orders", 0, 0, 10, 10, 400, 1),
+        LogSample("orders", 1, 0, 0, 0, 300, 1),
+        OffsetSample("g", "orders", 0, 4),
         tidelog_request_stage_seconds=[
             Buckets(("Fetch", "total"), counts, 0.1),
             Buckets(("Fetch", "wait"), counts, 0.1),

@@ -10,7 +10,7 @@ of its partitions from those that lead them.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -87,7 +87,8 @@ def render(view: HostView, accept: str) -> tuple[bytes, str]:
     for node in view.nodes:
         _put_node(collected, node)
     _put_processes(collected, view)
-    _put_lag(collected)
+    samples = [node.samples for node in view.nodes if node.samples is not None]
+    _put_offsets(collected, samples, _put_logs(collected, samples))
     registry = CollectorRegistry(auto_describe=False)
     registry.register(collected)
     encode, content_type = choose_encoder(accept)
@@ -143,13 +144,30 @@ def _put_processes(collected: _Collected, view: HostView) -> None:
                     collected.put(sample.name, sample.value, name)
 
 
-def _put_lag(collected: _Collected) -> None:
-    ends = dict(collected.values["kafka_topic_partition_current_offset"])
-    for labels, committed in collected.values["kafka_consumergroup_current_offset"]:
-        end = ends.get(labels[1:])
+def _put_logs(collected: _Collected, samples: Sequence[Samples]) -> dict[tuple[str, int], int]:
+    """Returns the high watermarks."""
+    put, ends = collected.put, {}
+    for log in (log for told in samples for log in told.logs):
+        labels = (log.topic, str(log.partition))
+        put("kafka_topic_partition_current_offset", log.high_watermark, *labels)
+        put("kafka_topic_partition_oldest_offset", log.log_start_offset, *labels)
+        put("kafka_log_log_logendoffset", log.log_end_offset, *labels)
+        put("kafka_log_log_size", log.size, *labels)
+        put("kafka_log_log_numlogsegments", log.segments, *labels)
+        ends[log.topic, log.partition] = log.high_watermark
+    return ends
+
+
+def _put_offsets(
+    collected: _Collected, samples: Sequence[Samples], ends: Mapping[tuple[str, int], int]
+) -> None:
+    for one in (one for told in samples for one in told.offsets):
+        labels = (one.group, one.topic, str(one.partition))
+        collected.put("kafka_consumergroup_current_offset", one.offset, *labels)
+        end = ends.get((one.topic, one.partition))
         if end is not None:
             # Never negative: the end may have been told before the commit.
-            collected.put("kafka_consumergroup_lag", max(end - committed, 0), *labels)
+            collected.put("kafka_consumergroup_lag", max(end - one.offset, 0), *labels)
 
 
 def _histogram(metric: definitions.Metric, found: Iterable[Buckets]) -> HistogramMetricFamily:

@@ -19,7 +19,7 @@ from tidelog.limits import (
     METRICS_PARTITIONS_MAX,
     METRICS_SLICE,
 )
-from tidelog.process.metrics.samples import Buckets, Labels, Samples
+from tidelog.process.metrics.samples import Buckets, Labels, LogSample, OffsetSample, Samples
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.storage.durations import SYNCS, Durations
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from tidelog.handlers.dispatch import Dispatcher
     from tidelog.net.server import Server
     from tidelog.process.metrics.loop_lag import LoopLag
+
+#: (name of the metric, labels, value)
+Value = tuple[str, Labels, float]
 
 _API_NAMES: Final = {int(key): "".join(map(str.title, key.name.split("_"))) for key in ApiKey}
 
@@ -56,22 +59,30 @@ class NodeMetrics:
         """Everything as it is now."""
         values: defaultdict[str, list[tuple[Labels, float]]] = defaultdict(list)
         histograms = self._histograms()
+        logs: list[LogSample] = []
+        offsets: list[OffsetSample] = []
         dropped: Counter[str] = Counter()
-        for steps in (
-            self._server_values(),
-            self._partition_values(dropped),
-            self._group_values(dropped),
-        ):
-            for index, (name, labels, value) in enumerate(steps, 1):
-                values[name].append((labels, value))
-                if index % METRICS_SLICE == 0:
-                    await asyncio.sleep(0)
+        for count, found in enumerate(self._all(dropped), 1):
+            match found:
+                case LogSample():
+                    logs.append(found)
+                case OffsetSample():
+                    offsets.append(found)
+                case (name, labels, value):
+                    values[name].append((labels, value))
+            if count % METRICS_SLICE == 0:
+                await asyncio.sleep(0)
         values["tidelog_metrics_dropped_series"] = [
             ((kind,), dropped[kind]) for kind in ("partition", "group", "offset")
         ]
-        return Samples(dict(values), histograms)
+        return Samples(dict(values), histograms, logs, offsets)
 
-    def _server_values(self) -> Iterator[tuple[str, Labels, float]]:
+    def _all(self, dropped: Counter[str]) -> Iterator[Value | LogSample | OffsetSample]:
+        yield from self._server_values()
+        yield from self._partition_values(dropped)
+        yield from self._group_values(dropped)
+
+    def _server_values(self) -> Iterator[Value]:
         server, reactor = self._server, self._server.reactor
         for name, value in (
             ("tidelog_received_bytes_total", reactor.bytes_in),
@@ -106,7 +117,7 @@ class NodeMetrics:
             "tidelog_event_loop_lag_seconds": [_buckets(self._lag.durations)],
         }
 
-    def _partition_values(self, dropped: Counter[str]) -> Iterator[tuple[str, Labels, float]]:
+    def _partition_values(self, dropped: Counter[str]) -> Iterator[Value | LogSample]:
         left = METRICS_PARTITIONS_MAX
         for entry in self._table.topics():
             topic = entry.name.decode()
@@ -114,13 +125,23 @@ class NodeMetrics:
             if led and left > 0:
                 yield from _topic_values(topic, entry.partitions)
             for partition in led:
-                if left > 0:
-                    yield from _log_values(topic, partition)
-                else:
+                # (It may have been closed while others had their turn.)
+                log = partition.log
+                if left <= 0:
                     dropped["partition"] += 1
+                elif log is not None:
+                    yield LogSample(
+                        topic,
+                        partition.index,
+                        log.log_start_offset,
+                        partition.high_watermark,
+                        log.log_end_offset,
+                        log.size_bytes,
+                        len(log.segment_list),
+                    )
                 left -= 1
 
-    def _group_values(self, dropped: Counter[str]) -> Iterator[tuple[str, Labels, float]]:
+    def _group_values(self, dropped: Counter[str]) -> Iterator[Value | OffsetSample]:
         groups_left, offsets_left = METRICS_GROUPS_MAX, METRICS_GROUP_OFFSETS_MAX
         for shard in self._groups.runtime.active_shards():
             # A copy: it may change while others have their turn.
@@ -130,12 +151,12 @@ class NodeMetrics:
                     continue
                 groups_left -= 1
                 yield from _state_values(group)
-                for labels, offset in list(_committed(shard.registry, group.group_id)):
+                for sample in list(_committed(shard.registry, group.group_id)):
                     if offsets_left <= 0:
                         dropped["offset"] += 1
                         continue
                     offsets_left -= 1
-                    yield "kafka_consumergroup_current_offset", labels, offset
+                    yield sample
 
 
 def error_name(code: int) -> str:
@@ -151,9 +172,7 @@ def _buckets(durations: Durations) -> Buckets:
     return Buckets((), counts, sum_s)
 
 
-def _topic_values(
-    topic: str, partitions: Iterable[Partition]
-) -> Iterator[tuple[str, Labels, float]]:
+def _topic_values(topic: str, partitions: Iterable[Partition]) -> Iterator[Value]:
     bytes_in = records_in = bytes_out = records_out = 0
     for partition in partitions:
         bytes_in += partition.bytes_in
@@ -166,25 +185,13 @@ def _topic_values(
     yield "tidelog_topic_messages_out_total", (topic,), records_out
 
 
-def _log_values(topic: str, partition: Partition) -> Iterator[tuple[str, Labels, float]]:
-    log = partition.log
-    if log is None:
-        return
-    labels = (topic, str(partition.index))
-    yield "kafka_topic_partition_current_offset", labels, partition.high_watermark
-    yield "kafka_topic_partition_oldest_offset", labels, log.log_start_offset
-    yield "kafka_log_log_logendoffset", labels, log.log_end_offset
-    yield "kafka_log_log_size", labels, log.size_bytes
-    yield "kafka_log_log_numlogsegments", labels, len(log.segment_list)
-
-
-def _state_values(group: Group) -> Iterator[tuple[str, Labels, float]]:
+def _state_values(group: Group) -> Iterator[Value]:
     yield "kafka_consumergroup_members", (group.group_id,), len(group.members)
     labels = (group.group_id, group.type_name, group.state_name)
     yield "tidelog_consumergroup_state", labels, 1
 
 
-def _committed(registry: GroupRegistry, group_id: str) -> Iterator[tuple[Labels, int]]:
+def _committed(registry: GroupRegistry, group_id: str) -> Iterator[OffsetSample]:
     for topic, partitions in registry.offsets.topics(group_id):
         for index, committed in partitions.items():
-            yield (group_id, topic, str(index)), committed.offset
+            yield OffsetSample(group_id, topic, index, committed.offset)

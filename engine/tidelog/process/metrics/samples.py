@@ -28,8 +28,34 @@ class NodeState(msgspec.Struct, frozen=True):
     logs_offline: int = 0
 
 
+# Of these there may be very many: one object each, which the garbage collector need not follow.
+
+
+class LogSample(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The log of a partition that the node leads; size in bytes."""
+
+    topic: str
+    partition: int
+    log_start_offset: int
+    high_watermark: int
+    log_end_offset: int
+    size: int
+    segments: int
+
+
+class OffsetSample(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a group that the node coordinates has committed."""
+
+    group: str
+    topic: str
+    partition: int
+    offset: int
+
+
 class Samples(msgspec.Struct, frozen=True):
-    """Values and histograms by the metric's name."""
+    """Values and histograms by the metric's name; logs and offsets."""
 
     values: dict[str, list[tuple[Labels, float]]] = {}
     histograms: dict[str, list[Buckets]] = {}
+    logs: list[LogSample] = []
+    offsets: list[OffsetSample] = []

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.process.metrics.views import host, node, samples
 from tidelog._native.request_stats import BUCKETS_S
 from tidelog.process.metrics.exposition import HostView, render
-from tidelog.process.metrics.samples import Buckets
+from tidelog.process.metrics.samples import Buckets, LogSample, OffsetSample
 from tidelog.storage.durations import BOUNDS_S
 
 Values = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -60,21 +60,13 @@ def test_processes_are_read_from_the_system() -> None:
 
 def test_a_lag_is_made_of_what_two_nodes_told() -> None:
     ends = samples(
-        {
-            "kafka_topic_partition_current_offset": [
-                (("orders", "0"), 100),
-                (("orders", "1"), 5),
-            ]
-        }
+        {}, LogSample("orders", 0, 2, 100, 101, 900, 3), LogSample("orders", 1, 0, 5, 5, 50, 1)
     )
     committed = samples(
-        {
-            "kafka_consumergroup_current_offset": [
-                (("g", "orders", "0"), 60),
-                (("g", "orders", "1"), 7),
-                (("g", "gone", "0"), 1),
-            ]
-        }
+        {},
+        OffsetSample("g", "orders", 0, 60),
+        OffsetSample("g", "orders", 1, 7),
+        OffsetSample("g", "gone", 0, 1),
     )
     values = scraped(host(node(1, samples=ends), node(2, samples=committed)))
     lag = {
@@ -86,6 +78,14 @@ def test_a_lag_is_made_of_what_two_nodes_told() -> None:
         (("consumergroup", "g"), ("partition", "0"), ("topic", "orders")): 40,
         (("consumergroup", "g"), ("partition", "1"), ("topic", "orders")): 0,
     }
+    gone = {"consumergroup": "g", "topic": "gone", "partition": "0"}
+    assert value(values, "kafka_consumergroup_current_offset", **gone) == 1
+    of_log = {"topic": "orders", "partition": "0"}
+    assert value(values, "kafka_topic_partition_oldest_offset", **of_log) == 2
+    assert value(values, "kafka_topic_partition_current_offset", **of_log) == 100
+    assert value(values, "kafka_log_log_logendoffset", **of_log) == 101
+    assert value(values, "kafka_log_log_size", **of_log) == 900
+    assert value(values, "kafka_log_log_numlogsegments", **of_log) == 3
 
 
 def test_histograms_are_cumulative() -> None:

@@ -13,7 +13,7 @@ from tidelog.errors import KafkaError
 from tidelog.process.metrics import node as module
 from tidelog.process.metrics.definitions import BY_NAME
 from tidelog.process.metrics.node import error_name
-from tidelog.process.metrics.samples import Samples
+from tidelog.process.metrics.samples import OffsetSample, Samples
 from tidelog.process.worker import KafkaNode, build_node
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.record.builder import NewRecord, build_batch
@@ -54,8 +54,11 @@ async def test_every_sample_has_the_labels_of_its_definition(
         assert {len(given) for given, _ in found} <= {len(labels)}, name
     assert set(samples.histograms) <= set(BY_NAME)
     assert value(samples, "kafka_server_brokertopicmetrics_messagesin_total", "t") == 3
-    assert value(samples, "kafka_topic_partition_current_offset", "t", "0") == 3
-    assert value(samples, "kafka_log_log_numlogsegments", "t", "0") == 1
+    (log,) = samples.logs
+    assert (log.topic, log.partition, log.segments) == ("t", 0, 1)
+    assert (log.log_start_offset, log.high_watermark, log.log_end_offset) == (0, 3, 3)
+    size = value(samples, "kafka_server_brokertopicmetrics_bytesin_total", "t")
+    assert log.size == size > 0
     requests = "kafka_network_requestmetrics_requests_total"
     assert value(samples, requests, "Metadata", "12") == 1
     assert value(samples, "tidelog_connections_accepted_total") == 1
@@ -68,7 +71,7 @@ async def test_too_many_partitions_are_left_out_and_counted(
 ) -> None:
     monkeypatch.setattr(module, "METRICS_PARTITIONS_MAX", 0)
     samples = await scene[1].samples()
-    assert "kafka_log_log_size" not in samples.values
+    assert samples.logs == []
     assert "kafka_server_brokertopicmetrics_bytesin_total" not in samples.values
     assert value(samples, "tidelog_metrics_dropped_series", "partition") == 1
 
@@ -102,7 +105,7 @@ async def test_groups(scene: tuple[Scene, KafkaNode], shard: Shard) -> None:
     samples = await scene[1].samples()
     assert value(samples, "kafka_consumergroup_members", "g1") == 0
     assert value(samples, "tidelog_consumergroup_state", "g1", "classic", "Empty") == 1
-    assert value(samples, "kafka_consumergroup_current_offset", "g2", "t", "1") == 12
+    assert OffsetSample("g2", "t", 1, 12) in samples.offsets
 
 
 async def test_too_many_groups_and_offsets_are_left_out_and_counted(
@@ -112,7 +115,7 @@ async def test_too_many_groups_and_offsets_are_left_out_and_counted(
     monkeypatch.setattr(module, "METRICS_GROUP_OFFSETS_MAX", 3)
     samples = await scene[1].samples()
     assert len(samples.values["kafka_consumergroup_members"]) == 2
-    assert len(samples.values["kafka_consumergroup_current_offset"]) == 3
+    assert len(samples.offsets) == 3
     assert value(samples, "tidelog_metrics_dropped_series", "group") == 1
     assert value(samples, "tidelog_metrics_dropped_series", "offset") == 1
 
@@ -145,7 +148,7 @@ async def test_logs_that_are_not_served_are_counted(scene: tuple[Scene, KafkaNod
     with pytest.raises(KafkaError):
         await append(node, 1)
     samples = await node.samples()
-    assert "kafka_log_log_size" not in samples.values
+    assert samples.logs == []
 
 
 def test_errors_have_kafkas_names() -> None:

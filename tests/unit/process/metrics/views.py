@@ -14,7 +14,7 @@ from tidelog.metadata.records import (
     TopicRecord,
 )
 from tidelog.process.metrics.exposition import HostView, NodeView
-from tidelog.process.metrics.samples import NodeState, Samples
+from tidelog.process.metrics.samples import LogSample, NodeState, OffsetSample, Samples
 
 TOPIC_ID = bytes(15) + b"\x01"
 
@@ -45,5 +45,7 @@ def host(*nodes: NodeView) -> HostView:
     return HostView(image(), nodes, os.getpid())
 
 
-def samples(values: dict[str, Any], **histograms: Any) -> Samples:
-    return Samples(values, histograms)
+def samples(values: dict[str, Any], *more: LogSample | OffsetSample, **histograms: Any) -> Samples:
+    logs = [one for one in more if isinstance(one, LogSample)]
+    offsets = [one for one in more if isinstance(one, OffsetSample)]
+    return Samples(values, histograms, logs, offsets)

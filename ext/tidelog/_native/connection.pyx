@@ -1,10 +1,9 @@
 """The plain-socket transport (design D7): raw non-blocking sockets under add_reader/add_writer.
 
 Receiving. All connections of a worker share one scratch buffer; complete frames are handled where
-they lie (Produce writes to its file from there). An incomplete frame moves to the connection's own stash and the next `recvmsg` completes
-it there, with what follows going to the
-scratch buffer again: nothing of a large frame is copied twice, and an idle connection holds no
-buffer.
+they lie (Produce writes to its file from there). An incomplete frame moves to the connection's own
+stash and the next `recvmsg` completes it there, with what follows going to the scratch buffer:
+nothing of a large frame is copied twice, and an idle connection holds no buffer.
 
 Sending. The response queue says what is next: bytes go by `send`, file regions by `sendfile` in
 bounded slices, so that one reader of large

@@ -226,6 +226,7 @@ def test_what_was_there_before_or_is_used_stays(tmp_path: Path) -> None:
     stored.forget_if_new()
     stored.close()
     assert stored.store_path.exists()
+    assert (tmp_path / "stored" / "cluster.json").exists()
 
 
 @pytest.mark.parametrize("content", [b"hello world\n", b"\x00\xff\x80" * 1000, b"version=7\n", b""])

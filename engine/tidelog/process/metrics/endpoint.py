@@ -140,6 +140,8 @@ class MetricsEndpoint:
         return await asyncio.shield(task)
 
     async def _collect(self, full: bool) -> HostView:
+        # Before they are asked: what is decided meanwhile they need not have applied.
+        image = self._image()
         asked = {
             node_id: slot.link.poll(full)
             for node_id, slot in self._slots.items()
@@ -148,7 +150,7 @@ class MetricsEndpoint:
         if asked:
             await asyncio.wait(asked.values(), timeout=METRICS_NODE_TIMEOUT_MS / 1000)
         nodes = [_view(slot, asked.get(node_id)) for node_id, slot in self._slots.items()]
-        return HostView(self._image(), nodes, os.getpid())
+        return HostView(image, nodes, os.getpid())
 
 
 def _view(slot: WorkerSlot, asked: asyncio.Future[Polled] | None) -> NodeView:

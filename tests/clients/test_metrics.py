@@ -161,12 +161,12 @@ def test_processes_and_nodes(broker: ServedBroker) -> None:
     told = scrape(broker.metrics)
     assert told.one("kafka_brokers") == 2
     for node in (*NODES, "supervisor"):
+        assert told.one("tidelog_event_loop_lag_seconds_count", node=node) > 0
         for name in ("process_resident_memory_bytes", "process_cpu_seconds_total"):
             assert told.one(name, node=node) > 0
     for node in NODES:
         assert told.one("tidelog_node_up", node=node) == 1
         assert told.one("tidelog_connections", node=node) >= 0
-        assert told.one("tidelog_event_loop_lag_seconds_count", node=node) > 0
         assert told.one("tidelog_fsync_seconds_count", node=node) > 0
 
 

@@ -38,6 +38,10 @@ _NODES: Final = _table(
         "tidelog_node_metadata_version": ("node", "Metadata version that the node has applied"),
         "tidelog_node_logs_opening": ("node", "Logs that are still being opened or recovered"),
         "tidelog_node_logs_offline": ("node", "Logs that failed and are not served"),
+        "tidelog_node_damaged_segments": (
+            "node",
+            "Segments that are known to be damaged: reading what is damaged is an error",
+        ),
         "tidelog_metadata_version": ("", "Metadata version of the controller"),
         "kafka_brokers": ("", "Nodes that are not fenced"),
         "kafka_topic_partitions": ("topic", "Partitions of the topic"),
@@ -89,6 +93,7 @@ _REQUESTS: Final = _table(
         "tidelog_connections_accepted_total": ("node", "Connections accepted"),
         "tidelog_connections_refused_total": ("node", "Connections refused at once by a limit"),
         "tidelog_cold_reads_total": ("node", "Ranges read ahead because they were not in memory"),
+        "tidelog_segments_opened_total": ("node", "Files of full segments opened to be read"),
     },
 ) + _table(
     "gauge",
@@ -98,6 +103,7 @@ _REQUESTS: Final = _table(
         "tidelog_unsent_bytes": ("node", "What of it are answers that peers have not taken"),
         "tidelog_starving": ("node", "1 while connections wait for memory of others"),
         "tidelog_fetch_sessions": ("node", "Fetch sessions that are remembered"),
+        "tidelog_open_segments": ("node", "Full segments whose files are open"),
     },
 )
 
@@ -111,7 +117,7 @@ _HISTOGRAMS: Final = _table(
         "tidelog_fsync_seconds": ("node", "Duration of each fsync and fdatasync"),
         "tidelog_event_loop_lag_seconds": (
             "node",
-            "How late the event loop ran a timer of 100 ms",
+            "How late the event loop ran a timer of 100 ms, also the supervisor's",
         ),
     },
 )

@@ -30,8 +30,10 @@ from tidelog.limits import (
 )
 from tidelog.metadata.image import MetadataImage
 from tidelog.process.messages import Polled
-from tidelog.process.metrics.exposition import HostView, NodeView, render
+from tidelog.process.metrics.exposition import SUPERVISOR, HostView, NodeView, render
 from tidelog.process.metrics.health import readiness
+from tidelog.process.metrics.loop_lag import LoopLag
+from tidelog.process.metrics.samples import Buckets
 from tidelog.process.worker_slot import WorkerSlot
 
 log: Final = logging.getLogger(__name__)
@@ -57,15 +59,18 @@ class MetricsEndpoint:
         self._tasks: set[asyncio.Task[None]] = set()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="metrics")
         self._collecting: dict[bool, asyncio.Task[HostView]] = {}
+        self._lag = LoopLag(asyncio.get_running_loop())
 
     async def start(self) -> None:
         """Answers from now on."""
+        self._lag.start()
         self._server = await asyncio.start_server(
             self._accept, sock=self._sock, limit=METRICS_REQUEST_BYTES_MAX
         )
 
     async def close(self) -> None:
         """Ends every connection."""
+        self._lag.stop()
         if self._server is not None:
             self._server.close()
         for task in [*self._tasks, *self._collecting.values()]:
@@ -150,7 +155,9 @@ class MetricsEndpoint:
         if asked:
             await asyncio.wait(asked.values(), timeout=METRICS_NODE_TIMEOUT_MS / 1000)
         nodes = [_view(slot, asked.get(node_id)) for node_id, slot in self._slots.items()]
-        return HostView(image, nodes, os.getpid())
+        return HostView(
+            image, nodes, os.getpid(), Buckets((SUPERVISOR,), *self._lag.durations.snapshot())
+        )
 
 
 def _view(slot: WorkerSlot, asked: asyncio.Future[Polled] | None) -> NodeView:

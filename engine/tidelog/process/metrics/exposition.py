@@ -50,11 +50,12 @@ class NodeView:
 
 @dataclass(frozen=True, slots=True)
 class HostView:
-    """What one scrape shows."""
+    """What one scrape shows; pid and lag are the supervisor's."""
 
     image: MetadataImage
     nodes: Sequence[NodeView]
     pid: int
+    lag: Buckets | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -86,6 +87,8 @@ def render(view: HostView, accept: str) -> tuple[bytes, str]:
     _put_cluster(collected, view.image)
     for node in view.nodes:
         _put_node(collected, node)
+    if view.lag is not None:
+        collected.histograms["tidelog_event_loop_lag_seconds"].append(view.lag)
     _put_processes(collected, view)
     samples = [node.samples for node in view.nodes if node.samples is not None]
     _put_offsets(collected, samples, _put_logs(collected, samples))

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
+from tidelog._native import log_file
 from tidelog._native.request_stats import STAGES
 from tidelog.limits import (
     METRICS_GROUP_OFFSETS_MAX,
@@ -84,6 +85,7 @@ class NodeMetrics:
 
     def _server_values(self) -> Iterator[Value]:
         server, reactor = self._server, self._server.reactor
+        open_segments, _, opened = log_file.stats()
         for name, value in (
             ("tidelog_received_bytes_total", reactor.bytes_in),
             ("tidelog_sent_bytes_total", reactor.bytes_out),
@@ -95,6 +97,8 @@ class NodeMetrics:
             ("tidelog_connections_accepted_total", server.accepted),
             ("tidelog_connections_refused_total", server.refused),
             ("tidelog_fetch_sessions", len(server.sessions)),
+            ("tidelog_open_segments", open_segments),
+            ("tidelog_segments_opened_total", opened),
         ):
             yield name, (), value
         for api, version, count in reactor.stats.request_counts():
@@ -119,6 +123,7 @@ class NodeMetrics:
 
     def _partition_values(self, dropped: Counter[str]) -> Iterator[Value | LogSample]:
         left = METRICS_PARTITIONS_MAX
+        damaged = 0
         for entry in self._table.topics():
             topic = entry.name.decode()
             led = [partition for partition in entry.partitions if partition.is_leader]
@@ -127,6 +132,8 @@ class NodeMetrics:
             for partition in led:
                 # (It may have been closed while others had their turn.)
                 log = partition.log
+                if log is not None:
+                    damaged += sum(bool(segment.damaged) for segment in log.segment_list)
                 if left <= 0:
                     dropped["partition"] += 1
                 elif log is not None:
@@ -140,6 +147,7 @@ class NodeMetrics:
                         len(log.segment_list),
                     )
                 left -= 1
+        yield "tidelog_node_damaged_segments", (), damaged
 
     def _group_values(self, dropped: Counter[str]) -> Iterator[Value | OffsetSample]:
         groups_left, offsets_left = METRICS_GROUPS_MAX, METRICS_GROUP_OFFSETS_MAX

@@ -117,7 +117,7 @@ def _rendered(view: View, where: str, rows: int, internal: bool) -> RenderableTy
     parts: list[RenderableType] = [
         Text(
             f"{where}  {time.strftime('%H:%M:%S')}  answered in {view.answered_ms} ms  "
-            f"{len(topics)} topics  {len(view.groups)} groups"
+            f"{len(topics)} topics  {len({row['group'] for row in view.groups})} groups"
         )
     ]
     for found in (view.nodes, topics, view.groups, view.requests):

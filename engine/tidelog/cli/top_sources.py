@@ -69,9 +69,9 @@ def _take(look: Look, name: str, labels: dict[str, str], value: float) -> None:
             case "tidelog_consumergroup_state":
                 group.state = labels["state"]
             case "kafka_consumergroup_current_offset":
-                group.committed += value
+                group.topic(labels["topic"]).committed += value
             case "kafka_consumergroup_lag":
-                group.lag += value
+                group.topic(labels["topic"]).lag += value
     elif "topic" in labels:
         _take_topic(look.topics.setdefault(labels["topic"], TopicTotals()), name, value)
     elif "node" in labels:
@@ -129,10 +129,10 @@ class ClusterSource:
             totals[key[0]].records_in += ends.get(key, 0)
         look.topics = dict(totals)
         for name, offsets in committed.items():
-            groups[name].committed = sum(offsets.values())
-            groups[name].lag = sum(
-                max(ends[key] - offset, 0) for key, offset in offsets.items() if key in ends
-            )
+            for key, offset in offsets.items():
+                progress = groups[name].topic(key[0])
+                progress.committed += offset
+                progress.lag += max(ends.get(key, offset) - offset, 0)
         return look
 
     def _groups(self) -> Iterator[tuple[str, GroupTotals]]:

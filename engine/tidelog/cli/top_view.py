@@ -25,13 +25,24 @@ class TopicTotals:
 
 
 @dataclass(slots=True)
+class Progress:
+    """Of a group in a topic: the sum of its committed offsets, and what is left to it."""
+
+    committed: float = 0
+    lag: float = 0
+
+
+@dataclass(slots=True)
 class GroupTotals:
-    """Of one group; committed: the sum of its offsets."""
+    """Of one group; topics: those that it has offsets of."""
 
     state: str = ""
     members: int = 0
-    committed: float = 0
-    lag: float = 0
+    topics: dict[str, Progress] = field(default_factory=dict)
+
+    def topic(self, name: str) -> Progress:
+        """Its progress in a topic, to be added to."""
+        return self.topics.setdefault(name, Progress())
 
 
 @dataclass(slots=True)
@@ -109,18 +120,23 @@ def _groups(
 ) -> list[Row]:
     rows = []
     for name, totals in now.items():
-        old = before.get(name, totals)
-        rows.append(
-            {
-                "group": name,
-                "state": totals.state,
-                "members": totals.members,
-                "committed_per_s": rate(old.committed, totals.committed, seconds),
-                "lag": totals.lag,
-                "lag_per_s": (totals.lag - old.lag) / seconds,
-            }
-        )
-    return sorted(rows, key=lambda row: (-row["lag"], row["group"]))
+        head = {"group": name, "state": totals.state, "members": totals.members}
+        unknown = dict.fromkeys(("topic", "committed_per_s", "lag", "lag_per_s"))
+        if not totals.topics:
+            rows.append(head | unknown)
+        old_topics = before.get(name, totals).topics
+        for topic, progress in totals.topics.items():
+            old = old_topics.get(topic, progress)
+            rows.append(
+                {
+                    **head,
+                    "topic": topic,
+                    "committed_per_s": rate(old.committed, progress.committed, seconds),
+                    "lag": progress.lag,
+                    "lag_per_s": (progress.lag - old.lag) / seconds,
+                }
+            )
+    return sorted(rows, key=lambda row: (-(row["lag"] or 0), row["group"], row["topic"] or ""))
 
 
 def _requests(

@@ -10,7 +10,7 @@ from tidelog.cli import top as module
 from tidelog.cli.app import run
 from tidelog.cli.cluster import CommandError
 from tidelog.cli.top import watch
-from tidelog.cli.top_view import GroupTotals, Look, NodeTotals, TopicTotals
+from tidelog.cli.top_view import GroupTotals, Look, NodeTotals, Progress, TopicTotals
 
 
 class Source:
@@ -26,7 +26,7 @@ class Source:
         if n in self.failing:
             raise CommandError("not reached")
         topics = {"orders": TopicTotals(10 * n), "__internal": TopicTotals(5 * n)}
-        groups = {f"g{i}": GroupTotals("Stable", 1, 0, i) for i in range(3)}
+        groups = {f"g{i}": GroupTotals("Stable", 1, {"orders": Progress(0, i)}) for i in range(3)}
         return Look(float(n), 0.001, topics=topics, groups=groups, nodes={"1": NodeTotals()})
 
 

@@ -12,7 +12,7 @@ from tests.unit.process.metrics.views import host, node, samples
 from tidelog._native.request_stats import BUCKETS_S
 from tidelog.cli.cluster import CommandError
 from tidelog.cli.top_sources import MetricsSource, read_metrics
-from tidelog.cli.top_view import GroupTotals, TopicTotals
+from tidelog.cli.top_view import GroupTotals, Progress, TopicTotals
 from tidelog.process.metrics.exposition import render
 from tidelog.process.metrics.samples import Buckets, LogSample, OffsetSample
 
@@ -46,7 +46,7 @@ def test_a_scrape_is_read(text: str) -> None:
     look = read_metrics(text, 5.0, 0.25)
     assert (look.at_s, look.answered_s) == (5.0, 0.25)
     assert look.topics == {"orders": TopicTotals(7, 700, 70, 700)}
-    assert look.groups == {"g": GroupTotals("Stable", 2, 4, 6)}
+    assert look.groups == {"g": GroupTotals("Stable", 2, {"orders": Progress(4, 6)})}
     assert look.nodes["1"].connections == 3
     assert not look.nodes["2"].up
     assert look.nodes["supervisor"].memory

@@ -10,6 +10,7 @@ from tidelog.cli.top_view import (
     GroupTotals,
     Look,
     NodeTotals,
+    Progress,
     TopicTotals,
     cell,
     compare,
@@ -40,19 +41,27 @@ def test_topics_by_what_they_changed_by_the_busiest_first() -> None:
     assert view.topics[2]["records_in_per_s"] == 0
 
 
-def test_groups_by_their_lag() -> None:
-    before = Look(0, 0, groups={"g": GroupTotals("Stable", 2, 100, 50)})
-    groups = {"g": GroupTotals("Stable", 2, 140, 30), "h": GroupTotals("Empty", 0, 0, 99)}
+def test_groups_by_their_lag_in_each_topic() -> None:
+    before = Look(0, 0, groups={"g": GroupTotals("Stable", 2, {"t": Progress(100, 50)})})
+    groups = {
+        "g": GroupTotals("Stable", 2, {"t": Progress(140, 30), "u": Progress(5, 99)}),
+        "h": GroupTotals("Empty", 0),
+    }
     view = compare(before, Look(2, 0, groups=groups))
-    assert [row["group"] for row in view.groups] == ["h", "g"]
+    assert [(row["group"], row["topic"]) for row in view.groups] == [
+        ("g", "u"), ("g", "t"), ("h", None)
+    ]  # fmt: skip
+    assert view.groups[0]["committed_per_s"] == 0
     assert view.groups[1] == {
         "group": "g",
         "state": "Stable",
         "members": 2,
+        "topic": "t",
         "committed_per_s": 20,
         "lag": 30,
         "lag_per_s": -10,
     }
+    assert list(view.groups[2]) == list(view.groups[1])
 
 
 def test_latencies_are_those_of_the_interval() -> None:

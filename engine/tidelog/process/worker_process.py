@@ -268,7 +268,10 @@ class WorkerProcess:
         node, samples = self._node, None
         opening, offline = (0, 0) if node is None else node.logs_not_served()
         if full and node is not None:
-            samples = await node.samples()
+            try:
+                samples = await node.samples()
+            except Exception as error:  # a bug, and no reason to leave the question unanswered
+                log.error("metrics not collected", exc_info=error)
         version = self._metadata.image.version if self._serving else -1
         state = NodeState(self._serving, version, opening, offline)
         self._send(Polled(full, state, samples))

@@ -54,6 +54,8 @@ class Node:
         return 2, 1
 
     async def samples(self) -> Samples:
+        if self.failure:
+            raise self.failure
         return Samples({"tidelog_connections": [((), 3)]})
 
 
@@ -208,3 +210,10 @@ async def test_it_tells_its_state_and_values_when_asked(scene: Scene) -> None:
     told = await scene.got.get()
     assert isinstance(told, m.Polled)
     assert told.samples == Samples({"tidelog_connections": [((), 3)]})
+
+
+async def test_values_that_cannot_be_told_leave_nobody_waiting(scene: Scene) -> None:
+    await scene.ready()
+    scene.node.failure = KeyError("ours")
+    scene.say(m.Poll(True))
+    assert await scene.got.get() == m.Polled(True, NodeState(False, -1, 2, 1), None)

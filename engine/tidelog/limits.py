@@ -108,6 +108,9 @@ METRICS_PARTITIONS_MAX: Final = 10_000
 METRICS_GROUPS_MAX: Final = 5_000
 METRICS_GROUP_OFFSETS_MAX: Final = 20_000
 
+#: Partitions of the whole cluster whose leader is told.
+METRICS_CLUSTER_PARTITIONS_MAX: Final = 50_000
+
 #: Samples that a worker puts together before requests have their turn (less than 1 ms).
 METRICS_SLICE: Final = 200
 

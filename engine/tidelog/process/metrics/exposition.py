@@ -27,6 +27,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.process_collector import ProcessCollector
 
 from tidelog._native.request_stats import BUCKETS_S
+from tidelog.limits import METRICS_CLUSTER_PARTITIONS_MAX
 from tidelog.metadata.image import MetadataImage
 from tidelog.process.metrics import definitions
 from tidelog.process.metrics.samples import Buckets, Labels, NodeState, Samples
@@ -104,13 +105,19 @@ def _put_cluster(collected: _Collected, image: MetadataImage) -> None:
     put("tidelog_metadata_version", image.version)
     put("kafka_brokers", len(image.alive_nodes()))
     put("kafka_controller_kafkacontroller_globaltopiccount", len(image.topics))
-    partitions = offline = 0
+    partitions = offline = dropped = 0
     for topic in image.topics.values():
-        put("kafka_topic_partitions", len(topic.partitions), topic.name)
+        shown = partitions < METRICS_CLUSTER_PARTITIONS_MAX
+        if shown:
+            put("kafka_topic_partitions", len(topic.partitions), topic.name)
         for partition in topic.partitions:
             partitions += 1
             offline += partition.leader < 0
+            if not shown or partitions > METRICS_CLUSTER_PARTITIONS_MAX:
+                dropped += 1
+                continue
             put("kafka_topic_partition_leader", partition.leader, topic.name, str(partition.index))
+    put("tidelog_metrics_dropped_series", dropped, SUPERVISOR, "leader")
     put("kafka_controller_kafkacontroller_globalpartitioncount", partitions)
     put("kafka_controller_kafkacontroller_offlinepartitionscount", offline)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as parse_openmetrics,
 )
@@ -9,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.process.metrics.views import host, node, samples
 from tidelog._native.request_stats import BUCKETS_S
+from tidelog.process.metrics import exposition
 from tidelog.process.metrics.exposition import HostView, render
 from tidelog.process.metrics.samples import Buckets, LogSample, OffsetSample
 from tidelog.storage.durations import BOUNDS_S
@@ -37,6 +39,20 @@ def test_the_cluster() -> None:
     assert value(values, "kafka_topic_partitions", topic="orders") == 2
     assert value(values, "kafka_controller_kafkacontroller_offlinepartitionscount") == 1
     assert value(values, "kafka_topic_partition_leader", topic="orders", partition="1") == -1
+
+
+def test_too_many_leaders_are_left_out_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exposition, "METRICS_CLUSTER_PARTITIONS_MAX", 1)
+    values = scraped(host(node()))
+    leaders = [name for name, _ in values if name == "kafka_topic_partition_leader"]
+    assert len(leaders) == 1
+    labels = {"node": "supervisor", "kind": "leader"}
+    assert value(values, "tidelog_metrics_dropped_series", **labels) == 1
+    assert value(values, "kafka_controller_kafkacontroller_globalpartitioncount") == 2
+    monkeypatch.setattr(exposition, "METRICS_CLUSTER_PARTITIONS_MAX", 0)
+    values = scraped(host(node()))
+    assert "kafka_topic_partitions" not in {name for name, _ in values}
+    assert value(values, "tidelog_metrics_dropped_series", **labels) == 2
 
 
 def test_a_node_that_does_not_answer_costs_its_own_series() -> None:

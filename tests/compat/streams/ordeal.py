@@ -128,7 +128,6 @@ class Ordeal:
         while not self._committed("balances"):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"the application did not start:\n{self._logs()}")
-            time.sleep(0.5)
 
     def _logs(self) -> str:
         return "\n".join(
@@ -216,7 +215,6 @@ class Ordeal:
             balances, counts = self._committed("balances"), self._committed("counts")
             if balances == wanted and counts == dict(self.counts):
                 return
-            time.sleep(0.5)
         if balances != wanted:
             wrong = {
                 key: (balances.get(key), wanted[key])

@@ -47,6 +47,7 @@ TOOL_CLASSES = {
     "kafka-metadata-quorum": "org.apache.kafka.tools.MetadataQuorumCommand",
     "kafka-delegation-tokens": "org.apache.kafka.tools.DelegationTokenCommand",
     "kafka-storage": "kafka.tools.StorageTool",
+    "kafka-streams-application-reset": "org.apache.kafka.tools.StreamsResetter",
 }
 # These finish their work in hooks of the JVM itself, so they need the end of a JVM.
 NEED_OWN_JVM = frozenset({"kafka-verifiable-producer", "kafka-verifiable-consumer"})

@@ -22,15 +22,21 @@ _SPELLED_OUT_MAX: Final = 8
 
 
 def name_problem(name: str) -> str | None:
-    """What is wrong with the name, or None."""
+    """What is wrong with the name in Kafka's words (its tools print them), or None."""
     if not name:
-        return "a topic name must not be empty"
+        return "Topic name is invalid: the empty string is not allowed"
     if name in (".", ".."):
-        return 'a topic name must not be "." or ".."'
+        return f"Topic name is invalid: '{name}' is not allowed"
     if len(name) > TOPIC_NAME_CHARS_MAX:
-        return f"a topic name has at most {TOPIC_NAME_CHARS_MAX} characters, not {len(name)}"
+        return (
+            f"Topic name is invalid: the length of '{name}' is longer than the max allowed "
+            f"length {TOPIC_NAME_CHARS_MAX}"
+        )
     if not _LEGAL.fullmatch(name):
-        return f"topic name {name!r} has characters other than letters, digits, '.', '_' and '-'"
+        return (
+            f"Topic name is invalid: '{name}' contains one or more characters other than "
+            "ASCII alphanumerics, '.', '_' and '-'"
+        )
     return None
 
 

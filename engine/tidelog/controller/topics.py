@@ -2,7 +2,8 @@
 results out.
 
 Items of a request are decided one after another; each sees the placement and the names of those
-before it. Codes follow Kafka 4.3 (ReplicationControlManager); the sentences are ours.
+before it. Codes follow Kafka 4.3 (ReplicationControlManager), and so do the sentences that its tools
+print.
 """
 
 from __future__ import annotations
@@ -152,12 +153,12 @@ class TopicCreation:
         if problem is not None:
             raise Refusal(ErrorCode.INVALID_TOPIC_EXCEPTION, problem)
         if name in self._image.topics:
-            raise Refusal(ErrorCode.TOPIC_ALREADY_EXISTS, f"topic {name} exists already")
+            raise Refusal(ErrorCode.TOPIC_ALREADY_EXISTS, f"Topic '{name}' already exists.")
         other = colliding_name(name, self._image.topics) or colliding_name(name, self._new_names)
         if other is not None:
             raise Refusal(
                 ErrorCode.INVALID_TOPIC_EXCEPTION,
-                f"topic {name} collides with {other}: '.' and '_' count as the same",
+                f"Topic '{name}' collides with existing topic: {other}",
             )
 
     def _check_configs(self, item: NewTopic) -> dict[str, str]:
@@ -309,7 +310,10 @@ def _more_partitions(
     if added <= 0:
         raise Refusal(
             ErrorCode.INVALID_PARTITIONS,
-            f"topic {item.name} has {present} partition(s); {item.partition_count} is no increase",
+            f"Topic already has {present} partition(s)."
+            if added == 0
+            else f"The topic {item.name} currently has {present} partition(s); "
+            f"{item.partition_count} would not be an increase.",
         )
     if placed_before + added > PARTITIONS_PER_REQUEST_MAX:
         raise Refusal(*_too_many_partitions())
@@ -323,7 +327,8 @@ def _more_partitions(
         if len(replica_lists) != added:
             raise Refusal(
                 ErrorCode.INVALID_REPLICA_ASSIGNMENT,
-                f"{added} partition(s) are added, but {len(replica_lists)} are assigned",
+                f"Attempted to add {added} additional partition(s), but only "
+                f"{len(replica_lists)} assignment(s) were specified.",
             )
         for replicas in replica_lists:
             _check_assignment(image, replicas, width)
@@ -373,7 +378,10 @@ def _check_replication_factor(replication_factor: int, node_count: int) -> None:
     if replication_factor > node_count:
         raise Refusal(
             ErrorCode.INVALID_REPLICATION_FACTOR,
-            f"replication factor {replication_factor} is more than the {node_count} live node(s)",
+            f"Unable to replicate the partition {replication_factor} time(s): The target "
+            f"replication factor of {replication_factor} cannot be reached because only "
+            f"{node_count} broker(s) are registered or some brokers have all their log "
+            "directories cordoned.",
         )
     if replication_factor > REPLICATION_FACTOR_MAX:
         raise Refusal(
@@ -400,7 +408,10 @@ def _check_assignment(image: MetadataImage, replicas: tuple[int, ...], width: in
         for node_id in replicas:
             node = image.nodes.get(node_id)
             if node is None:
-                problem = f"there is no node {node_id}"
+                problem = (
+                    f"The manual partition assignment includes broker {node_id}, but no such "
+                    "broker is registered."
+                )
             elif node.fenced:
                 problem = f"node {node_id} is not available"
     if problem is not None:

@@ -40,7 +40,11 @@ class Reason(IntEnum):
     )
     SEVERAL_BATCHES = 6, ErrorCode.INVALID_RECORD, "There is more than one batch for the partition."
     BASE_OFFSET = 7, ErrorCode.INVALID_RECORD, "The base offset of a produced batch must be 0."
-    TOO_LARGE = 8, ErrorCode.MESSAGE_TOO_LARGE, "The batch is larger than max.message.bytes."
+    TOO_LARGE = (
+        8,
+        ErrorCode.MESSAGE_TOO_LARGE,
+        "The request included a message larger than the max message size the server will accept.",
+    )
     CRC = 9, ErrorCode.CORRUPT_MESSAGE, "The batch's checksum is wrong."
     CODEC_UNKNOWN = 10, ErrorCode.UNKNOWN_SERVER_ERROR, "The batch's codec is none that exists."
     OFFSET_RANGE = 11, ErrorCode.INVALID_RECORD, "The batch's last offset delta is negative."

@@ -22,6 +22,23 @@ def test_illegal(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("", "the empty string is not allowed"),
+        ("..", "'..' is not allowed"),
+        (
+            "a/b",
+            "'a/b' contains one or more characters other than ASCII alphanumerics, "
+            "'.', '_' and '-'",
+        ),
+        ("x" * 250, f"the length of '{'x' * 250}' is longer than the max allowed length 249"),
+    ],
+)
+def test_problems_in_the_words_that_kafkas_tools_print(name: str, problem: str) -> None:
+    assert name_problem(name) == f"Topic name is invalid: {problem}"
+
+
+@pytest.mark.parametrize(
     ("name", "existing", "expected"),
     [
         ("a.b", ["a_b"], "a_b"),

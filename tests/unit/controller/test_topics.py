@@ -95,6 +95,31 @@ def test_refusals(item: NewTopic, code: int) -> None:
     assert world.image is before
 
 
+@pytest.mark.parametrize(
+    ("item", "sentence"),
+    [
+        (NewTopic("there"), "Topic 'there' already exists."),
+        (NewTopic("x.y"), "Topic 'x.y' collides with existing topic: x_y"),
+        (
+            NewTopic("t", 1, 3),
+            "Unable to replicate the partition 3 time(s): The target replication factor of 3 "
+            "cannot be reached because only 2 broker(s) are registered or some brokers have all "
+            "their log directories cordoned.",
+        ),
+        (
+            NewTopic("t", assignments=assigned((9,))),
+            "The manual partition assignment includes broker 9, but no such broker is registered.",
+        ),
+    ],
+)
+def test_sentences_that_kafkas_tools_print(item: NewTopic, sentence: str) -> None:
+    world = World(nodes=2)
+    world.create(NewTopic("there"), NewTopic("x_y"))
+    answer = world.ask(CreateTopics((item,)))
+    assert isinstance(answer, CreateTopicsAnswer)
+    assert answer.topics[0].error_message == sentence
+
+
 def test_items_are_decided_on_their_own() -> None:
     world = World()
     items = (NewTopic("a"), NewTopic("a b"), NewTopic("c"), NewTopic("d"), NewTopic("d"))
@@ -275,6 +300,28 @@ def test_growth_refusals(item: MorePartitions, code: int) -> None:
     world.create(NewTopic("t", 2))
     assert grow(world, item) == [code]
     assert world.records == []
+
+
+@pytest.mark.parametrize(
+    ("item", "sentence"),
+    [
+        (MorePartitions("t", 2), "Topic already has 2 partition(s)."),
+        (
+            MorePartitions("t", 1),
+            "The topic t currently has 2 partition(s); 1 would not be an increase.",
+        ),
+        (
+            MorePartitions("t", 4, ((1,),)),
+            "Attempted to add 2 additional partition(s), but only 1 assignment(s) were specified.",
+        ),
+    ],
+)
+def test_sentences_about_growth(item: MorePartitions, sentence: str) -> None:
+    world = World(nodes=2)
+    world.create(NewTopic("t", 2))
+    answer = world.ask(CreatePartitions((item,), False))
+    assert isinstance(answer, CreatePartitionsAnswer)
+    assert answer.topics[0].error_message == sentence
 
 
 def test_growth_twice_or_only_validated() -> None:

@@ -59,7 +59,11 @@ class Reason(IntEnum):
     RECORD_FRAMING = 16, ErrorCode.INVALID_RECORD, "A record's lengths do not fit the batch."
     OFFSET_DELTA = 17, ErrorCode.INVALID_RECORD, "The offset deltas are not 0, 1, 2 and so on."
     RECORDS_LEFT = 18, ErrorCode.INVALID_RECORD, "There are bytes behind the batch's last record."
-    KEY_MISSING = 19, ErrorCode.INVALID_RECORD, "Records of a compacted topic need a key."
+    KEY_MISSING = (
+        19,
+        ErrorCode.INVALID_RECORD,
+        "Compacted topic cannot accept message without key.",
+    )
     TIMESTAMP_RANGE = (
         20,
         ErrorCode.INVALID_TIMESTAMP,

@@ -40,13 +40,15 @@ def recompress(
     limits: Limits,
     level: int | None = None,
     decompressed_bytes_max: int | None = None,
+    place: str = "",
 ) -> bytearray:
     """The batch that is to be appended instead of `data`, in the codec that `limits` ask for.
 
     `level`: of that codec, None for its default. Records, producer fields and, with CreateTime, the
     timestamps stay; with LogAppendTime the batch gets `now_ms`. Base offset and leader epoch are
-    left to the append. `decompressed_bytes_max`: None is what max.message.bytes allows. Raises
-    InvalidBatchError with Kafka's code and the errors of single records.
+    left to the append. `decompressed_bytes_max`: None is what max.message.bytes allows. `place`:
+    the partition as `topic-0`, for texts. Raises InvalidBatchError with Kafka's code and the errors
+    of single records.
     """
     view = memoryview(data).cast("B")
     header = parse(view)
@@ -58,7 +60,7 @@ def recompress(
     payload = _open(view[BATCH_OVERHEAD : header.size], header, decompressed_bytes_max)
     status, walked, reason, index = check_payload(payload, header, now_ms, limits)
     if status != 0:
-        raise refusal(payload, header, Reason(reason), index, now_ms, limits)
+        raise refusal(payload, header, Reason(reason), index, now_ms, limits, place)
     codec = header.codec if wanted < 0 else wanted
     if codec == header.codec:
         batch = bytearray(view[: header.size])
@@ -78,23 +80,33 @@ def decompressed_limit(max_message_bytes: int) -> int:
     return max(DECOMPRESSED_BYTES_MIN, DECOMPRESSED_TIMES_MAX * max_message_bytes)
 
 
-def explain(data: Buffer, *, now_ms: int, limits: Limits) -> tuple[RecordError, ...]:
+def explain(
+    data: Buffer, *, now_ms: int, limits: Limits, place: str = ""
+) -> tuple[RecordError, ...]:
     """What is wrong with single records of a batch that the native check refused, for the
-    record_errors of the answer (Produce v8+); empty when the batch as a whole is at fault."""
+    record_errors of the answer (Produce v8+); empty when the batch as a whole is at fault.
+    `place`: the partition as `topic-0`."""
     view = memoryview(data).cast("B")
     header = parse(view)
     if header is None or header.size > len(view) or header.codec != Codec.NONE:
         return ()
-    return _record_errors(bytes(view[BATCH_OVERHEAD : header.size]), header, now_ms, limits)
+    payload = bytes(view[BATCH_OVERHEAD : header.size])
+    return _record_errors(payload, header, now_ms, limits, place)
 
 
 def refusal(
-    payload: bytes, header: BatchHeader, reason: Reason, index: int, now_ms: int, limits: Limits
+    payload: bytes,
+    header: BatchHeader,
+    reason: Reason,
+    index: int,
+    now_ms: int,
+    limits: Limits,
+    place: str,
 ) -> InvalidBatchError:
     """The error of a batch whose records did not pass check_payload()."""
     if reason not in _OF_RECORDS:
         return InvalidBatchError(reason, index)
-    return InvalidBatchError(reason, index, _record_errors(payload, header, now_ms, limits))
+    return InvalidBatchError(reason, index, _record_errors(payload, header, now_ms, limits, place))
 
 
 def _open(payload: memoryview, header: BatchHeader, limit_bytes: int) -> bytes:
@@ -107,21 +119,29 @@ def _open(payload: memoryview, header: BatchHeader, limit_bytes: int) -> bytes:
 
 
 def _record_errors(
-    payload: bytes, header: BatchHeader, now_ms: int, limits: Limits
+    payload: bytes, header: BatchHeader, now_ms: int, limits: Limits, place: str
 ) -> tuple[RecordError, ...]:
     found = record_errors(payload, header, now_ms, limits, RECORD_ERRORS_MAX)
     return tuple(
-        RecordError(index, _record_text(Reason(reason), timestamp, now_ms, limits))
+        RecordError(index, _record_text(Reason(reason), index, timestamp, now_ms, limits, place))
         for index, reason, timestamp in found
     )
 
 
-def _record_text(reason: Reason, timestamp: int, now_ms: int, limits: Limits) -> str:
+def _record_text(
+    reason: Reason, index: int, timestamp: int, now_ms: int, limits: Limits, place: str
+) -> str:
+    """What Java's producers print of the record, in Kafka's words."""
+    if reason == Reason.KEY_MISSING and place:
+        return f"{reason.text[:-1]} in topic partition {place}"
     if reason != Reason.TIMESTAMP_RANGE:
         return reason.text
     _, before_max_ms, after_max_ms, *_ = limits
     earliest = max(now_ms - before_max_ms, 0)
-    return f"Timestamp {timestamp} is not within [{earliest}, {now_ms + after_max_ms}]."
+    return (
+        f"Timestamp {timestamp} of message with offset {index} is out of range. The timestamp "
+        f"should be within [{earliest}, {now_ms + after_max_ms}]"
+    )
 
 
 _OF_RECORDS: Final = frozenset({Reason.KEY_MISSING, Reason.TIMESTAMP_RANGE, Reason.TIMESTAMP_TYPE})

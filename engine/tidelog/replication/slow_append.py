@@ -68,6 +68,7 @@ class SlowAppend:
             now_ms=now_ms,
             limits=_limits(core_settings(config)),
             level=config.compression_level,
+            place=_place(partition),
         )
         batch = await self._loop.run_in_executor(self._executor, work)
         while True:
@@ -92,7 +93,8 @@ class SlowAppend:
     def explain(self, partition: Partition, records: bytes, now_ms: int) -> tuple[RecordError, ...]:
         """What is wrong with single records of a batch that the partition's log refused."""
         config = self._held(partition).config
-        return explain(records, now_ms=now_ms, limits=_limits(core_settings(config)))
+        limits = _limits(core_settings(config))
+        return explain(records, now_ms=now_ms, limits=limits, place=_place(partition))
 
     @staticmethod
     def _held(partition: Partition) -> PartitionLog:
@@ -102,6 +104,10 @@ class SlowAppend:
         if owner is None:
             raise InvariantError(f"{partition!r} is served without a log")
         return owner  # type: ignore[return-value]
+
+
+def _place(partition: Partition) -> str:
+    return f"{partition.topic.decode()}-{partition.index}"
 
 
 def _limits(settings: dict[str, Any]) -> Limits:

@@ -15,8 +15,8 @@ def _reset(words: str, **more: str) -> Step:
 
 _SETUP: tuple[Step, ...] = (
     NO_GROUPS,
-    Run("kafka-topics --create --topic ro-a --partitions 2"),
-    Run("kafka-topics --create --topic ro-b"),
+    Run("kafka-topics --create --topic ro-a --partitions 2 --config retention.ms=-1"),
+    Run("kafka-topics --create --topic ro-b --config retention.ms=-1"),
     Run("kafka-topics --create --topic ro-empty"),
     Produce("ro-a", 0, tuple("abcdef"), _TIMES),
     Produce("ro-a", 1, tuple("abcd"), _TIMES[:4]),

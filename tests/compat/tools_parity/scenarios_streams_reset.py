@@ -16,7 +16,7 @@ _SHOW = Run("kafka-consumer-groups --describe --group sr --offsets")
 
 scenario(
     "streams-reset-modes",
-    Run("kafka-topics --create --topic sr-in --partitions 2"),
+    Run("kafka-topics --create --topic sr-in --partitions 2 --config retention.ms=-1"),
     Produce("sr-in", 0, tuple("abcdef"), _TIMES),
     Produce("sr-in", 1, tuple("abc"), _TIMES[:3]),
     Commit("sr", "sr-in", {0: (4, ""), 1: (2, "")}),

@@ -102,7 +102,7 @@ _TIMES = tuple(1_500_000_000_000 + n * _DAY_MS for n in range(6))
 
 scenario(
     "get-offsets",
-    Run("kafka-topics --create --topic go-a --partitions 3"),
+    Run("kafka-topics --create --topic go-a --partitions 3 --config retention.ms=-1"),
     Run("kafka-topics --create --topic go-b"),
     Produce("go-a", 0, ("0", "1", "2", "3", "4", "5"), _TIMES),
     Produce("go-a", 2, ("0", "1", "2")),

@@ -116,7 +116,7 @@ async def test_every_refused_record_is_named(node: Node, client: Client, version
     if version < 8:
         return
     assert [e.batch_index for e in answer.record_errors] == [0, 1, 2]
-    assert all("is not within" in e.batch_index_error_message for e in answer.record_errors)
+    assert all("should be within" in e.batch_index_error_message for e in answer.record_errors)
     assert answer.error_message == REASONS[20]
 
 

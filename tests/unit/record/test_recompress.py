@@ -183,7 +183,9 @@ def test_only_checked_batches_come_here(data: bytes) -> None:
 def test_explain() -> None:
     limits = twin.Limits(compacted=True).as_tuple()
     data = bytes(build_batch([NewRecord(NOW_MS, None, b"v")] * 3))
-    assert [error.batch_index for error in explain(data, now_ms=NOW_MS, limits=limits)] == [0, 1, 2]
+    found = explain(data, now_ms=NOW_MS, limits=limits, place="t-3")
+    assert [error.batch_index for error in found] == [0, 1, 2]
+    assert found[1].message == f"{Reason.KEY_MISSING.text[:-1]} in topic partition t-3"
     assert explain(make_batch(), now_ms=NOW_MS, limits=limits) == ()
     assert explain(data[:-1], now_ms=NOW_MS, limits=limits) == ()
     many = bytes(build_batch([NewRecord(NOW_MS, None, b"")] * (RECORD_ERRORS_MAX + 5)))

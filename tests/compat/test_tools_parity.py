@@ -1,9 +1,11 @@
 """Apache's own tools show the same on Tidelog as on a running reference, and do the same.
 
 The scenarios are data in tools_parity/; what is a matter of chance (ids, times, hosts, ports) is
-masked. The tools of each side run in one JVM, both sides beside each other.
+masked. The tools of each side run in one JVM, all sides beside each other.
 
     python -m tests.compat.tools_parity [scenario ...]    shows what every tool prints on both
+
+Every scenario runs on one node, and where it names no nodes also on three.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.compat.conftest import Target
+from tests.compat.conftest import TARGET_IS_REFERENCE, Target, running_target
 from tests.compat.tools import ToolServer
 from tests.compat.tools_parity import load_scenarios
 from tests.compat.tools_parity.compare import problems
@@ -25,25 +27,46 @@ load_scenarios()
 pytestmark = pytest.mark.timeout(180)
 
 
+Side = tuple[ToolServer, Target]
+
+
 @pytest.fixture(scope="module")
-def their_tools(java: None) -> Iterator[ToolServer]:
-    """A second JVM, so that both sides go on at once."""
-    with ToolServer() as server:
-        yield server
+def sides(
+    tools: ToolServer,
+    reference: Target,
+    target: Target,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[dict[str, Side]]:
+    """The reference and both of Tidelog's, each with a JVM of its own, so that all go on at once."""
+    nodes = () if TARGET_IS_REFERENCE else ("--workers", "3")
+    with (
+        running_target(tmp_path_factory.mktemp("three"), *nodes) as three,
+        ToolServer() as one_tools,
+        ToolServer() as three_tools,
+    ):
+        yield {
+            "reference": (tools, reference),
+            "one node": (one_tools, target),
+            "three nodes": (three_tools, three),
+        }
 
 
 @pytest.mark.parametrize("name", list(SCENARIOS))
-def test_the_tools_show_the_same_on_both(
-    name: str,
-    tools: ToolServer,
-    their_tools: ToolServer,
-    target: Target,
-    reference: Target,
-    tmp_path: Path,
+def test_the_tools_show_the_same_as_on_the_reference(
+    name: str, sides: dict[str, Side], tmp_path: Path
 ) -> None:
-    steps = SCENARIOS[name]
-    with ThreadPoolExecutor(2) as pool:
-        theirs = pool.submit(Player(their_tools, reference, tmp_path / "theirs").play, steps)
-        ours = Player(tools, target, tmp_path / "ours").play(steps)
-    found = problems(ours, theirs.result())
+    scenario = SCENARIOS[name]
+    with ThreadPoolExecutor(len(sides)) as pool:
+        playing = {
+            side: pool.submit(Player(*sides[side], tmp_path / side).play, scenario.steps)
+            for side in sides
+            if not (scenario.one_node and side == "three nodes")
+        }
+    shown = {side: future.result() for side, future in playing.items()}
+    theirs = shown.pop("reference")
+    found = [
+        f"--- {side}: {problem}"
+        for side, ours in shown.items()
+        for problem in problems(ours, theirs, stated_are_there=not TARGET_IS_REFERENCE)
+    ]
     assert not found, "\n\n".join(found)

@@ -24,6 +24,7 @@ from tests.compat.tools_parity.steps import SCENARIOS
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quiet", action="store_true", help="only the differences")
+    parser.add_argument("--workers", default="1", help="nodes of Tidelog")
     parser.add_argument("scenario", nargs="*", help="names or patterns; all without")
     options = parser.parse_args()
     load_scenarios()
@@ -35,14 +36,14 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory(prefix="tidelog-tools-") as folder,
         ReferenceBroker() as broker,
-        running_target(Path(folder)) as target,
+        running_target(Path(folder), "--workers", options.workers) as target,
         ToolServer() as our_tools,
         ToolServer() as their_tools,
         ThreadPoolExecutor(2) as pool,
     ):
         reference = Target("reference", broker.bootstrap, broker.data_dir)
         for name in chosen:
-            steps = SCENARIOS[name]
+            steps = SCENARIOS[name].steps
             start = time.monotonic()
             futures = [
                 pool.submit(Player(tools, side, Path(folder) / name / side.name).play, steps)

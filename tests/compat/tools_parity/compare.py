@@ -10,18 +10,26 @@ from tests.compat.tools_parity.play import Shown
 from tests.compat.tools_parity.steps import Run
 
 
-def problems(ours: Sequence[Shown], theirs: Sequence[Shown]) -> list[str]:
-    """One text for every invocation that shows something else on Tidelog without a reason, and for
-    every reason without a difference.
+def problems(
+    ours: Sequence[Shown], theirs: Sequence[Shown], *, stated_are_there: bool = True
+) -> list[str]:
+    """One text for every invocation that shows something else on Tidelog without a reason, and,
+    unless `stated_are_there` is False, for every reason without a difference.
     """
     found = []
     for mine, other in zip(ours, theirs, strict=True):
         assert mine.run == other.run
-        found += _of_run(mine.run, mine.lines, other.lines)
+        if stated_are_there:
+            found += _stale(mine.run, mine.lines, other.lines)
+        found += _different(mine.run, mine.lines, other.lines)
+        text = "\n".join(other.lines)
+        if mine.run.shows and not re.search(mine.run.shows, text, re.MULTILINE):
+            found.append(f"$ {mine.run.line}\n{mine.run.shows!r} is not shown, but\n{text}")
     return found
 
 
-def _of_run(run: Run, ours: list[str], theirs: list[str]) -> list[str]:
+def _stale(run: Run, ours: list[str], theirs: list[str]) -> list[str]:
+    """What is stated as a difference without being one."""
     found = []
     for pattern, reason in run.differs.items():
         mine, other = (
@@ -32,11 +40,15 @@ def _of_run(run: Run, ours: list[str], theirs: list[str]) -> list[str]:
             found.append(
                 f"$ {run.line}\n{pattern!r} ({reason}): a difference is stated that is not there"
             )
-    left = [_without(lines, run.differs) for lines in (theirs, ours)]
-    if left[0] != left[1]:
-        difference = difflib.unified_diff(*left, "reference", "tidelog", lineterm="", n=2)
-        found.append("\n".join([f"$ {run.line}", *difference]))
     return found
+
+
+def _different(run: Run, ours: list[str], theirs: list[str]) -> list[str]:
+    left = [_without(lines, run.differs) for lines in (theirs, ours)]
+    if left[0] == left[1]:
+        return []
+    difference = difflib.unified_diff(*left, "reference", "tidelog", lineterm="", n=2)
+    return ["\n".join([f"$ {run.line}", *difference])]
 
 
 def _without(lines: list[str], patterns: Iterable[str]) -> list[str]:

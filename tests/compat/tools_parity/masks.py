@@ -15,6 +15,8 @@ ALWAYS: tuple[tuple[str, str], ...] = (
     (r"(TopicId: )\S+", r"\1ID"),
     (r"/?(127\.0\.0\.1|localhost):\d+", "ADDRESS"),
     (r"\b127\.0\.0\.1 +\d+", "ADDRESS"),
+    # The coordinator of a group, as kafka-consumer-groups names it.
+    (r"ADDRESS +\(\d+\)", "ADDRESS (NODE)"),
     (r"/127\.0\.0\.1", "ADDRESS"),
     (r"(Cluster ID: )\S+", r"\1ID"),
     (r'("topicId": )"[^"]+"', r"\1ID"),

@@ -120,7 +120,7 @@ class Player:
         return text
 
     def _run(self, run: Run) -> Shown:
-        tool, *words = shlex.split(self._filled(run.line))
+        tool, *words = (self._filled(word) for word in shlex.split(run.line))
         if "{bootstrap}" not in run.line:
             words += ["--bootstrap-server", self.target.bootstrap]
         deadline = time.monotonic() + TIMEOUT_S

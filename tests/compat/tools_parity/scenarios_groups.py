@@ -77,10 +77,20 @@ for _protocol in ("classic", "consumer"):
         Run("kafka-groups --list --group-type nonsense"),
         *_describe(f"--group {_name}"),
         *_describe("--all-groups"),
+        Run(
+            f"kafka-consumer-groups --describe --group {_name} --members --verbose",
+            shows=f"MEMBER one ADDRESS one 2 .* {_name}:0,1",
+        ),
         Produce(_name, 1, ("g", "h")),
         Run(f"kafka-consumer-groups --describe --group {_name}", until=r" 8 "),
-        Run(f"kafka-consumer-groups --delete --group {_name}"),
-        Run(f"kafka-consumer-groups --delete-offsets --group {_name} --topic {_name}"),
+        Run(
+            f"kafka-consumer-groups --delete --group {_name}",
+            shows="GroupNotEmptyException: The group is not empty",
+        ),
+        Run(
+            f"kafka-consumer-groups --delete-offsets --group {_name} --topic {_name}",
+            shows="GroupSubscribedToTopicException",
+        ),
         Run(f"kafka-consumer-groups --delete-offsets --group {_name} --topic {_name}:0"),
         *(
             Run(f"kafka-consumer-groups --reset-offsets --group {_name} --topic {_name} {words}")
@@ -88,7 +98,7 @@ for _protocol in ("classic", "consumer"):
         ),
         Run(f"kafka-topics --delete --topic {_name}x --if-exists"),
         Leave("one"),
-        Run("kafka-consumer-groups --list --state"),
+        Run("kafka-consumer-groups --list --state", shows=f"^{_name} Empty$"),
         Run("kafka-consumer-groups --list --type"),
         Run("kafka-groups --list"),
         Run("kafka-groups --list --consumer"),
@@ -141,6 +151,57 @@ for _protocol in ("classic", "consumer"):
         Run(f"kafka-topics --delete --topic '{_name}.*'"),
     )
 
+_ASSIGNED: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("roundrobin", "classic", {"partition.assignment.strategy": "roundrobin"}),
+    ("cooperative-sticky", "classic", {"partition.assignment.strategy": "cooperative-sticky"}),
+    ("range", "consumer", {"group.remote.assignor": "range"}),
+)
+
+scenario(
+    "group-assignors",
+    NO_GROUPS,
+    *_topic("ga"),
+    *(
+        step
+        for _assignor, _protocol, _settings in _ASSIGNED
+        for step in (
+            Join("one", f"ga-{_assignor}", ("ga",), 10, 2, _protocol, _settings),
+            Run(
+                f"kafka-consumer-groups --describe --group ga-{_assignor} --state --verbose",
+                shows=f" {_assignor} Stable ",
+            ),
+            Run(f"kafka-consumer-groups --describe --group ga-{_assignor} --members --verbose"),
+            Leave("one"),
+            Run(f"kafka-consumer-groups --describe --group ga-{_assignor} --state --verbose"),
+        )
+    ),
+    NO_GROUPS,
+    Run("kafka-topics --delete --topic ga"),
+)
+
+scenario(
+    "group-of-both-protocols",
+    NO_GROUPS,
+    *_topic("gx"),
+    Join("one", "gx", ("gx",), records=10, partitions=2),
+    Join("two", "gx", ("gx",), partitions=1, protocol="consumer"),
+    Run(
+        "kafka-consumer-groups --describe --group gx --members",
+        until=r"one +1\s(.*\n)*.* two +1\s|two +1\s(.*\n)*.* one +1\s",
+        masks=("rows",),
+    ),
+    Run("kafka-consumer-groups --describe --group gx --members --verbose", masks=("rows",)),
+    Run("kafka-consumer-groups --describe --group gx --state", shows="Stable 2$"),
+    Run("kafka-consumer-groups --describe --group gx --offsets", masks=("rows",)),
+    Run("kafka-consumer-groups --list --type"),
+    Run("kafka-groups --list"),
+    Leave("one"),
+    Leave("two"),
+    Run("kafka-consumer-groups --list --type --state"),
+    Run("kafka-consumer-groups --delete --group gx"),
+    Run("kafka-topics --delete --topic gx"),
+)
+
 scenario(
     "group-validation",
     NO_GROUPS,
@@ -178,6 +239,8 @@ scenario(
     Run("kafka-consumer-groups --describe --all-groups"),
     Run("kafka-consumer-groups --describe --all-groups --state"),
     Run("kafka-consumer-groups --list --state Empty --type classic"),
+    Run("kafka-groups --list"),
+    Run("kafka-groups --list --consumer"),
     # The offsets of a deleted topic end with it.
     Run("kafka-topics --delete --topic gs"),
     Run("kafka-consumer-groups --describe --group gs-g", until=r"^\s*$"),

@@ -153,11 +153,12 @@ scenario(
     Commit("of", "of", {0: (1, "a word")}),
     Run("kafka-consumer-groups --delete-offsets --group of --topic of:1"),
     Run("kafka-consumer-groups --delete --group of"),
-    Run(f"{_FORMATTED}.OffsetsMessageFormatter", masks=("records",), differs=_ONE_MORE),
+    Run(f"{_FORMATTED}.OffsetsMessageFormatter", masks=("records",), differs=_ONE_MORE, shows='"topic": "of".*: null$'),
     Run(
         f"{_FORMATTED}.GroupMetadataMessageFormatter",
         masks=("records",),
         differs={r'^.*"generation": 0,.*$': _NEW_GROUP, **_ONE_MORE},
+        shows='"group": "of".*: null$',
     ),
     Run("kafka-topics --delete --topic of"),
 )
@@ -187,9 +188,10 @@ scenario(
         " --reset-policy earliest --group-protocol consumer --enable-autocommit",
         masks=("events",),
     ),
-    Run("kafka-consumer-groups --describe --group ve"),
+    Run("kafka-consumer-groups --describe --group ve", shows="^ve ve 0 25 25 0 "),
     Run("kafka-consumer-groups --delete --group ve --group ve-consumer", masks=("rows",)),
     Run("kafka-topics --delete --topic ve"),
+    one_node=True,
 )
 
 scenario(

@@ -21,6 +21,7 @@ class Run:
     until: pattern that the output has to hold; the tool is run again until it does (for what a
     broker does in its own time). differs: patterns of text that may differ, each with the reason;
     what they match is taken out on both sides (`^.*x.*$` for whole lines) and has to differ.
+    shows: pattern that the reference's output holds, so that the step does what it is there for.
     streams: which of "out" and "err" are compared.
     """
 
@@ -29,6 +30,7 @@ class Run:
     save: str = ""
     masks: tuple[str, ...] = ()
     until: str = ""
+    shows: str = ""
     differs: Mapping[str, str] = field(default_factory=dict)
     streams: tuple[str, ...] = ("out", "err")
 
@@ -88,11 +90,21 @@ NO_GROUPS = Run("kafka-consumer-groups --delete --all-groups", streams=())
 
 Step = Run | Write | Produce | Join | Leave | Commit
 
-SCENARIOS: dict[str, tuple[Step, ...]] = {}
 
 
-def scenario(name: str, *steps: Step) -> None:
+@dataclass(frozen=True)
+class Scenario:
+    """one_node: not run on several nodes, since what is shown names nodes, or to save time."""
+
+    steps: tuple[Step, ...]
+    one_node: bool = False
+
+
+SCENARIOS: dict[str, Scenario] = {}
+
+
+def scenario(name: str, *steps: Step, one_node: bool = False) -> None:
     """Registers a scenario."""
     assert name not in SCENARIOS, name
     assert re.fullmatch(r"[a-z0-9-]+", name), name
-    SCENARIOS[name] = steps
+    SCENARIOS[name] = Scenario(steps, one_node)

@@ -10,6 +10,7 @@ Every scenario runs on one node, and where it names no nodes also on three.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,7 +22,9 @@ from tests.compat.tools import ToolServer
 from tests.compat.tools_parity import load_scenarios
 from tests.compat.tools_parity.compare import problems
 from tests.compat.tools_parity.play import Player
-from tests.compat.tools_parity.steps import SCENARIOS
+from tests.compat.tools_parity.steps import SCENARIOS, Run
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "apache-tools.md"
 
 load_scenarios()
 pytestmark = pytest.mark.timeout(180)
@@ -37,7 +40,7 @@ def sides(
     target: Target,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[dict[str, Side]]:
-    """The reference and both of Tidelog's, each with a JVM of its own, so that all go on at once."""
+    """The reference and both of Tidelog's, each with a JVM of its own: all go on at once."""
     nodes = () if TARGET_IS_REFERENCE else ("--workers", "3")
     with (
         running_target(tmp_path_factory.mktemp("three"), *nodes) as three,
@@ -49,6 +52,14 @@ def sides(
             "one node": (one_tools, target),
             "three nodes": (three_tools, three),
         }
+
+
+def test_the_page_about_the_tools_names_those_that_are_compared() -> None:
+    page = PAGE.read_text().partition("## What works")[2].partition("##")[0]
+    named = set(re.findall(r"^\| `([\w-]+)` \|", page, re.MULTILINE))
+    runs = [step for one in SCENARIOS.values() for step in one.steps if isinstance(step, Run)]
+    assert named == {run.line.split()[0] for run in runs}
+    assert len(runs) > 600
 
 
 @pytest.mark.parametrize("name", list(SCENARIOS))

@@ -2,8 +2,8 @@
 results out.
 
 Items of a request are decided one after another; each sees the placement and the names of those
-before it. Codes follow Kafka 4.3 (ReplicationControlManager), and so do the sentences that its tools
-print.
+before it. Codes follow Kafka 4.3 (ReplicationControlManager), and so do the sentences that its
+tools print.
 """
 
 from __future__ import annotations

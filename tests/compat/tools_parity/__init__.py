@@ -1,4 +1,4 @@
-"""What Apache's tools print on Tidelog and on the reference: scenarios as data, and their comparison.
+"""What Apache's tools print on Tidelog and on the reference: scenarios as data, and a comparison.
 
 A scenario is a list of steps (`steps.py`): mostly invocations of tools, and what has to be there
 for them, such as records with chosen times and live members of groups. `play.py` runs one against a

@@ -31,7 +31,7 @@ ALWAYS: tuple[tuple[str, str], ...] = (
 #: Frames of a Java stack trace, which tell where in the tool something was noticed.
 _FRAME = re.compile(r"^\s+at |^\s*\.\.\. \d+ more$")
 #: Where the list of a tool's options begins, which goes on to the end.
-_USAGE = re.compile(r"^Option\s+Description|^usage: ")
+_USAGE = re.compile(r"^Option( \(\* = required\))?\s+Description|^usage: ")
 
 Mask = Callable[[list[str]], list[str]]
 
@@ -121,8 +121,9 @@ def masked(text: str, places: dict[str, str], names: Collection[str]) -> list[st
 
 
 def _sorted_errors(lines: list[str]) -> list[str]:
-    """Errors that a client logs one after another, for the partitions of one answer, have no order."""
+    """Errors that a client logs for the partitions of one answer, one after another, sorted."""
     shown: list[str] = []
     for logged, group in itertools.groupby(lines, lambda line: line.startswith("[TIME] ERROR")):
-        shown += sorted(group) if logged else group
+        same = list(group)
+        shown += sorted(same) if logged else same
     return shown

@@ -1,4 +1,4 @@
-"""kafka-consumer-groups and kafka-groups: listing, describing, deleting; with and without members."""
+"""kafka-consumer-groups and kafka-groups: listing, describing, deleting, with members or without."""
 
 from __future__ import annotations
 
@@ -223,6 +223,8 @@ scenario(
     Run("kafka-consumer-groups --delete-offsets --group gv-none"),
     Run("kafka-consumer-groups --validate-regex 'a.*|b+'"),
     Run("kafka-consumer-groups --validate-regex '('"),
+    Run("kafka-share-groups --list"),
+    Run("kafka-streams-groups --list"),
     Run("kafka-groups"),
     Run("kafka-groups --list --consumer --share"),
     Run("kafka-topics --delete --topic gv"),

@@ -153,7 +153,12 @@ scenario(
     Commit("of", "of", {0: (1, "a word")}),
     Run("kafka-consumer-groups --delete-offsets --group of --topic of:1"),
     Run("kafka-consumer-groups --delete --group of"),
-    Run(f"{_FORMATTED}.OffsetsMessageFormatter", masks=("records",), differs=_ONE_MORE, shows='"topic": "of".*: null$'),
+    Run(
+        f"{_FORMATTED}.OffsetsMessageFormatter",
+        masks=("records",),
+        differs=_ONE_MORE,
+        shows='"topic": "of".*: null$',
+    ),
     Run(
         f"{_FORMATTED}.GroupMetadataMessageFormatter",
         masks=("records",),
@@ -222,4 +227,27 @@ scenario(
     ),
     Run("kafka-e2e-latency --topic pe --num-records 5 --producer-acks 2 --record-size 60"),
     Run("kafka-topics --delete --topic 'pe.*'"),
+)
+
+_TRANSACTIONS = "kafka-transactions --bootstrap-server {bootstrap}"
+
+scenario(
+    "producers-of-a-partition",
+    Run("kafka-topics --create --topic pp --partitions 2"),
+    Run(
+        "kafka-console-producer --topic pp --sync --command-property enable.idempotence=true",
+        stdin="a\nb\nc\n",
+    ),
+    *(
+        Run(
+            f"{_TRANSACTIONS} describe-producers --topic pp --partition {partition}",
+            masks=("numbers",),
+        )
+        for partition in (0, 1)
+    ),
+    Run(f"{_TRANSACTIONS} describe-producers --topic pp-none --partition 0"),
+    Run(f"{_TRANSACTIONS} find-hanging --broker-id 1"),
+    Run(f"{_TRANSACTIONS} find-hanging --broker-id 9"),
+    Run("kafka-topics --delete --topic pp"),
+    one_node=True,
 )

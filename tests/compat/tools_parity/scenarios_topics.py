@@ -42,9 +42,7 @@ scenario(
     Run("kafka-topics --create --topic tc-bad --replica-assignment 1 --partitions 3"),
     Run("kafka-topics --create"),
     Run("kafka-topics --list"),
-    Run(
-        "kafka-topics --describe --topic 'tc-plain|tc-three|tc-configs|tc-assigned'", differs=ELR
-    ),
+    Run("kafka-topics --describe --topic 'tc-plain|tc-three|tc-configs|tc-assigned'", differs=ELR),
     Run(
         "kafka-topics --describe --topic tc-three --partition-size-limit-per-response 1",
         differs=ELR,
@@ -89,9 +87,7 @@ scenario(
 
 scenario(
     "topics-internal",
-    Run(
-        "kafka-consumer-groups --reset-offsets --group ti --topic ti-none --to-earliest --execute"
-    ),
+    Run("kafka-consumer-groups --reset-offsets --group ti --topic ti-none --to-earliest --execute"),
     Run("kafka-topics --create --topic ti"),
     Run("kafka-consumer-groups --reset-offsets --group ti --topic ti --to-earliest --execute"),
     Run("kafka-topics --list"),

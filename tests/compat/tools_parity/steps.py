@@ -91,7 +91,6 @@ NO_GROUPS = Run("kafka-consumer-groups --delete --all-groups", streams=())
 Step = Run | Write | Produce | Join | Leave | Commit
 
 
-
 @dataclass(frozen=True)
 class Scenario:
     """one_node: not run on several nodes, since what is shown names nodes, or to save time."""

@@ -33,6 +33,9 @@ _FRAME = re.compile(r"^\s+at |^\s*\.\.\. \d+ more$")
 #: Where the list of a tool's options begins, which goes on to the end.
 _USAGE = re.compile(r"^Option( \(\* = required\))?\s+Description|^usage: ")
 
+#: Groups that the console consumer and the perf tools make up.
+_DRAWN = re.compile(r"(console-consumer|perf-consumer|test-group)-\d+$")
+
 Mask = Callable[[list[str]], list[str]]
 
 
@@ -48,7 +51,8 @@ def _rows(lines: list[str]) -> list[str]:
 
 def _records(lines: list[str]) -> list[str]:
     """JSON objects one after another, as the formatters of the offsets topic print them: by key the
-    values in their order, so that the order of two keys does not count.
+    values in their order, so that the order of two keys does not count. Without groups whose
+    name a tool has drawn: which partition they are in is chance.
     """
     values: dict[str, list[str]] = {}
     decoder = json.JSONDecoder()
@@ -56,6 +60,8 @@ def _records(lines: list[str]) -> list[str]:
     while text:
         found, end = decoder.raw_decode(text)
         text = text[end:].strip()
+        if _DRAWN.match(found["key"]["data"]["group"]):
+            continue
         value = json.dumps(found["value"], sort_keys=True)
         values.setdefault(json.dumps(found["key"]), []).append(value)
     return [f"{key}: {value}" for key in sorted(values) for value in values[key]]

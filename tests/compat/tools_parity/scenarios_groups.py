@@ -1,4 +1,4 @@
-"""kafka-consumer-groups and kafka-groups: listing, describing, deleting, with members or without."""
+"""kafka-consumer-groups and kafka-groups: listing, describing, deleting; with members or not."""
 
 from __future__ import annotations
 

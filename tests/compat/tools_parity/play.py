@@ -14,7 +14,17 @@ import confluent_kafka
 from tests.compat.conftest import Target
 from tests.compat.tools import ToolResult, ToolServer
 from tests.compat.tools_parity.masks import masked
-from tests.compat.tools_parity.steps import Commit, Join, Leave, Produce, Run, Step, Write
+from tests.compat.tools_parity.steps import (
+    Begin,
+    Commit,
+    End,
+    Join,
+    Leave,
+    Produce,
+    Run,
+    Step,
+    Write,
+)
 
 TIMEOUT_S = 30.0
 
@@ -81,6 +91,7 @@ class Player:
         self.target = target
         self.folder = folder
         self._members: dict[str, Member] = {}
+        self._producers: dict[str, confluent_kafka.Producer] = {}
         #: Ids that members had, with their names.
         self._member_ids: dict[str, str] = {}
         self._names = {
@@ -109,6 +120,10 @@ class Player:
                         self._members.pop(step.name).leave()
                     case Commit():
                         self._commit(step)
+                    case Begin():
+                        self._begin(step)
+                    case End():
+                        self._end(step)
         finally:
             for member in self._members.values():
                 member.leave()
@@ -199,3 +214,27 @@ class Player:
             consumer.commit(offsets=offsets, asynchronous=False)
         finally:
             consumer.close()
+
+    def _begin(self, step: Begin) -> None:
+        producer = self._producers.get(step.transactional_id)
+        if producer is None:
+            producer = confluent_kafka.Producer(
+                {
+                    "bootstrap.servers": self.target.bootstrap,
+                    "transactional.id": step.transactional_id,
+                    "client.id": "transactional",
+                }
+            )
+            producer.init_transactions(TIMEOUT_S)
+            self._producers[step.transactional_id] = producer
+        producer.begin_transaction()
+        for value in step.values:
+            producer.produce(step.topic, value.encode(), partition=step.partition)
+        assert producer.flush(TIMEOUT_S) == 0
+
+    def _end(self, step: End) -> None:
+        producer = self._producers[step.transactional_id]
+        if step.commit:
+            producer.commit_transaction(TIMEOUT_S)
+        else:
+            producer.abort_transaction(TIMEOUT_S)

@@ -85,10 +85,28 @@ class Commit:
     offsets: Mapping[int, tuple[int, str]]
 
 
+@dataclass(frozen=True)
+class Begin:
+    """A transaction with records in it, open until `End`; its producer is known by its id."""
+
+    transactional_id: str
+    topic: str
+    partition: int
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class End:
+    """The transaction's end."""
+
+    transactional_id: str
+    commit: bool
+
+
 #: Ends the groups that scenarios before left behind.
 NO_GROUPS = Run("kafka-consumer-groups --delete --all-groups", streams=())
 
-Step = Run | Write | Produce | Join | Leave | Commit
+Step = Run | Write | Produce | Join | Leave | Commit | Begin | End
 
 
 @dataclass(frozen=True)

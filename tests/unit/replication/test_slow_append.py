@@ -16,6 +16,8 @@ from tidelog._native.partition import Partition, Progress
 from tidelog.clock import ManualClock
 from tidelog.config import TopicConfig
 from tidelog.errors import KafkaError
+from tidelog.record.builder import NewRecord, build_batch
+from tidelog.record.reasons import InvalidBatchError
 from tidelog.record.view import iterate_batches
 from tidelog.replication.slow_append import SlowAppend
 
@@ -66,6 +68,20 @@ async def test_bad_records_are_refused_with_their_index(tmp_path: Path) -> None:
         await slow.append(partition, lambda: batch([b"a"], compression=GZIP), 9)
     assert caught.value.error_code == 32
     assert owner.core.log_end_offset == 0
+
+
+def keyless(codec: int = 0) -> bytes:
+    return bytes(build_batch([NewRecord(NOW_MS, None, b"v")], codec=codec))
+
+
+async def test_a_refused_record_is_named_with_its_partition(tmp_path: Path) -> None:
+    slow, partition, _owner = world(tmp_path, **{"cleanup.policy": "compact"})
+    sentence = "Compacted topic cannot accept message without key in topic partition t-0"
+    with pytest.raises(InvalidBatchError) as caught:
+        await slow.append(partition, lambda: keyless(GZIP), 9)
+    assert [error.message for error in caught.value.record_errors] == [sentence]
+    found = slow.explain(partition, keyless(), NOW_MS)
+    assert [(error.batch_index, error.message) for error in found] == [(0, sentence)]
 
 
 async def test_leadership_lost_meanwhile(tmp_path: Path) -> None:

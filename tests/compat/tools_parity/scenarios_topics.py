@@ -59,7 +59,7 @@ scenario(
     Run("kafka-topics --list --topic 'tc-.*'"),
     Run("kafka-topics --list --topic no-such"),
     Run("kafka-topics --delete --topic 'tc.*'"),
-    Run("kafka-topics --list --topic 'tc.*'"),
+    Run("kafka-topics --list --topic 'tc.*'", until=r"^\s*$"),
     one_node=True,
 )
 
@@ -81,7 +81,7 @@ scenario(
     Run("kafka-topics --delete --topic ta-none"),
     Run("kafka-topics --delete --topic ta-none --if-exists"),
     Run("kafka-topics --delete --topic ta"),
-    Run("kafka-topics --describe --topic ta"),
+    Run("kafka-topics --describe --topic ta", until="does not exist"),
     one_node=True,
 )
 

@@ -44,10 +44,10 @@ def _stale(run: Run, ours: list[str], theirs: list[str]) -> list[str]:
 
 
 def _different(run: Run, ours: list[str], theirs: list[str]) -> list[str]:
-    left = [_without(lines, run.differs) for lines in (theirs, ours)]
-    if left[0] == left[1]:
+    expected, seen = (_without(lines, run.differs) for lines in (theirs, ours))
+    if expected == seen:
         return []
-    difference = difflib.unified_diff(*left, "reference", "tidelog", lineterm="", n=2)
+    difference = difflib.unified_diff(expected, seen, "reference", "tidelog", lineterm="", n=2)
     return ["\n".join([f"$ {run.line}", *difference])]
 
 

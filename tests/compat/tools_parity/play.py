@@ -70,7 +70,7 @@ class Member:
                 if message is not None and message.error() is not None:
                     self.failure = str(message.error())
                 elif message is not None:
-                    self.consumer.commit(message, asynchronous=False)
+                    self.consumer.commit(message=message, asynchronous=False)
                     left -= 1
                 if self.ready.is_set():
                     continue
@@ -171,13 +171,13 @@ class Player:
                 failures.append(error)
 
         for number, value in enumerate(step.values):
-            when = {"timestamp": step.times_ms[number]} if step.times_ms else {}
             producer.produce(
                 step.topic,
                 value.encode(),
                 partition=step.partition,
                 on_delivery=delivered,
-                **when,
+                # 0 stands for now.
+                timestamp=step.times_ms[number] if step.times_ms else 0,
             )
             if step.times_ms:
                 # A batch of its own for each, so that every time can be looked up.

@@ -9,8 +9,9 @@ _DAY_MS = 24 * 3600 * 1000
 _TIMES = tuple(1_500_000_000_000 + n * _DAY_MS for n in range(6))
 
 
-def _reset(words: str, **more: str) -> Step:
-    return Run(f"kafka-consumer-groups --reset-offsets {words}", **more)
+def _reset(words: str, *, save: str = "", masks: tuple[str, ...] = ()) -> Step:
+    line = f"kafka-consumer-groups --reset-offsets {words}"
+    return Run(line, save=save, masks=masks)
 
 
 _SETUP: tuple[Step, ...] = (

@@ -420,5 +420,5 @@ def test_same_transaction_index(
             index.append(txn)
         index.write()
         index.truncate_to(cut)
-        index.close()
+        index.write()
         assert (path.read_bytes() if path.exists() else b"") == data, seed

@@ -147,7 +147,11 @@ TOMBSTONE_BYTES_PER_WRITE_MAX: Final = 512 * 1024
 REGEX_CHARS_MAX: Final = 4_096
 REGEX_MEMORY_BYTES_MAX: Final = 1024 * 1024
 
-#: Compiled patterns that are kept.
+#: Steps (instructions of the compiled pattern times characters of all topic names) that matching a
+#: new pattern may take at worst; one is 1 to 2 ns (ADR 0027).
+REGEX_STEPS_MAX: Final = 300_000_000
+
+#: Compiled patterns that are kept, each with the topics that it matches.
 REGEXES_COMPILED_MAX: Final = 64
 
 # --- transactions ------------------------------------------------------------------------------

@@ -238,7 +238,9 @@ async def test_clients_that_know_only_the_classic_protocol_come_in(
 def test_a_running_group_changes_its_protocol_member_by_member(
     client: confluent.AdminClient, bootstrap: str, name: str
 ) -> None:
-    """Members of both protocols share the partitions meanwhile, and nothing is lost."""
+    """There and back. Members of both protocols share the partitions meanwhile, and nothing is
+    lost.
+    """
     create(client, name)
     classic = {"group.protocol": "classic", "heartbeat.interval.ms": 200}
     old = [Member(bootstrap, name, name, **classic) for _ in range(2)]
@@ -253,7 +255,9 @@ def test_a_running_group_changes_its_protocol_member_by_member(
         produce(bootstrap, name, turn * RECORDS)
         poll_until(
             members,
-            lambda: sum(len(each.read) for each in everybody) >= (turn + 1) * RECORDS,
+            lambda: (
+                {n for each in everybody for n in each.read} == set(range((turn + 1) * RECORDS))
+            ),
             "everything is read",
         )
 
@@ -269,6 +273,16 @@ def test_a_running_group_changes_its_protocol_member_by_member(
     read_all(new, 3)
     described = client.describe_consumer_groups([name])[name].result(TIMEOUT_S)
     assert (described.type.name, len(described.members)) == ("CONSUMER", 2)
+    old = [Member(bootstrap, name, name, **classic)]
+    everybody += old
+    read_all(old + new, 4)
     for each in new:
         each.consumer.close()
-    assert set(range(4 * RECORDS)) == {n for each in everybody for n in each.read}
+    old.append(Member(bootstrap, name, name, **classic))
+    everybody.append(old[1])
+    read_all(old, 5)
+    listed = client.list_consumer_groups().result(TIMEOUT_S).valid
+    (group,) = (each for each in listed if each.group_id == name)
+    assert (group.type.name, group.state.name) == ("CLASSIC", "STABLE")
+    for each in old:
+        each.consumer.close()

@@ -14,11 +14,16 @@ from typing import Any
 
 from tests.sim.schedules import run_all
 from tests.unit.coordinator.group.shard_harness import CONFIG, ShardHarness, given, owned
+from tidelog.coordinator.group.classic_group import ClassicGroup
+from tidelog.coordinator.group.consumer_group import ConsumerGroup
+from tidelog.coordinator.promise import Promise
 from tidelog.protocol.records import encode_versioned
 from tidelog.protocol.records.consumer_protocol import (
+    ConsumerProtocolAssignment,
     ConsumerProtocolSubscription,
     TopicPartition,
     decode_assignment,
+    decode_subscription,
 )
 
 STEPS = 200
@@ -43,7 +48,7 @@ class Consumer:
 
     session_ms = CONFIG.consumer_session_timeout_ms
 
-    def __init__(self, h: ShardHarness, name: str, instance: str | None, rng: random.Random):
+    def __init__(self, h: Harness, name: str, instance: str | None, rng: random.Random):
         self.h, self.name, self.instance, self.rng = h, name, instance, rng
         self.lives = 0
         self.topics = self.some_topics()
@@ -115,42 +120,69 @@ class ClassicConsumer(Consumer):
     def abandon(self) -> None:
         super().abandon()
         self.step = "join"
+        self.waiting: Promise[Any] | None = None
+        self.assignments: dict[str, bytes] | None = None
 
     def resubscribe(self) -> None:
-        self.topics, self.step = self.some_topics(), "join"
+        self.resubscribe_to(self.some_topics())
+
+    def resubscribe_to(self, topics: list[str]) -> None:
+        self.topics, self.step, self.waiting = topics, "join", None
 
     def run(self, *, loses_answer: bool = False) -> None:
         if self.h.now_ms - self.alive_ms >= self.session_ms:
             self.abandon()
+        if self.waiting is not None:
+            # The coordinator answers when the others are there; a lost answer is asked for again.
+            answer = self.waiting.value if self.waiting.done else None
+            if answer is None and not loses_answer:
+                self.alive_ms = self.h.now_ms
+                return
+            self.waiting = None
+        else:
+            answer = self.ask()
+            if isinstance(answer, Promise) and not answer.done:
+                self.waiting, self.alive_ms = answer, self.h.now_ms
+                return
+            if isinstance(answer, Promise):
+                answer = answer.value
+        if answer is not None:
+            self.hear(answer, loses_answer=loses_answer)
+
+    def ask(self) -> Any:
         match self.step:
             case "join":
-                answer = self.h.join(
+                return self.h.join(
                     self.member_id,
                     instance=self.instance,
                     known_id=self.instance is None,
                     session_timeout_ms=self.session_ms,
                     metadata=self.metadata(),
                 )
-                if answer.error_code == 79:
-                    self.member_id = answer.member_id
-                elif self.takes(answer.error_code, loses_answer=loses_answer):
-                    self.member_id, self.epoch = answer.member_id, answer.generation_id
-                    self.step = "sync"
             case "sync":
-                answer = self.h.sync(self.member_id, self.epoch, instance=self.instance)
-                code = answer if isinstance(answer, int) else 0
-                if self.takes(code, loses_answer=loses_answer):
-                    now = {
-                        (topic.topic, index)
-                        for topic in decode_assignment(answer.assignment).assigned_partitions
-                        for index in topic.partitions
-                    }
-                    # What it gives up it tells by joining again.
-                    self.step = "join" if self.owned - now else "beat"
-                    self.owned = now
+                return self.h.sync(
+                    self.member_id, self.epoch, self.assignments, instance=self.instance
+                )
             case _:
-                code = self.h.heartbeat(self.member_id, self.epoch, instance=self.instance)
-                self.takes(code, loses_answer=loses_answer)
+                return self.h.heartbeat(self.member_id, self.epoch, instance=self.instance)
+
+    def hear(self, answer: Any, *, loses_answer: bool) -> None:
+        code = answer if isinstance(answer, int) else answer.error_code
+        if code == 79:
+            self.member_id = answer.member_id
+        elif not self.takes(code, loses_answer=loses_answer):
+            return
+        elif self.step == "join":
+            self.member_id, self.epoch = answer.member_id, answer.generation_id
+            self.step = "sync"
+            self.assignments = None
+            if answer.leader == self.member_id and not answer.skip_assignment:
+                self.assignments = self.h.shared_out(answer.members)
+        elif self.step == "sync":
+            now = partitions_of(answer.assignment)
+            # What it gives up it tells by joining again.
+            self.step = "join" if self.owned - now else "beat"
+            self.owned = now
 
     def metadata(self) -> bytes:
         owned_partitions = [
@@ -165,6 +197,8 @@ class ClassicConsumer(Consumer):
         if code == 0 and not loses_answer:
             self.alive_ms = self.h.now_ms
             return True
+        if code == 27 and loses_answer and self.step == "beat":
+            return False
         if code == 27:
             if self.step == "beat":
                 self.alive_ms = self.h.now_ms
@@ -175,13 +209,68 @@ class ClassicConsumer(Consumer):
             self.abandon()
             self.member_id = ""
         else:
-            assert code in (0, 15, 111), code
+            assert code in (0, 15, 16, 111), code
         return False
 
     def leave(self) -> None:
         if self.member_id:
             self.h.leave((self.member_id, self.instance))
         self.forget()
+
+
+class Harness(ShardHarness):
+    """Knows how many partitions the topics have, for leaders of the classic protocol."""
+
+    counts: dict[str, int]
+
+    def shared_out(self, members: list[Any]) -> dict[str, bytes]:
+        """What a cooperative leader gives to whom: everybody keeps what they say they have, and the
+        emptiest gets what nobody has. What has to move is given to nobody in this generation.
+        """
+        said = {each.member_id: decode_subscription(each.metadata) for each in members}
+        claims: dict[tuple[str, int], str] = {}
+        for member_id, subscription in said.items():
+            for topic in subscription.owned_partitions:
+                for index in topic.partitions:
+                    claims.setdefault((topic.topic, index), member_id)
+        counts = Counter(dict.fromkeys(said, 0))
+        counts.update(claims.values())
+        given: dict[str, set[tuple[str, int]]] = {member_id: set() for member_id in said}
+        for (name, index), holder in claims.items():
+            takers = [m for m in said if name in said[m].topics]
+            emptiest = min(takers, key=lambda m: (counts[m], m), default=holder)
+            if counts[emptiest] + 1 < counts[holder]:
+                counts[holder] -= 1
+                counts[emptiest] += 1
+            elif name in said[holder].topics:
+                given[holder].add((name, index))
+        everything = {(name, n) for name, count in self.counts.items() for n in range(count)}
+        for name, index in sorted(everything - claims.keys()):
+            takers = [m for m in said if name in said[m].topics]
+            if takers:
+                given[min(takers, key=lambda m: (len(given[m]), m))].add((name, index))
+        return {
+            member_id: encode_versioned(
+                ConsumerProtocolAssignment(
+                    assigned_partitions=[
+                        TopicPartition(topic=name, partitions=[index])
+                        for name, index in sorted(partitions)
+                    ]
+                ),
+                1,
+            )
+            for member_id, partitions in given.items()
+        }
+
+
+def partitions_of(assignment: bytes) -> set[tuple[str, int]]:
+    if not assignment:
+        return set()
+    return {
+        (topic.topic, index)
+        for topic in decode_assignment(assignment).assigned_partitions
+        for index in topic.partitions
+    }
 
 
 def state_of(h: ShardHarness) -> Any:
@@ -202,9 +291,26 @@ def state_of(h: ShardHarness) -> Any:
 
 
 def check_invariants(h: ShardHarness, consumers: list[Consumer]) -> None:
-    group = h.shard.registry.consumer.get("g")
-    if group is None:
-        return
+    alive = [each for each in consumers if h.now_ms - each.alive_ms < each.session_ms]
+    used = Counter(partition for each in alive for partition in each.owned)
+    assert all(count == 1 for count in used.values()), used
+    registry = h.shard.registry
+    assert not registry.consumer.keys() & registry.classic.keys()
+    if "g" in registry.classic:
+        check_classic(h, registry.classic["g"])
+    elif "g" in registry.consumer:
+        check_consumer(h, registry.consumer["g"])
+
+
+def check_classic(h: ShardHarness, group: ClassicGroup) -> None:
+    for member_id in group.members:
+        assert ("g", member_id, "session") in h.timers.due
+    if group.state_name == "Stable":
+        given = Counter(p for m in group.members.values() for p in partitions_of(m.assignment))
+        assert all(count == 1 for count in given.values()), given
+
+
+def check_consumer(h: ShardHarness, group: ConsumerGroup) -> None:
     holders = Counter(partition for m in group.members.values() for partition in m.owned)
     assert all(count == 1 for count in holders.values()), holders
     assert holders.keys() == group.owners.keys()
@@ -217,19 +323,20 @@ def check_invariants(h: ShardHarness, consumers: list[Consumer]) -> None:
         assert member.epoch <= group.target_epoch
     for instance, member_id in group.static_members.items():
         assert group.members[member_id].instance_id == instance
-    alive = [each for each in consumers if h.now_ms - each.alive_ms < each.session_ms]
-    used = Counter(partition for each in alive for partition in each.owned)
-    assert all(count == 1 for count in used.values()), used
 
 
 def run(seed: int) -> None:
     rng = random.Random(seed)
-    h = ShardHarness(seed, consumer_assignment_interval_ms=rng.choice([0, 0, 1_000]))
+    h = Harness(
+        seed,
+        consumer_assignment_interval_ms=rng.choice([0, 0, 1_000]),
+        allows_downgrade=rng.random() < 0.8,
+    )
     counts = {name: rng.randint(1, 5) for name in TOPICS[: rng.randint(1, 3)]}
+    h.counts = counts
     h.topics(**counts)
     consumers = [
-        # The first one makes the group; the classic ones come into it.
-        (Consumer if n == 0 or rng.random() < 0.6 else ClassicConsumer)(
+        (Consumer if rng.random() < 0.5 else ClassicConsumer)(
             h, f"m{n}", f"i{n}" if n % 3 == 0 else None, rng
         )
         for n in range(rng.randint(1, 5))
@@ -270,12 +377,21 @@ def settle(h: ShardHarness, consumers: list[Consumer], counts: dict[str, int]) -
     """Without faults everybody ends up with their part of everything that is subscribed to."""
     for each in consumers:
         each.says_all = True
-    for _ in range(80):
+    for turn in range(80):
         for each in consumers:
+            # Clients look at the metadata now and then; a leader of the classic protocol joins
+            # again when topics have changed. (One that comes back without a rebalance does not
+            # lead a round, so it is asked for when everybody is there.)
+            if turn == 20 and isinstance(each, ClassicConsumer) and each.step == "beat":
+                each.resubscribe_to(each.topics)
             each.run()
             check_invariants(h, consumers)
         h.advance(2_000)
-    group = h.shard.registry.consumer["g"]
+    registry = h.shard.registry
+    if h.config.allows_downgrade and all(isinstance(each, ClassicConsumer) for each in consumers):
+        assert "g" in registry.classic
+    group = registry.find("g")
+    assert isinstance(group, ClassicGroup | ConsumerGroup)
     assert group.state_name == "Stable"
     assert set(group.members) == {each.member_id for each in consumers}
     wanted = {

@@ -43,12 +43,12 @@ GROUP_CONFIGS: dict[str, ConfigDef] = {
 }
 
 #: Broker configs that bound a group config: lower and upper, None for no bound.
-_BOUNDS: dict[str, tuple[str | None, str | None]] = {
+BOUNDS: dict[str, tuple[str | None, str | None]] = {
     f"{kind}.{name}": (f"group.{kind}.min.{name}", f"group.{kind}.max.{name}")
     for kind in ("consumer", "share", "streams")
     for name in ("assignment.interval.ms", "heartbeat.interval.ms", "session.timeout.ms")
 }
-_BOUNDS.update(
+BOUNDS.update(
     {
         f"share.{name}": (f"group.share.min.{name}", f"group.share.max.{name}")
         for name in (
@@ -58,7 +58,7 @@ _BOUNDS.update(
         )
     }
 )
-_BOUNDS["streams.num.standby.replicas"] = (None, "group.streams.max.standby.replicas")
+BOUNDS["streams.num.standby.replicas"] = (None, "group.streams.max.standby.replicas")
 
 _MEDIUM = Importance.MEDIUM
 _CLUSTER_WIDE = UpdateMode.CLUSTER_WIDE
@@ -103,7 +103,7 @@ def validate_group_configs(configs: Mapping[str, str], layers: BrokerLayers) -> 
             assert isinstance(value, int)
             numbers[name] = value
     for name, value in numbers.items():
-        low, high = _BOUNDS.get(name, (None, None))
+        low, high = BOUNDS.get(name, (None, None))
         if low is not None and value < _broker_number(layers, low):
             raise ConfigValueError(name, value, f"less than the broker's {low}")
         if high is not None and value > _broker_number(layers, high):

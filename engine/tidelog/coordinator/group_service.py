@@ -17,8 +17,9 @@ from tidelog.coordinator.group.classic import member_id_of
 from tidelog.coordinator.group.config import GroupConfig
 from tidelog.coordinator.group.member import Caller
 from tidelog.coordinator.group.shard import GroupShard
+from tidelog.coordinator.group.subscriptions import TopicMatcher
 from tidelog.coordinator.partitioning import coordinator_partition
-from tidelog.coordinator.runtime import CoordinatorRuntime, translated
+from tidelog.coordinator.runtime import CoordinatorRuntime, LogSettings, translated
 from tidelog.coordinator.shard import Random, Result, Timers
 from tidelog.errors import KafkaError
 from tidelog.metadata.image import MetadataImage, TopicImage
@@ -105,12 +106,17 @@ class GroupService:
         self._image = image
         self._config = config
         self._rng = rng
+        self._matcher = TopicMatcher()
         self.runtime: CoordinatorRuntime[GroupShard] = CoordinatorRuntime(
             GROUP_METADATA_TOPIC,
             replicas,
             clock,
             self._make_shard,
-            config().offsets_load_buffer_size,
+            LogSettings(
+                config().offsets_load_buffer_size,
+                config().offsets_commit_timeout_ms,
+                config().offsets_topic_compression_codec,
+            ),
         )
         #: The broker's configs, and what shards get of them.
         self._made: tuple[BrokerConfig, GroupConfig] | None = None
@@ -122,7 +128,7 @@ class GroupService:
         self.transactions: TransactionGate | None = None
 
     def _make_shard(self, index: int, timers: Timers) -> GroupShard:
-        return GroupShard(self.group_config, self._image, timers, self._rng)
+        return GroupShard(self.group_config, self._image, timers, self._rng, self._matcher)
 
     def group_config(self) -> GroupConfig:
         """The broker's configs of the moment, as shards want them: made once per change."""
@@ -170,7 +176,9 @@ class GroupService:
         try:
             index = self._index(group_id)
             if self.runtime.read(index, lambda shard: group_id in shard.registry.consumer):
-                await self.runtime.write(index, lambda shard, _: shard.make_classic(group_id))
+                await self.runtime.write(
+                    index, lambda shard, now_ms: shard.make_classic(request, now_ms)
+                )
             answer = await self.runtime.write(
                 index, lambda shard, now_ms: shard.join(request, caller, now_ms)
             )
@@ -337,6 +345,7 @@ class GroupService:
 
 
 def _group_config(config: BrokerConfig) -> GroupConfig:
+    policy = config.group_consumer_migration_policy.lower()
     return GroupConfig(
         min_session_timeout_ms=config.group_min_session_timeout_ms,
         max_session_timeout_ms=config.group_max_session_timeout_ms,
@@ -350,7 +359,8 @@ def _group_config(config: BrokerConfig) -> GroupConfig:
         consumer_assignment_interval_ms=config.group_consumer_assignment_interval_ms,
         consumer_max_size=config.group_consumer_max_size,
         consumer_assignors=usable(config.group_consumer_assignors),
-        allows_upgrade=config.group_consumer_migration_policy.lower()
-        in ("upgrade", "bidirectional"),
+        allows_upgrade=policy in ("upgrade", "bidirectional"),
+        allows_downgrade=policy in ("downgrade", "bidirectional"),
+        regex_refresh_interval_ms=config.group_consumer_regex_refresh_interval_ms,
         protocols=frozenset(config.group_coordinator_rebalance_protocols),
     )

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from tidelog.clock import Clock
 from tidelog.coordinator.promise import Promise
@@ -60,6 +60,16 @@ def translated(error_code: int) -> ErrorCode:
     return _TRANSLATED.get(code, code)
 
 
+class LogSettings(NamedTuple):
+    """How a coordinator uses its log. codec: by its number in a batch's attributes; without
+    commit_timeout_ms a write waits for its commit however long it takes.
+    """
+
+    load_bytes: int
+    commit_timeout_ms: int | None = None
+    codec: int = 0
+
+
 class CoordinatorRuntime(Generic[S]):
     """The shards of one internal topic. `make_shard(index, timers)` makes an empty one."""
 
@@ -69,13 +79,13 @@ class CoordinatorRuntime(Generic[S]):
         replicas: ReplicaManager,
         clock: Clock,
         make_shard: Callable[[int, Timers], S],
-        load_bytes: int,
+        settings: LogSettings,
     ) -> None:
         self._topic = topic.encode()
         self._replicas = replicas
         self._clock = clock
         self._make_shard = make_shard
-        self._load_bytes = load_bytes
+        self._settings = settings
         self._contexts: dict[int, _Context[S]] = {}
         self._sweeps: set[asyncio.Task[None]] = set()
         replicas.leadership_listeners.append(self._on_leadership)
@@ -197,6 +207,7 @@ class CoordinatorRuntime(Generic[S]):
             (NewRecord(now_ms, r.key, r.value) for r in result.records),
             producer=producer,
             is_transactional=is_transactional,
+            codec=self._settings.codec,
         )
         outcome = await self._replicas.append(context.partition, batch, acks=1)
         self._check(context)
@@ -208,10 +219,21 @@ class CoordinatorRuntime(Generic[S]):
         return outcome.last_offset
 
     async def _committed(self, context: _Context[S], last_offset: int, result: Result[Any]) -> None:
-        """Wait for the commit of what was written, if anything was, and tell the shard."""
+        """Wait for the commit of what was written, if anything was, and tell the shard. Not longer
+        than the settings say.
+        """
+        partition, timeout_ms = context.partition, self._settings.commit_timeout_ms
         try:
-            if last_offset >= 0:
-                await self._replicas.wait_committed(context.partition, last_offset)
+            if last_offset < 0:
+                pass
+            elif timeout_ms is None or partition.is_acknowledged(last_offset):
+                await self._replicas.wait_committed(partition, last_offset)
+            else:
+                async with asyncio.timeout(timeout_ms / 1000):
+                    await self._replicas.wait_committed(partition, last_offset)
+        except TimeoutError as error:
+            result.on_committed(ErrorCode.COORDINATOR_NOT_AVAILABLE)
+            raise KafkaError(ErrorCode.COORDINATOR_NOT_AVAILABLE) from error
         except KafkaError as error:
             code = translated(error.error_code)
             result.on_committed(code)
@@ -298,7 +320,9 @@ class CoordinatorRuntime(Generic[S]):
             )
 
     async def _read(self, core: LogCore, offset: int, end: int) -> bytes:
-        error_code, segment, position, size, _ = core.read_region(offset, self._load_bytes, end)
+        error_code, segment, position, size, _ = core.read_region(
+            offset, self._settings.load_bytes, end
+        )
         if error_code or segment is None:
             raise KafkaError(error_code or ErrorCode.UNKNOWN_SERVER_ERROR)
         loop = asyncio.get_running_loop()

@@ -17,7 +17,7 @@ import re2
 from tidelog.clock import Clock
 from tidelog.config import BrokerConfig
 from tidelog.coordinator.partitioning import coordinator_partition
-from tidelog.coordinator.runtime import CoordinatorRuntime
+from tidelog.coordinator.runtime import CoordinatorRuntime, LogSettings
 from tidelog.coordinator.shard import Result, Timers
 from tidelog.coordinator.txn.config import TransactionConfig
 from tidelog.coordinator.txn.decisions import Change, Identity, ProducerIdNeeded
@@ -65,7 +65,7 @@ class TransactionService:
             replicas,
             clock,
             self._make_shard,
-            config().transaction_state_log_load_buffer_size,
+            LogSettings(config().transaction_state_log_load_buffer_size),
         )
         self.markers = MarkerSender(image, peers, self.runtime.leader_epoch, self._complete)
         self._made: tuple[BrokerConfig, TransactionConfig] | None = None

@@ -14,7 +14,7 @@ from tidelog._native import partition as native
 from tidelog._native.partition import Partition, Progress
 from tidelog.clock import ManualClock
 from tidelog.coordinator.promise import Promise
-from tidelog.coordinator.runtime import CoordinatorRuntime
+from tidelog.coordinator.runtime import CoordinatorRuntime, LogSettings
 from tidelog.coordinator.shard import CoordinatorRecord, Result, Shard, Timers
 from tidelog.errors import KafkaError
 from tidelog.metadata.image import TopicImage
@@ -111,12 +111,14 @@ class Replicas:
             await self.commit.wait()
         if self.refuse_commit:
             raise KafkaError(self.refuse_commit)
+        while not partition.error_code and not partition.is_acknowledged(last_offset):
+            await asyncio.sleep(0.001)
         if partition.error_code:
             raise KafkaError(partition.error_code)
 
 
 class World:
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, codec: int = 0) -> None:
         self.replicas = Replicas(directory)
         self.shards: list[SumShard] = []
         self.runtime: CoordinatorRuntime[SumShard] = CoordinatorRuntime(
@@ -124,7 +126,8 @@ class World:
             self.replicas,  # type: ignore[arg-type]
             ManualClock(),
             self.make_shard,
-            200,  # so that loading takes several reads
+            # Loading takes several reads.
+            LogSettings(load_bytes=200, commit_timeout_ms=20, codec=codec),
         )
 
     def make_shard(self, index: int, timers: Timers) -> SumShard:
@@ -300,6 +303,30 @@ async def test_the_epoch_in_which_a_partition_is_led(world: World) -> None:
     world.replicas.resign(partition)
     with pytest.raises(KafkaError):
         world.runtime.leader_epoch(0)
+
+
+async def test_a_commit_is_waited_for_so_long(world: World) -> None:
+    """offsets.commit.timeout.ms: the record is written, but not flushed in time."""
+    await world.replicas.lead()
+    world.replicas.owner.core.configure(segment_bytes=1 << 20, flush_messages=1)
+    assert await code_of(world.add(3)) == 15
+    assert (world.total(), world.shards[0].written) == (3, [0])
+
+
+@pytest.mark.parametrize("codec", [1, 4])
+async def test_records_may_be_compressed(tmp_path: Path, codec: int) -> None:
+    world = World(tmp_path, codec)
+    partition = await world.replicas.lead()
+    for number in range(5):
+        await world.add(number)
+    segment = world.replicas.owner.core.active_segment
+    assert segment is not None
+    assert Path(segment.log_path).read_bytes()[22] & 7 == codec
+    world.replicas.resign(partition)
+    await world.replicas.lead()
+    while world.runtime.is_loading():
+        await asyncio.sleep(0.001)
+    assert world.total() == 10
 
 
 async def test_operations_of_a_shard_keep_their_order(world: World) -> None:

@@ -8,7 +8,6 @@ its next JoinGroup; it has its rebalance timeout to come, and to sync.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -27,7 +26,7 @@ from tidelog.coordinator.group.consumer_member import (
     new_member_id,
 )
 from tidelog.coordinator.group.consumer_protocol import ConsumerProtocol
-from tidelog.coordinator.group.consumer_records import by_topic
+from tidelog.coordinator.group.consumer_records import named_partitions
 from tidelog.coordinator.group.member import Caller
 from tidelog.coordinator.shard import Random, Result
 from tidelog.errors import KafkaError, MalformedMessageError
@@ -43,7 +42,6 @@ from tidelog.protocol.records.consumer_protocol import (
     encode_assignment,
     subscription_version,
 )
-from tidelog.protocol.records.consumer_protocol import TopicPartition as NamedPartitions
 
 #: Timers of a member that has to join, or to sync, in its rebalance timeout.
 _JOIN: Final = "join"
@@ -65,7 +63,7 @@ class ClassicMembers:
         """Take a member in, or bring it one step further. Answers at once."""
         if request.protocol_type != CONSUMER_PROTOCOL_TYPE or not request.protocols:
             raise KafkaError(ErrorCode.INCONSISTENT_GROUP_PROTOCOL)
-        draft = GroupDraft(group, self._consumer.image())
+        draft = self._consumer.draft(group)
         self._consumer.check_room(draft, request.member_id)
         member = self._find(draft, request, caller)
         subscription = _subscription_of(request)
@@ -156,7 +154,9 @@ class ClassicMembers:
         self._consumer.end_wait(group.group_id, member.member_id, _SYNC)
         self._consumer.keep_session(group.group_id, member.member_id)
         assignment = ConsumerProtocolAssignment(
-            assigned_partitions=_named(member.assigned, self._consumer.image())
+            assigned_partitions=named_partitions(
+                member.assigned, self._consumer.image().topic_names
+            )
         )
         return Result(
             SyncGroupResponse(
@@ -210,7 +210,7 @@ class ClassicMembers:
     # -- LeaveGroup -----------------------------------------------------------------------------
 
     def leave(
-        self, group: ConsumerGroup, identities: list[MemberIdentity]
+        self, group: ConsumerGroup, identities: list[MemberIdentity], now_ms: int
     ) -> tuple[list[ErrorCode], Result[None]]:
         """Take members out: (a code for each, what follows)."""
         codes: list[ErrorCode] = []
@@ -229,7 +229,7 @@ class ClassicMembers:
                 codes.append(ErrorCode.NONE)
         if not leaving:
             return codes, Result(None)
-        fenced = self._consumer.fence(group, list(leaving.values()))
+        fenced = self._consumer.fence(group, list(leaving.values()), now_ms)
         return codes, Result(None, fenced.records, fenced.on_written)
 
 
@@ -265,11 +265,3 @@ def _owned(subscription: ConsumerProtocolSubscription, image: MetadataImage) -> 
         if topic.topic in image.topics
         for index in topic.partitions
     }
-
-
-def _named(assigned: Mapping[TopicPartition, int], image: MetadataImage) -> list[NamedPartitions]:
-    return [
-        NamedPartitions(topic=image.topic_names[topic_id], partitions=indexes)
-        for topic_id, indexes in by_topic(assigned)
-        if topic_id in image.topic_names
-    ]

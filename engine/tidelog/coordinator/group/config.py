@@ -28,6 +28,10 @@ class GroupConfig:
     consumer_assignors: tuple[str, ...]
     #: Whether a classic group may become a consumer group while it runs.
     allows_upgrade: bool
+    #: Whether a consumer group may become a classic group while it runs.
+    allows_downgrade: bool
+    #: After this time patterns are matched with the topics again, whatever has changed.
+    regex_refresh_interval_ms: int
     #: Group protocols that are served.
     protocols: frozenset[str]
 

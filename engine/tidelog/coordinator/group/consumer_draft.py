@@ -25,7 +25,7 @@ from tidelog.coordinator.group.consumer_group import (
 )
 from tidelog.coordinator.group.consumer_member import ConsumerMember
 from tidelog.coordinator.group.subscriptions import (
-    matching_topics,
+    TopicMatcher,
     metadata_hash,
     partition_counts,
 )
@@ -36,10 +36,11 @@ from tidelog.metadata.image import MetadataImage
 class GroupDraft:
     """`then`: soft state to change when the records are written (timers, answers)."""
 
-    def __init__(self, group: ConsumerGroup, image: MetadataImage) -> None:
+    def __init__(self, group: ConsumerGroup, image: MetadataImage, matcher: TopicMatcher) -> None:
         self.group = group
         self.group_id = group.group_id
         self.image = image
+        self._matcher = matcher
         self.records: list[CoordinatorRecord] = []
         self.then: list[Callable[[], None]] = []
         # The first epoch that is told is 2, as in Kafka.
@@ -119,7 +120,7 @@ class GroupDraft:
             if pattern is None:
                 continue
             known = self.regexes.get(pattern)
-            topics = matching_topics(pattern, self.image.topics)
+            topics = self._matcher.matching(pattern, self.image.topics)
             if known is not None and known.topics == topics:
                 continue
             changed = True

@@ -77,6 +77,8 @@ class ConsumerGroup:
         self.owners: dict[TopicPartition, str] = {}
         #: The topics (of a metadata image) that the hash was last compared with. Soft state.
         self.checked_topics: object = None
+        #: When the patterns were last matched with the topics. Soft state.
+        self.matched_ms: int | None = None
 
     # -- state ----------------------------------------------------------------------------------
 
@@ -183,8 +185,16 @@ class ConsumerGroup:
         return lambda committed_ms: committed_ms
 
     def tombstones(self) -> list[CoordinatorRecord]:
-        """Of a group without members."""
-        return [target_epoch_tombstone(self.group_id), group_tombstone(self.group_id)]
+        """Of everything that there is of the group."""
+        group_id = self.group_id
+        return [
+            *(records_of.current_tombstone(group_id, member_id) for member_id in self.members),
+            *(records_of.target_tombstone(group_id, member_id) for member_id in self.members),
+            target_epoch_tombstone(group_id),
+            *(records_of.member_tombstone(group_id, member_id) for member_id in self.members),
+            *(records_of.regex_tombstone(group_id, pattern) for pattern in self.regexes),
+            group_tombstone(group_id),
+        ]
 
     # -- replay ---------------------------------------------------------------------------------
 

@@ -25,10 +25,11 @@ from tidelog.coordinator.group.consumer_member import (
     new_member_id,
 )
 from tidelog.coordinator.group.consumer_records import by_topic
+from tidelog.coordinator.group.downgrade import can_downgrade, downgrade_records, downgraded
 from tidelog.coordinator.group.member import Caller
 from tidelog.coordinator.group.reconciliation import reconcile
 from tidelog.coordinator.group.registry import GroupRegistry
-from tidelog.coordinator.group.subscriptions import check_regex
+from tidelog.coordinator.group.subscriptions import TopicMatcher
 from tidelog.coordinator.group.upgrade import can_upgrade, upgrade_records
 from tidelog.coordinator.shard import Random, Result, Timers
 from tidelog.errors import KafkaError
@@ -40,6 +41,7 @@ from tidelog.protocol.messages.consumer_group_heartbeat import (
     ConsumerGroupHeartbeatResponse,
     TopicPartitions,
 )
+from tidelog.protocol.messages.join_group import JoinGroupRequest
 from tidelog.protocol.records import decode_key, decode_value
 from tidelog.protocol.records.group import RECORD_TYPES
 
@@ -55,6 +57,8 @@ class ConsumerProtocol:
         rng: Random,
         registry: GroupRegistry,
         abandon: Callable[[ClassicGroup], None],
+        adopt: Callable[[ClassicGroup, int], None],
+        matcher: TopicMatcher,
     ) -> None:
         self._config = config
         self.image = image
@@ -62,6 +66,8 @@ class ConsumerProtocol:
         self._rng = rng
         self._registry = registry
         self._abandon = abandon
+        self._adopt = adopt
+        self._matcher = matcher
         #: Timers that run, of those that are not started anew.
         self._running: set[tuple[str, str, str]] = set()
 
@@ -69,6 +75,10 @@ class ConsumerProtocol:
         """The times of one group: its own configs before the broker's."""
         own = self.image().config(ResourceType.GROUP, group_id)
         return ConsumerTimes.of(self._config(), own)
+
+    def draft(self, group: ConsumerGroup) -> GroupDraft:
+        """The group to work on."""
+        return GroupDraft(group, self.image(), self._matcher)
 
     # -- ConsumerGroupHeartbeat -----------------------------------------------------------------
 
@@ -114,7 +124,7 @@ class ConsumerProtocol:
         """
         group = self._registry.consumer.get(group_id)
         if group is not None:
-            return GroupDraft(group, self.image())
+            return self.draft(group)
         classic = self._registry.classic.get(group_id)
         if classic is not None and not classic.is_empty:
             if joins and self._config().allows_upgrade and can_upgrade(classic):
@@ -124,7 +134,7 @@ class ConsumerProtocol:
             )
         if not joins:
             raise KafkaError(ErrorCode.GROUP_ID_NOT_FOUND, f"Group {group_id} not found.")
-        draft = GroupDraft(ConsumerGroup(group_id), self.image())
+        draft = self.draft(ConsumerGroup(group_id))
         if classic is not None:
             draft.records += classic.tombstones()
         return draft
@@ -136,7 +146,7 @@ class ConsumerProtocol:
             record_type, key = decode_key(RECORD_TYPES, record.key)
             assert record.value is not None
             group.replay(record_type, key, decode_value(RECORD_TYPES, record_type, record.value))
-        draft = GroupDraft(group, self.image())
+        draft = self.draft(group)
         draft.records += records
 
         def written() -> None:
@@ -210,9 +220,8 @@ class ConsumerProtocol:
             draft.then.append(lambda: self.cancel(request.group_id, old_id))
         return new
 
-    @staticmethod
     def _updated(
-        member: ConsumerMember, request: ConsumerGroupHeartbeatRequest, caller: Caller
+        self, member: ConsumerMember, request: ConsumerGroupHeartbeatRequest, caller: Caller
     ) -> ConsumerMember:
         """The member as it describes itself now; what is null has not changed."""
         changes = {
@@ -228,7 +237,7 @@ class ConsumerProtocol:
         if request.subscribed_topic_regex is not None:
             pattern = request.subscribed_topic_regex or None
             if pattern is not None and pattern != member.topic_regex:
-                check_regex(pattern)
+                self._matcher.check(pattern, self.image().topics)
             fields["topic_regex"] = pattern
         return replace(
             member,
@@ -245,23 +254,25 @@ class ConsumerProtocol:
         target of the epoch, when the group has none yet.
         """
         group, topics = draft.group, draft.image.topics
-        if changed or group.checked_topics is not topics:
+        refresh_ms = self._config().regex_refresh_interval_ms
+        stale = group.matched_ms is None or now_ms - group.matched_ms >= refresh_ms
+        if changed or stale or group.checked_topics is not topics:
             draft.drop_unused_regexes()
             changed |= draft.resolve_regexes(now_ms)
             subscribed_hash = draft.hash_now()
             if changed or subscribed_hash != group.metadata_hash:
                 draft.bump_epoch(subscribed_hash)
-            draft.then.append(lambda: self._checked(draft.group_id, topics))
+            draft.then.append(lambda: self._checked(draft.group_id, topics, now_ms))
         if draft.epoch > draft.target_epoch:
             interval_ms = self.times(draft.group_id).assignment_interval_ms
             is_first = draft.target_epoch == 0
             if is_first or now_ms - draft.target_since_ms >= interval_ms:
                 draft.compute_target(self._config().consumer_assignors, now_ms)
 
-    def _checked(self, group_id: str, topics: object) -> None:
+    def _checked(self, group_id: str, topics: object, now_ms: int) -> None:
         group = self._registry.consumer.get(group_id)
         if group is not None:
-            group.checked_topics = topics
+            group.checked_topics, group.matched_ms = topics, now_ms
 
     def settle(
         self,
@@ -301,9 +312,9 @@ class ConsumerProtocol:
             member_id=request.member_id, member_epoch=request.member_epoch
         )
         if request.member_epoch != LEAVE_STATIC_EPOCH:
-            return self.fence(group, [member], answer)
+            return self.fence(group, [member], now_ms, answer)
         # Away for a while: it keeps what it has until its session ends.
-        draft = GroupDraft(group, self.image())
+        draft = self.draft(group)
         draft.put_current(replace(member.in_epoch(LEAVE_STATIC_EPOCH), revoking={}))
         draft.then.append(
             lambda: self._timers.cancel((group.group_id, member.member_id, "rebalance"))
@@ -314,10 +325,18 @@ class ConsumerProtocol:
         self,
         group: ConsumerGroup,
         members: Collection[ConsumerMember],
+        now_ms: int,
         answer: ConsumerGroupHeartbeatResponse | None = None,
     ) -> Result[ConsumerGroupHeartbeatResponse]:
-        """Take members out; the others get what they had with their next heartbeats."""
-        draft = GroupDraft(group, self.image())
+        """Take members out; the others get what they had with their next heartbeats. The group
+        becomes a classic one when only members of that protocol are left.
+        """
+        left = {member.member_id for member in members}
+        if self.may_downgrade(group, left):
+            classic = downgraded(group, left, self.image(), now_ms)
+            made = self._hand_over(group, classic, now_ms)
+            return Result(answer or ConsumerGroupHeartbeatResponse(), made.records, made.on_written)
+        draft = self.draft(group)
         for member in members:
             draft.remove(member.member_id)
         draft.bump_epoch(draft.hash_now())
@@ -329,6 +348,41 @@ class ConsumerProtocol:
 
         draft.then.append(written)
         return Result(answer or ConsumerGroupHeartbeatResponse(), draft.records, draft.written)
+
+    def may_downgrade(
+        self, group: ConsumerGroup, gone: Collection[str], *, joining: int = 0
+    ) -> bool:
+        """Whether the group becomes a classic one when these members are gone, and so many of the
+        classic protocol come.
+        """
+        config = self._config()
+        return config.allows_downgrade and can_downgrade(group, gone, joining, config.max_size)
+
+    def give_way(
+        self, group: ConsumerGroup, replaced: str, request: JoinGroupRequest, now_ms: int
+    ) -> Result[None]:
+        """Make the group a classic one for a JoinGroup that takes the place of its last member of
+        the consumer protocol. Raises KafkaError: INCONSISTENT_GROUP_PROTOCOL.
+        """
+        classic = downgraded(group, {replaced}, self.image(), now_ms)
+        protocols = tuple((each.name, each.metadata) for each in request.protocols)
+        if not classic.supports(request.protocol_type, protocols):
+            raise KafkaError(ErrorCode.INCONSISTENT_GROUP_PROTOCOL)
+        return self._hand_over(group, classic, now_ms)
+
+    def _hand_over(self, group: ConsumerGroup, classic: ClassicGroup, now_ms: int) -> Result[None]:
+        """Put a classic group in the place of the consumer group; its members join a round."""
+        members = list(group.members)
+
+        def written(error_code: int) -> None:
+            if error_code:
+                return
+            for member_id in members:
+                self.cancel(group.group_id, member_id)
+            if classic.members:
+                self._adopt(classic, now_ms)
+
+        return Result(None, downgrade_records(group, classic), written)
 
     # -- timers ---------------------------------------------------------------------------------
 
@@ -352,7 +406,9 @@ class ConsumerProtocol:
             return
         if not anew:
             self._running.add(key)
-        self._timers.schedule(key, delay_ms, lambda now: self._overdue(group_id, member_id, reason))
+        self._timers.schedule(
+            key, delay_ms, lambda now: self._overdue(group_id, member_id, reason, now)
+        )
 
     def end_wait(self, group_id: str, member_id: str, reason: str) -> None:
         """What the member was waited for has come."""
@@ -360,14 +416,14 @@ class ConsumerProtocol:
         self._timers.cancel((group_id, member_id, reason))
 
     def _overdue(
-        self, group_id: str, member_id: str, reason: str
+        self, group_id: str, member_id: str, reason: str, now_ms: int
     ) -> Result[ConsumerGroupHeartbeatResponse]:
         self._running.discard((group_id, member_id, reason))
         group = self._registry.consumer.get(group_id)
         member = None if group is None else group.members.get(member_id)
         if group is None or member is None:
             return Result(ConsumerGroupHeartbeatResponse())
-        result = self.fence(group, [member])
+        result = self.fence(group, [member], now_ms)
         done = result.on_written
 
         def written(error_code: int) -> None:
@@ -393,7 +449,7 @@ class ConsumerProtocol:
                 or found.state is not MemberState.UNREVOKED_PARTITIONS
             ):
                 return Result(ConsumerGroupHeartbeatResponse())
-            return self._overdue(group_id, member.member_id, "rebalance")
+            return self._overdue(group_id, member.member_id, "rebalance", now_ms)
 
         self._timers.schedule(
             (group_id, member.member_id, "rebalance"), member.rebalance_timeout_ms, due

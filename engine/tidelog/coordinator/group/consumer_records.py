@@ -26,6 +26,7 @@ from tidelog.coordinator.group.consumer_member import (
 from tidelog.coordinator.shard import CoordinatorRecord
 from tidelog.protocol.records import encode_key, encode_versioned
 from tidelog.protocol.records import group as schema
+from tidelog.protocol.records.consumer_protocol import TopicPartition as NamedPartitions
 from tidelog.protocol.schema import Data
 
 GROUP_KEY: Final = 3
@@ -171,6 +172,19 @@ def by_topic(partitions: Iterable[TopicPartition]) -> list[tuple[bytes, list[int
     for topic_id, index in sorted(partitions):
         found.setdefault(topic_id, []).append(index)
     return list(found.items())
+
+
+def named_partitions(
+    partitions: Iterable[TopicPartition], topic_names: Mapping[bytes, str]
+) -> list[NamedPartitions]:
+    """Partitions as members of the classic protocol are told of them: by the names of topics, of
+    those that exist.
+    """
+    return [
+        NamedPartitions(topic=topic_names[topic_id], partitions=indexes)
+        for topic_id, indexes in by_topic(partitions)
+        if topic_id in topic_names
+    ]
 
 
 def _with_epochs(owned: Mapping[TopicPartition, int]) -> list[schema.TopicPartitions]:

@@ -214,6 +214,13 @@ class Rebalance:
             self._timers.cancel((group.group_id, member_id, "session"))
         self.fail_all(group, ErrorCode.REBALANCE_IN_PROGRESS)
 
+    def adopt(self, group: ClassicGroup, now_ms: int) -> None:
+        """A group that was one of the other protocol: its members have to join again."""
+        for member in group.members.values():
+            self._keep_session(group, member)
+        # Nobody has joined yet, so nothing is decided here that would have to be written.
+        self._prepare(group, now_ms)
+
     @staticmethod
     def fail_all(group: ClassicGroup, code: ErrorCode) -> None:
         """Answer everybody who waits."""

@@ -16,6 +16,7 @@ from tidelog.coordinator.group.classic_in_consumer import ClassicMembers
 from tidelog.coordinator.group.config import GroupConfig
 from tidelog.coordinator.group.consumer_group import ConsumerGroup
 from tidelog.coordinator.group.consumer_protocol import ConsumerProtocol
+from tidelog.coordinator.group.downgrade import replaced_by
 from tidelog.coordinator.group.member import Caller
 from tidelog.coordinator.group.offset_operations import OffsetOperations
 from tidelog.coordinator.group.pending import OffsetKey
@@ -26,6 +27,7 @@ from tidelog.coordinator.group.records import (
 )
 from tidelog.coordinator.group.registry import GroupRegistry
 from tidelog.coordinator.group.states import GroupState
+from tidelog.coordinator.group.subscriptions import TopicMatcher
 from tidelog.coordinator.shard import CoordinatorRecord, Random, Result, Shard, Timers
 from tidelog.errors import KafkaError, MalformedMessageError, UnsupportedVersionError
 from tidelog.metadata.image import MetadataImage
@@ -71,7 +73,9 @@ CONSUMER_TYPES: Final = frozenset({3, 5, 6, 7, 8, 16})
 
 
 class GroupShard(Shard):
-    """`config()`: the group configs as they hold now; `image()`: the metadata."""
+    """`config()`: the group configs as they hold now; `image()`: the metadata; `matcher`: shared by
+    the shards of a node.
+    """
 
     def __init__(
         self,
@@ -79,6 +83,7 @@ class GroupShard(Shard):
         image: Callable[[], MetadataImage],
         timers: Timers,
         rng: Random,
+        matcher: TopicMatcher | None = None,
     ) -> None:
         self._config = config
         self._timers = timers
@@ -89,10 +94,21 @@ class GroupShard(Shard):
             config, timers, rng, self.groups.get, self.registry.create_classic
         )
         self.consumer = ConsumerProtocol(
-            config, image, timers, rng, self.registry, self.classic.abandon
+            config,
+            image,
+            timers,
+            rng,
+            self.registry,
+            self.classic.abandon,
+            self._adopt,
+            matcher or TopicMatcher(),
         )
         self.classic_members = ClassicMembers(self.consumer, rng)
         self.offset_operations = OffsetOperations(config, self.registry)
+        #: The consumer group that the record before ended, if it did.
+        self._ended: str | None = None
+        #: Classic groups that were consumer groups and have had no round since. While loading.
+        self._unsettled: set[str] = set()
 
     # -- membership -----------------------------------------------------------------------------
 
@@ -109,12 +125,25 @@ class GroupShard(Shard):
             return self.classic_members.join(group, request, caller, now_ms)
         return self.classic.join(request, caller, now_ms)
 
-    def make_classic(self, group_id: str) -> Result[None]:
-        """Before a JoinGroup: a consumer group without members gives its name away."""
-        group = self.registry.consumer.get(group_id)
-        if group is None or not group.is_empty:
+    def make_classic(self, request: JoinGroupRequest, now_ms: int) -> Result[None]:
+        """Before a JoinGroup: a consumer group without members gives its name away; so does one
+        whose last member of the consumer protocol, static and away, is replaced by this request.
+        """
+        group = self.registry.consumer.get(request.group_id)
+        if group is None:
             return Result(None)
-        return Result(None, group.tombstones())
+        if group.is_empty:
+            return Result(None, group.tombstones())
+        replaced = replaced_by(group, request)
+        if replaced is None or not self.consumer.may_downgrade(group, {replaced}, joining=1):
+            return Result(None)
+        self.classic.check_request(request)
+        return self.consumer.give_way(group, replaced, request, now_ms)
+
+    def _adopt(self, group: ClassicGroup, now_ms: int) -> None:
+        """A consumer group has become this classic one."""
+        self.registry.classic[group.group_id] = group
+        self.classic.adopt(group, now_ms)
 
     def consumer_heartbeat(
         self, request: ConsumerGroupHeartbeatRequest, caller: Caller, version: int, now_ms: int
@@ -166,7 +195,7 @@ class GroupShard(Shard):
     ) -> tuple[list[ErrorCode], Result[None]]:
         group = self.registry.consumer.get(group_id)
         if group is not None:
-            return self.classic_members.leave(group, identities)
+            return self.classic_members.leave(group, identities, now_ms)
         records: list[CoordinatorRecord] = []
         codes: list[ErrorCode] = []
         for identity in identities:
@@ -245,6 +274,7 @@ class GroupShard(Shard):
     # -- Shard ----------------------------------------------------------------------------------
 
     def replay(self, record: CoordinatorRecord) -> None:
+        ended, self._ended = self._ended, None
         try:
             record_type, key = decode_key(RECORD_TYPES, record.key)
         except (UnsupportedVersionError, MalformedMessageError):
@@ -258,6 +288,7 @@ class GroupShard(Shard):
         elif record_type == GROUP_METADATA_KEY:
             assert isinstance(key, GroupMetadataKey)
             self._replay_group(key, value)  # type: ignore[arg-type]
+            self._replay_downgrade(key.group, ended)
         elif record_type in CONSUMER_TYPES:
             self._replay_consumer(record_type, key, value)
 
@@ -270,6 +301,7 @@ class GroupShard(Shard):
             group = self.registry.consumer[key.group_id] = ConsumerGroup(key.group_id)
         if record_type == consumer_records.GROUP_KEY and value is None:
             del self.registry.consumer[key.group_id]
+            self._ended = key.group_id
             if self.offsets.has_group(key.group_id):
                 self.registry.create_classic(key.group_id, -1)
         else:
@@ -316,13 +348,26 @@ class GroupShard(Shard):
         elif held is None or not self._live:
             self.groups[key.group] = ClassicGroup.from_value(key.group, value)
 
+    def _replay_downgrade(self, group_id: str, ended: str | None) -> None:
+        """A classic group right behind the end of a consumer group of that name is what became of
+        it: the round that it starts with is lost with a coordinator, until a generation is written.
+        """
+        if group_id == ended:
+            self._unsettled.add(group_id)
+        else:
+            self._unsettled.discard(group_id)
+
     #: False while the log is replayed: then records make the groups.
     _live = False
 
     def on_loaded(self, now_ms: int) -> None:
         self._live = True
         for group in self.groups.values():
-            self.classic.start_sessions(group)
+            if group.group_id in self._unsettled and group.is_in(GroupState.STABLE):
+                self.classic.adopt(group, now_ms)
+            else:
+                self.classic.start_sessions(group)
+        self._unsettled.clear()
         for consumers in self.registry.consumer.values():
             self.consumer.start_timers(consumers)
         interval_ms = self._config().offsets_retention_check_interval_ms

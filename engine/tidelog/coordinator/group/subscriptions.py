@@ -7,7 +7,7 @@ a topic's whole name. Python's `re` would let a client stop the node with one pa
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -15,7 +15,12 @@ import re2
 import xxhash
 
 from tidelog.errors import KafkaError
-from tidelog.limits import REGEX_CHARS_MAX, REGEX_MEMORY_BYTES_MAX, REGEXES_COMPILED_MAX
+from tidelog.limits import (
+    REGEX_CHARS_MAX,
+    REGEX_MEMORY_BYTES_MAX,
+    REGEX_STEPS_MAX,
+    REGEXES_COMPILED_MAX,
+)
 from tidelog.metadata.image import TopicImage
 from tidelog.protocol.error_codes import ErrorCode
 
@@ -26,13 +31,55 @@ _OPTIONS.max_mem = REGEX_MEMORY_BYTES_MAX
 _TOPIC: Final = struct.Struct(">16sI")
 
 
-def check_regex(pattern: str) -> None:
-    """Raises KafkaError: INVALID_REGULAR_EXPRESSION."""
-    _compile(pattern)
+class TopicMatcher:
+    """Which topics patterns match. A topic is matched with a pattern once: with newer metadata only
+    the topics that came are. Groups that subscribe by the same pattern share what was found.
+    """
+
+    def __init__(self) -> None:
+        self._known: Collection[str] = ()
+        self._found: dict[str, frozenset[str]] = {}
+
+    def check(self, pattern: str, names: Collection[str]) -> None:
+        """Raises KafkaError: INVALID_REGULAR_EXPRESSION, also for a pattern that would take too
+        long with these topics.
+        """
+        compiled = _compile(pattern)
+        if pattern in self._found:
+            return
+        steps = compiled.programsize * sum(map(len, names))
+        if steps > REGEX_STEPS_MAX:
+            raise KafkaError(
+                ErrorCode.INVALID_REGULAR_EXPRESSION,
+                f"SubscribedTopicRegex `{pattern}` is too complex for {len(names)} topics.",
+            )
+
+    def matching(self, pattern: str, names: Collection[str]) -> frozenset[str]:
+        """The names that the pattern matches as a whole. Raises as `check` does, but for the time
+        that it takes.
+        """
+        if names is not self._known:
+            self._learn(names)
+        found = self._found.pop(pattern, None)
+        if found is None:
+            found = _matches(pattern, names)
+            if len(self._found) >= REGEXES_COMPILED_MAX:
+                del self._found[next(iter(self._found))]
+        # What was asked for last goes last.
+        self._found[pattern] = found
+        return found
+
+    def _learn(self, names: Collection[str]) -> None:
+        """Newer metadata. names: not changed by its owner afterwards."""
+        before, now = set(self._known), set(names)
+        came, gone = now - before, before - now
+        self._known = names
+        if came or gone:
+            for pattern, found in self._found.items():
+                self._found[pattern] = (found - gone) | _matches(pattern, came)
 
 
-def matching_topics(pattern: str, names: Iterable[str]) -> frozenset[str]:
-    """The names that the pattern matches as a whole. Raises as check_regex does."""
+def _matches(pattern: str, names: Iterable[str]) -> frozenset[str]:
     compiled = _compile(pattern)
     return frozenset(name for name in names if compiled.fullmatch(name) is not None)
 

@@ -7,6 +7,8 @@ and each may change its protocol when it restarts.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from tidelog.coordinator.group import consumer_records as records_of
 from tidelog.coordinator.group.assignors import TopicPartition
 from tidelog.coordinator.group.classic_group import CONSUMER_PROTOCOL_TYPE, ClassicGroup
@@ -14,6 +16,7 @@ from tidelog.coordinator.group.consumer_member import ClassicMembership, Consume
 from tidelog.coordinator.shard import CoordinatorRecord
 from tidelog.errors import MalformedMessageError
 from tidelog.metadata.image import MetadataImage
+from tidelog.protocol.records.consumer_protocol import TopicPartition as NamedPartitions
 from tidelog.protocol.records.consumer_protocol import decode_assignment, decode_subscription
 
 
@@ -37,9 +40,10 @@ def upgrade_records(
     """What turns the group into a consumer group of the same epoch, target and assignment."""
     group_id, epoch = group.group_id, max(group.generation_id, 1)
     records = [*group.tombstones(), records_of.group_epoch_record(group_id, epoch, 0)]
+    owners = _owners(group, image)
     for member in group.members.values():
         subscription = decode_subscription(member.protocols[0][1])
-        owned = _partitions(member.assignment, image)
+        owned = frozenset(p for p, owner in owners.items() if owner == member.member_id)
         new = ConsumerMember(
             member_id=member.member_id,
             instance_id=member.group_instance_id,
@@ -62,12 +66,26 @@ def upgrade_records(
     return records
 
 
-def _partitions(assignment: bytes, image: MetadataImage) -> frozenset[TopicPartition]:
-    if not assignment:
-        return frozenset()
-    return frozenset(
-        (image.topics[topic.topic].topic_id, index)
-        for topic in decode_assignment(assignment).assigned_partitions
-        if topic.topic in image.topics
-        for index in topic.partitions
-    )
+def _owners(group: ClassicGroup, image: MetadataImage) -> dict[TopicPartition, str]:
+    """Who has each partition: what this generation gave to members, and what they said that they
+    still had when they joined. A cooperative member may not have heard yet that it lost something,
+    and in a group of the new kind a partition without an owner is given away at once.
+    """
+    owners: dict[TopicPartition, str] = {}
+    for member in group.members.values():
+        if member.assignment:
+            given = decode_assignment(member.assignment).assigned_partitions
+            owners.update(dict.fromkeys(_partitions(given, image), member.member_id))
+    for member in group.members.values():
+        said = decode_subscription(member.protocols[0][1]).owned_partitions
+        for partition in _partitions(said, image):
+            owners.setdefault(partition, member.member_id)
+    return owners
+
+
+def _partitions(named: Iterable[NamedPartitions], image: MetadataImage) -> Iterator[TopicPartition]:
+    for topic in named:
+        known = image.topics.get(topic.topic)
+        if known is not None:
+            for index in topic.partitions:
+                yield known.topic_id, index

@@ -84,6 +84,8 @@ CONFIG = GroupConfig(
     consumer_max_size=2**31 - 1,
     consumer_assignors=("uniform", "range"),
     allows_upgrade=True,
+    allows_downgrade=True,
+    regex_refresh_interval_ms=600_000,
     protocols=frozenset({"classic", "consumer"}),
 )
 
@@ -178,7 +180,9 @@ class ShardHarness:
         skip: bool = True,
         client: str = "c",
         protocol_type: str = "consumer",
+        makes_way: bool = True,
     ) -> Any:
+        """JoinGroup, in the two steps of the group service."""
         request = JoinGroupRequest(
             group_id=group,
             session_timeout_ms=session_timeout_ms,
@@ -190,6 +194,8 @@ class ShardHarness:
         )
         caller = Caller(client, "/127.0.0.1", known_id, skip)
         try:
+            if makes_way:
+                self.run(lambda: self.shard.make_classic(request, self.now_ms))
             return self.run(lambda: self.shard.join(request, caller, self.now_ms))
         except KafkaError as error:
             return JoinGroupResponse(

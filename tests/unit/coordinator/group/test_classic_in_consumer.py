@@ -25,8 +25,8 @@ def subscription(*partitions: int, topics: tuple[str, ...] = ("t",)) -> bytes:
 
 
 def started() -> ShardHarness:
-    """A consumer group with one member that has everything."""
-    h = ShardHarness()
+    """A consumer group with one member that has everything; it stays one."""
+    h = ShardHarness(allows_downgrade=False)
     h.topics(t=2)
     assert given(h.beat("m", 0, "t")) == ALL
     return h

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.unit.coordinator.group.shard_harness import ShardHarness, given, owned, topic_id
-from tidelog.coordinator.group.consumer_group import ConsumerGroup
+from tidelog.coordinator.group.consumer_group import ConsumerGroup, ResolvedRegex
 
 ALL = {("t", 0), ("t", 1)}
 
@@ -150,6 +150,24 @@ def test_a_failed_write_changes_nothing() -> None:
     assert h.beat("m", 0, "t").member_epoch == 2
 
 
+def test_patterns_are_matched_again_after_a_while() -> None:
+    """group.consumer.regex.refresh.interval.ms"""
+    h = started(regex_refresh_interval_ms=20_000)
+    h.beat("m", 0, subscribed_topic_names=None, subscribed_topic_regex="t.*")
+    group = group_of(h)
+    matched_ms = group.matched_ms
+    assert matched_ms == h.now_ms
+    h.advance(10_000)
+    h.beat("m", 2)
+    assert group.matched_ms == matched_ms
+    # What was written of it is wrong, as it may be with a newer node's records.
+    group.regexes["t.*"] = ResolvedRegex(frozenset())
+    h.advance(10_000)
+    assert h.beat("m", 2).error_code == 0
+    assert group.matched_ms == h.now_ms
+    assert group.regexes["t.*"].topics == {"t"}
+
+
 def test_an_empty_classic_group_gives_its_name_and_keeps_its_offsets() -> None:
     h = started()
     h.commit(7)
@@ -171,17 +189,15 @@ def test_a_classic_member_comes_when_the_consumers_are_gone() -> None:
     h = started()
     h.beat("m", 0, "t")
     h.commit(7, member_id="m", generation_id=2, version=9)
-    h.run(lambda: h.shard.make_classic("g"))
     assert h.join().error_code == 23
     h.beat("m", -1)
-    assert h.join().error_code == 15
-    h.run(lambda: h.shard.make_classic("g"))
+    assert h.join(makes_way=False).error_code == 15
+    assert h.join(protocols=()).error_code == 23
     for _ in range(2):
         assert (h.shard.registry.consumer, set(h.shard.groups)) == ({}, {"g"})
         assert h.committed() == 7
         h.reload()
     assert h.join().error_code == 0
-    h.run(lambda: h.shard.make_classic("g"))
 
 
 def test_members_are_described() -> None:

@@ -82,6 +82,24 @@ def test_other_groups_and_a_policy_that_forbids_it() -> None:
     assert h.beat("n", 0, "t") == 69
 
 
+def test_what_a_member_said_that_it_has_is_not_free() -> None:
+    """It joined a round with what it had, and has not heard yet that it lost some of it."""
+    h = ShardHarness()
+    h.topics(t=2)
+    member = h.join(metadata=subscription(0, 1)).member_id
+    nothing = encode_versioned(ConsumerProtocolAssignment(assigned_partitions=[]), 1)
+    h.sync(member, 1, {member: nothing})
+    assert given(h.beat("n", 0, "t")) == set()
+    group = h.shard.registry.consumer["g"]
+    assert set(group.owners.values()) == {member}
+    assert len(group.owners) == 2
+    # It joins with what it still has, and the rest is free.
+    assert h.heartbeat(member, 1) == 27
+    h.join(member, metadata=subscription())
+    (got,) = given(h.beat("n", 2)) or {None}
+    assert got is not None
+
+
 def test_a_failed_write_leaves_the_classic_group() -> None:
     h, member = started()
     h.fail_writes = 15

@@ -6,6 +6,8 @@
 //	client work      -bootstrap B -topic T -codec C -count N -partitions P   (work.go)
 //	client apis      -bootstrap B -topic T -partitions P                     (apis.go)
 //	client transactions -bootstrap B -topic T -partitions P -count ROUNDS    (transactions.go)
+//	client member    -bootstrap B -topic T -group G -assignor A [-instance I] (member.go)
+//	client first     -bootstrap B -topic T -count N                          (member.go)
 //
 // Record i has the key k<i> and the value v<i>. Every result is a line of JSON on standard output;
 // an error is one line on standard error and the exit status 1.
@@ -27,6 +29,7 @@ import (
 
 type options struct {
 	bootstrap, topic, codec, placement, group, action string
+	protocol, assignor, instance                      string
 	count, partitions                                 int
 }
 
@@ -158,10 +161,10 @@ func emit(value any) {
 func main() {
 	commands := map[string]func(context.Context, options) error{
 		"produce": produce, "consume": consume, "admin": admin, "work": work, "apis": apis,
-		"transactions": transactions,
+		"transactions": transactions, "member": joinGroup, "first": firstRecords,
 	}
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: client produce|consume|admin|work|apis|transactions ...")
+		fmt.Fprintln(os.Stderr, "usage: client produce|consume|admin|work|apis|transactions|member|first ...")
 		os.Exit(2)
 	}
 	var o options
@@ -172,10 +175,17 @@ func main() {
 	flags.StringVar(&o.placement, "placement", "key", "")
 	flags.StringVar(&o.group, "group", "", "")
 	flags.StringVar(&o.action, "action", "", "")
+	flags.StringVar(&o.protocol, "protocol", "classic", "")
+	flags.StringVar(&o.assignor, "assignor", "", "")
+	flags.StringVar(&o.instance, "instance", "", "")
 	flags.IntVar(&o.count, "count", 0, "")
 	flags.IntVar(&o.partitions, "partitions", 1, "")
 	_ = flags.Parse(os.Args[2:])
-	ctx, cancel := context.WithTimeout(context.Background(), 45*time.Second)
+	limit := 45 * time.Second
+	if os.Args[1] == "member" {
+		limit = 15 * time.Minute // It ends with its standard input.
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	if err := commands[os.Args[1]](ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, err)

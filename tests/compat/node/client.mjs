@@ -6,6 +6,7 @@
 //   client work     --bootstrap B --topic T --codec C --count N --partitions P   (work.mjs)
 //   client apis     --bootstrap B --topic T --partitions P                       (apis.mjs)
 //   client transactions --bootstrap B --topic T --partitions P --count ROUNDS    (transactions.mjs)
+//   client member   --bootstrap B --topic T --group G                            (member.mjs)
 
 import { parseArgs } from "node:util";
 
@@ -13,6 +14,7 @@ import kafkajs from "kafkajs";
 
 import { apis } from "./apis.mjs";
 import { CODECS } from "./codecs.mjs";
+import { member } from "./member.mjs";
 import { transactions } from "./transactions.mjs";
 import { QUICK, work } from "./work.mjs";
 
@@ -82,6 +84,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     bootstrap: text, topic: text, codec: text, count: text, placement: text, partitions: text, group: text, action: text,
+    protocol: text, assignor: text, instance: text,
   },
 });
 const options = { codec: "none", ...values, count: Number(values.count), partitions: Number(values.partitions ?? 1) };
@@ -91,14 +94,15 @@ const kafka = new Kafka({
   logLevel: logLevel.ERROR,
   logCreator: () => ({ label, log }) => console.error(label, log.message, log.error ?? ""),
 });
-const TIMEOUT_MS = 45_000;
+// A member ends with its standard input.
+const TIMEOUT_MS = positionals[0] === "member" ? 900_000 : 45_000;
 setTimeout(() => {
   console.error("timed out");
   process.exit(1);
 }, TIMEOUT_MS);
 try {
   const longer = { work: printed(work), apis: printed(apis), transactions: printed(transactions) };
-  await { produce, consume, admin, ...longer }[positionals[0]](kafka, options);
+  await { produce, consume, admin, member, ...longer }[positionals[0]](kafka, options);
   // What is still on its way into the pipe comes first.
   process.stdout.write("", () => process.exit(0));
 } catch (error) {

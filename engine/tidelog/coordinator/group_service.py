@@ -201,16 +201,23 @@ class GroupService:
         )
 
     async def heartbeat(self, request: HeartbeatRequest, context: RequestInfo) -> HeartbeatResponse:
-        """Heartbeat: needs no write."""
-        code = self.runtime.read(
-            self._index(request.group_id),
-            lambda shard: shard.heartbeat(
-                request.group_id,
-                request.member_id,
-                request.group_instance_id,
-                request.generation_id,
-            ),
-        )
+        """Heartbeat: needs no write. While the group is loaded every member is taken for alive, as
+        in Kafka: its session starts when that is done, and some clients end when they are told.
+        """
+        try:
+            code = self.runtime.read(
+                self._index(request.group_id),
+                lambda shard: shard.heartbeat(
+                    request.group_id,
+                    request.member_id,
+                    request.group_instance_id,
+                    request.generation_id,
+                ),
+            )
+        except KafkaError as error:
+            if error.error_code != ErrorCode.COORDINATOR_LOAD_IN_PROGRESS:
+                raise
+            code = ErrorCode.NONE
         return HeartbeatResponse(error_code=code)
 
     async def leave_group(

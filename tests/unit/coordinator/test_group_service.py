@@ -254,6 +254,27 @@ async def test_offsets_of_a_deleted_topic_that_cannot_be_removed_are_told(
     assert await offsets_of(started, "g") == [9]
 
 
+async def test_a_heartbeat_is_taken_while_the_group_is_loaded(
+    started: GroupService, replicas: GroupReplicas
+) -> None:
+    """As in Kafka: aiokafka's consumer ends when it is told that the coordinator loads."""
+    assert await committed(started, "g") == [9]
+    for node_leads in (None, 1):
+        partition = Partition(
+            b"__consumer_offsets", topic_id_of("__consumer_offsets"), 0, replicas.progress
+        )
+        partition.open_as_leader(replicas.owner.core)
+        for listener in replicas.leadership_listeners:
+            listener(partition, node_leads)
+    beat = HeartbeatRequest(group_id="g", generation_id=1, member_id="m")
+    assert started.runtime.is_loading()
+    assert (await started.heartbeat(beat, Context(4))).error_code == 0
+    while started.runtime.is_loading():
+        await asyncio.sleep(0.001)
+    with pytest.raises(KafkaError):
+        await started.heartbeat(beat, Context(4))
+
+
 async def test_without_the_topic_there_is_no_coordinator(tmp_path: Path) -> None:
     service = GroupService(
         GroupReplicas(tmp_path),  # type: ignore[arg-type]

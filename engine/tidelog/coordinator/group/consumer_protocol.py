@@ -239,6 +239,13 @@ class ConsumerProtocol:
             if pattern is not None and pattern != member.topic_regex:
                 self._matcher.check(pattern, self.image().topics)
             fields["topic_regex"] = pattern
+        says_nothing_new = (
+            not fields
+            and member.classic is None
+            and (member.client_id, member.client_host) == (caller.client_id, caller.client_host)
+        )
+        if says_nothing_new:
+            return member  # What nearly every heartbeat is: no copy.
         return replace(
             member,
             client_id=caller.client_id,

@@ -50,6 +50,8 @@ def test_the_last_consumer_leaves() -> None:
     types = [decode_key(RECORD_TYPES, record.key)[0] for record in h.log[before:]]
     assert types == [8, 8, 7, 7, 6, 5, 5, 3, 2]
     assert [record.value is None for record in h.log[before:]] == [True] * 8 + [False]
+    timers = {key for key in h.timers.due if isinstance(key, tuple) and key[0] == "g"}
+    assert timers == {("g", member, "session"), ("g", "join")}
     rejoins(h, member)
 
 

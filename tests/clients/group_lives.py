@@ -7,6 +7,7 @@ at the same time, so that a session that has to run out is waited for once.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 import confluent_kafka
@@ -105,18 +106,20 @@ class CoordinatorKiller:
         self._killed: set[int] = set()
 
     def __call__(self, group: str) -> None:
-        client = confluent.AdminClient({"bootstrap.servers": self._broker.bootstrap_servers})
-        described = client.describe_consumer_groups([group])[group].result(TIMEOUT_S)
-        node = described.coordinator.id
+        node = self._coordinator(group)
         if node not in self._killed:
             self._killed.add(node)
             self._kill(self._broker, node)
 
-
-def reachable(bootstrap: str) -> bool:
-    """Whether a client gets metadata."""
-    client = confluent.AdminClient({"bootstrap.servers": bootstrap})
-    try:
-        return bool(client.list_topics(timeout=TIMEOUT_S).brokers)
-    except confluent_kafka.KafkaException:
-        return False
+    def _coordinator(self, group: str) -> int:
+        client = confluent.AdminClient({"bootstrap.servers": self._broker.bootstrap_servers})
+        deadline = time.monotonic() + TIMEOUT_S
+        while True:
+            try:
+                described = client.describe_consumer_groups([group])[group].result(TIMEOUT_S)
+            except confluent_kafka.KafkaException:
+                # The worker of another group was killed: this one is loaded there, too.
+                assert time.monotonic() < deadline, group
+                time.sleep(0.05)
+            else:
+                return int(described.coordinator.id)

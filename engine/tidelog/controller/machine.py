@@ -2,7 +2,7 @@
 
 Run by `controller/runtime.py` in the process that holds the metadata. Never does I/O, never reads
 a clock, never draws chance of its own: time and randomness are arguments. The parts that decide
-are `topics`, `configs`, `features` and `nodes`.
+are `topics`, `configs`, `quotas`, `features` and `nodes`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tidelog.config import BrokerConfig, BrokerLayers, ResourceType
-from tidelog.controller import configs, features, moves, nodes, topics
+from tidelog.controller import configs, features, moves, nodes, quotas, topics
 from tidelog.controller.decision import Decision, Random
 from tidelog.controller.requests import (
     AllocateProducerIds,
     AllocateProducerIdsAnswer,
     AlterConfigs,
+    AlterQuotas,
     ControllerRequest,
     CreatePartitions,
     CreateTopics,
@@ -65,6 +66,8 @@ class Controller:
                 return configs.alter_configs(image, self._layers(image), request)
             case UpdateFeatures():
                 return features.update_features(image, request)
+            case AlterQuotas():
+                return quotas.alter_quotas(image, request)
             case AllocateProducerIds():
                 return allocate_producer_ids(image, request)
             case RegisterNode():

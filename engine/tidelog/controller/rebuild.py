@@ -43,6 +43,7 @@ from tidelog.metadata.records import (
     NodeRecord,
     PartitionRecord,
     ProducerIdsRecord,
+    QuotaRecord,
     TopicRecord,
 )
 from tidelog.storage.partition_metadata import format_topic_id
@@ -215,7 +216,7 @@ class _Rebuild:
             match record:
                 case ConfigRecord(resource_type=kind) if kind != ResourceType.TOPIC:
                     yield record
-                case FeatureRecord():
+                case FeatureRecord() | QuotaRecord():
                     yield record
         for name in sorted(self._known.topics.keys() - self._names_by_id.values()):
             self._note(name, "in the old store, but no log of it was found: not taken")

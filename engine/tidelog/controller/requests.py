@@ -11,7 +11,7 @@ from enum import IntEnum
 
 import msgspec
 
-from tidelog.metadata.records import Endpoint
+from tidelog.metadata.records import Endpoint, QuotaEntity
 
 
 class ControllerRequest(msgspec.Struct, frozen=True, tag=True):
@@ -223,6 +223,34 @@ class UpdateFeatures(ControllerRequest, frozen=True):
     validate_only: bool = False
 
 
+class QuotaChange(msgspec.Struct, frozen=True):
+    """Quotas of one entity to set; a value of None ends one."""
+
+    entity: QuotaEntity
+    values: tuple[tuple[str, float | None], ...]
+
+
+class AlterQuotas(ControllerRequest, frozen=True):
+    """Changes client quotas (KIP-546)."""
+
+    entries: tuple[QuotaChange, ...]
+    validate_only: bool = False
+
+
+class AlteredQuota(msgspec.Struct, frozen=True):
+    """The answer for one entity."""
+
+    entity: QuotaEntity
+    error_code: int
+    error_message: str | None = None
+
+
+class AlterQuotasAnswer(ControllerAnswer, frozen=True):
+    """One result for each distinct entity of the request."""
+
+    entries: tuple[AlteredQuota, ...]
+
+
 # --- nodes -------------------------------------------------------------------------------------
 
 
@@ -315,6 +343,7 @@ AnyRequest = (
     | CreatePartitions
     | AlterConfigs
     | UpdateFeatures
+    | AlterQuotas
     | AllocateProducerIds
     | RegisterNode
     | UnfenceNode
@@ -331,6 +360,7 @@ AnyAnswer = (
     | DeleteTopicsAnswer
     | CreatePartitionsAnswer
     | AlterConfigsAnswer
+    | AlterQuotasAnswer
     | AllocateProducerIdsAnswer
     | RegisterNodeAnswer
     | Done
@@ -343,5 +373,6 @@ WorkerRequest = (
     | CreatePartitions
     | AlterConfigs
     | UpdateFeatures
+    | AlterQuotas
     | AllocateProducerIds
 )

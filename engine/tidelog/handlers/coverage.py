@@ -21,7 +21,7 @@ from tidelog.config.topic_configs import TOPIC_CONFIGS
 from tidelog.handlers.registry import APIS
 from tidelog.protocol.api import ApiKey
 
-SECURITY: Final = "Authentication, ACLs and quotas are still to come."
+SECURITY: Final = "Authentication and ACLs are still to come."
 REPLICATION: Final = "Replication is still to come: every partition has one replica."
 SHARE: Final = "Share groups are still to come."
 STREAMS: Final = "Streams groups are still to come."
@@ -39,21 +39,15 @@ REASONS: Final[Mapping[ApiKey, str]] = {
     ApiKey.RENEW_DELEGATION_TOKEN: SECURITY,
     ApiKey.EXPIRE_DELEGATION_TOKEN: SECURITY,
     ApiKey.DESCRIBE_DELEGATION_TOKEN: SECURITY,
-    ApiKey.DESCRIBE_CLIENT_QUOTAS: SECURITY,
-    ApiKey.ALTER_CLIENT_QUOTAS: SECURITY,
     ApiKey.DESCRIBE_USER_SCRAM_CREDENTIALS: SECURITY,
     ApiKey.ALTER_USER_SCRAM_CREDENTIALS: SECURITY,
-    ApiKey.ALTER_REPLICA_LOG_DIRS: REPLICATION,
-    ApiKey.ELECT_LEADERS: REPLICATION,
     ApiKey.ALTER_PARTITION_REASSIGNMENTS: REPLICATION,
-    ApiKey.LIST_PARTITION_REASSIGNMENTS: REPLICATION,
     ApiKey.UNREGISTER_BROKER: REPLICATION,
     ApiKey.DESCRIBE_QUORUM: KRAFT,
     ApiKey.ADD_RAFT_VOTER: KRAFT,
     ApiKey.REMOVE_RAFT_VOTER: KRAFT,
     ApiKey.GET_TELEMETRY_SUBSCRIPTIONS: TELEMETRY,
     ApiKey.PUSH_TELEMETRY: TELEMETRY,
-    ApiKey.LIST_CONFIG_RESOURCES: "The list of groups that have configs is still to come.",
     ApiKey.SHARE_GROUP_HEARTBEAT: SHARE,
     ApiKey.SHARE_GROUP_DESCRIBE: SHARE,
     ApiKey.SHARE_FETCH: SHARE,
@@ -77,6 +71,10 @@ LIMITS: Final[Mapping[ApiKey, str]] = {
     ApiKey.CREATE_TOPICS: "Replication factor 1 only.",
     ApiKey.DESCRIBE_CONFIGS: "Broker loggers have no entries.",
     ApiKey.INCREMENTAL_ALTER_CONFIGS: "Broker loggers cannot be set.",
+    ApiKey.ELECT_LEADERS: "Every partition has one replica: there is never another one to elect.",
+    ApiKey.ALTER_REPLICA_LOG_DIRS: "A node has one log directory.",
+    ApiKey.LIST_PARTITION_REASSIGNMENTS: "None is ever under way.",
+    ApiKey.ALTER_CLIENT_QUOTAS: "An ip is an address; host names are not looked up.",
     ApiKey.LIST_OFFSETS: "Nothing is tiered: -5 and -6 find nothing, -4 is -2.",
 }
 _PAGE: Final = """\

@@ -27,6 +27,8 @@ from tidelog.metadata.records import (
     NodeRecord,
     PartitionRecord,
     ProducerIdsRecord,
+    QuotaEntity,
+    QuotaRecord,
     RemoveNodeRecord,
     RemoveTopicRecord,
     TopicRecord,
@@ -80,8 +82,9 @@ class MetadataImage(msgspec.Struct, frozen=True):
     """One version of the metadata.
 
     version: of the store's last transaction that is in it. topics by name, topic_names by 16-byte
-    id, configs by (resource type, resource name); leader_counts: partitions that each node leads
-    (nodes that lead none may be absent). moves: those under way, by (topic id, partition).
+    id, configs by (resource type, resource name), client quotas by entity and key; leader_counts:
+    partitions that each node leads (nodes that lead none may be absent). moves: those under way, by
+    (topic id, partition).
     """
 
     version: int = 0
@@ -90,6 +93,7 @@ class MetadataImage(msgspec.Struct, frozen=True):
     topics: Mapping[str, TopicImage] = {}
     topic_names: Mapping[bytes, str] = {}
     configs: Mapping[tuple[int, str], Mapping[str, str]] = {}
+    quotas: Mapping[QuotaEntity, Mapping[str, float]] = {}
     features: Mapping[str, int] = {}
     next_producer_id: int = 0
     leader_counts: Mapping[int, int] = {}
@@ -125,6 +129,9 @@ class MetadataImage(msgspec.Struct, frozen=True):
         for (resource_type, resource_name), values in self.configs.items():
             for key, value in values.items():
                 yield ConfigRecord(resource_type, resource_name, key, value)
+        for entity, quotas in self.quotas.items():
+            for key, limit in quotas.items():
+                yield QuotaRecord(entity, key, limit)
         for name, level in self.features.items():
             yield FeatureRecord(name, level)
         if self.next_producer_id:
@@ -233,6 +240,8 @@ class _Change:
                 self._add_topic(record)
             case ConfigRecord():
                 self._add_config(record)
+            case QuotaRecord():
+                self._add_quota(record)
             case RemoveTopicRecord():
                 self._remove_topic(record)
             case NodeRecord():
@@ -368,3 +377,14 @@ class _Change:
             self._copy("configs")[resource] = values
         else:
             self._copy("configs").pop(resource, None)
+
+    def _add_quota(self, record: QuotaRecord) -> None:
+        values = dict(self._now("quotas").get(record.entity, {}))
+        if record.value is None:
+            values.pop(record.key, None)
+        else:
+            values[record.key] = record.value
+        if values:
+            self._copy("quotas")[record.entity] = values
+        else:
+            self._copy("quotas").pop(record.entity, None)

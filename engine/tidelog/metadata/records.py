@@ -159,6 +159,26 @@ class ConfigRecord(msgspec.Struct, frozen=True, gc=False, tag="config"):
         return self.kind, f"{self.resource_type}/{self.key}/{self.resource_name}"
 
 
+#: Whom a client quota is for: (type, name) pairs in the order of their types, of "client-id", "ip"
+#: and "user"; a name of None is the default of all that have none of their own (KIP-546).
+QuotaEntity = tuple[tuple[str, str | None], ...]
+
+
+class QuotaRecord(msgspec.Struct, frozen=True, gc=False, tag="quota"):
+    """One quota of an entity; value None ends it. key: `producer_byte_rate` and the like."""
+
+    kind: ClassVar[str] = "quota"
+
+    entity: QuotaEntity
+    key: str
+    value: float | None
+
+    @property
+    def store_key(self) -> tuple[str, str]:
+        # Names may hold any character, so they stand as JSON.
+        return self.kind, f"{self.key}/{msgspec.json.encode(self.entity).decode()}"
+
+
 class ProducerIdsRecord(msgspec.Struct, frozen=True, gc=False, tag="producer_ids"):
     """The first producer id that no block holds yet."""
 
@@ -223,6 +243,7 @@ ChangeRecord = (
     | RemoveTopicRecord
     | PartitionRecord
     | ConfigRecord
+    | QuotaRecord
     | ProducerIdsRecord
     | FeatureRecord
     | MoveRecord
@@ -235,7 +256,7 @@ def is_removal(record: ChangeRecord) -> bool:
     match record:
         case RemoveNodeRecord() | RemoveTopicRecord() | EndMoveRecord():
             return True
-        case ConfigRecord(value=None) | FeatureRecord(level=0):
+        case ConfigRecord(value=None) | QuotaRecord(value=None) | FeatureRecord(level=0):
             return True
     return False
 

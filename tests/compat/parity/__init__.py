@@ -17,6 +17,8 @@ _MODULES = (
     "consumer_groups",
     "admin",
     "transactions",
+    "operators",
+    "quotas",
 )
 
 

@@ -24,6 +24,7 @@ from tidelog.metadata.records import (
     MoveRecord,
     PartitionRecord,
     ProducerIdsRecord,
+    QuotaRecord,
     TopicRecord,
 )
 from tidelog.storage.partition_metadata import format_topic_id
@@ -228,6 +229,7 @@ def test_what_a_good_store_says_still_holds() -> None:
             ConfigRecord(ResourceType.TOPIC, "u", "segment.bytes", "2000"),
             ConfigRecord(ResourceType.BROKER, "", "log.retention.ms", "5"),
             FeatureRecord("f", 3),
+            QuotaRecord((("user", "u"),), "consumer_byte_rate", 2.0),
             ProducerIdsRecord(2**60),
             MoveRecord(A, 0, 1, 2),
         ],
@@ -242,6 +244,7 @@ def test_what_a_good_store_says_still_holds() -> None:
     assert whole.config(ResourceType.TOPIC, "u") == KEEP_EVERYTHING
     assert whole.config(ResourceType.TOPIC, "w") == KEEP_EVERYTHING
     assert whole.config(ResourceType.BROKER, "") == {"log.retention.ms": "5"}
+    assert whole.quotas == {(("user", "u"),): {"consumer_byte_rate": 2.0}}
     assert whole.moves == {}  # a log is where it was found, however far it was to go
     assert (whole.features, whole.next_producer_id) == ({"f": 3}, 2**60)
     step = REBUILT_LEADER_EPOCH_STEP

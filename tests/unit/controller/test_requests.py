@@ -16,6 +16,9 @@ REQUESTS: list[r.ControllerRequest] = [
     r.CreatePartitions((r.MorePartitions("t", 2, ((1,),)), r.MorePartitions("t", 2))),
     r.AlterConfigs((r.ResourceChange(2, "t", (r.ConfigChange("k", "v", 77),)),), False, False),
     r.UpdateFeatures((r.FeatureUpdate("f", 1, 77),), True),
+    r.AlterQuotas(
+        (r.QuotaChange((("client-id", None), ("user", "u")), (("k", 1.5), ("l", None))),), True
+    ),
     r.AllocateProducerIds(1, 2),
     r.RegisterNode(1, None, (Endpoint("L", "", 1),), "h", 1),
     r.UnfenceNode(1, 2),
@@ -31,6 +34,7 @@ ANSWERS: list[r.ControllerAnswer] = [
     r.DeleteTopicsAnswer((r.DeletedTopic(None, bytes(16), 3, "why"),)),
     r.CreatePartitionsAnswer((r.NamedResult("t", 3, "why"),)),
     r.AlterConfigsAnswer((r.AlteredResource(2, "t", 0),)),
+    r.AlterQuotasAnswer((r.AlteredQuota((("ip", None),), 42, "why"),)),
     r.AllocateProducerIdsAnswer(0, 5, 1000),
     r.RegisterNodeAnswer(3),
     r.Done(),

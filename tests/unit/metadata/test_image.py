@@ -21,6 +21,7 @@ from tidelog.metadata.records import (
     NodeRecord,
     PartitionRecord,
     ProducerIdsRecord,
+    QuotaRecord,
     RemoveNodeRecord,
     RemoveTopicRecord,
     TopicRecord,
@@ -51,6 +52,7 @@ BASE: list[ChangeRecord] = [
     TopicRecord(topic_id(2), "b"),
     partition(2, 0, 2),
     ConfigRecord(2, "a", "retention.ms", "5"),
+    QuotaRecord((("user", None),), "consumer_byte_rate", 2.0),
     ProducerIdsRecord(1000),
     FeatureRecord("group.version", 1),
     MoveRecord(topic_id(1), 1, 2, 1),
@@ -139,6 +141,18 @@ def test_configs_end_one_by_one() -> None:
     image = image.apply([ConfigRecord(2, "a", "segment.ms", None)], 4)
     assert (2, "a") not in image.configs
     assert image.apply([ConfigRecord(2, "a", "x", None)], 5).configs == {}
+
+
+def test_quotas_are_set_and_end() -> None:
+    entity = (("client-id", "c"), ("user", None))
+    image = base().apply([QuotaRecord(entity, "producer_byte_rate", 1.0)], 2)
+    image = image.apply([QuotaRecord(entity, "consumer_byte_rate", 3.0)], 3)
+    assert image.quotas[entity] == {"producer_byte_rate": 1.0, "consumer_byte_rate": 3.0}
+    image = image.apply([QuotaRecord(entity, "producer_byte_rate", None)], 4)
+    assert image.quotas[entity] == {"consumer_byte_rate": 3.0}
+    image = image.apply([QuotaRecord(entity, "consumer_byte_rate", None)], 5)
+    assert image.quotas == base().quotas
+    assert image.apply([QuotaRecord(entity, "none", None)], 6).quotas == base().quotas
 
 
 def test_features_and_nodes_end() -> None:

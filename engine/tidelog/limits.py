@@ -229,3 +229,15 @@ FETCH_SESSION_EVICTION_MS: Final = 120_000
 
 #: Lines in the log about refused or aborted connections, per second; the rest is counted.
 CONNECTION_LOG_LINES_PER_SECOND: Final = 10
+
+# --- quotas ------------------------------------------------------------------------------------
+
+#: Clients, or addresses, whose use of a quota is measured at a time; a full table is emptied.
+QUOTA_CLIENTS_MAX: Final = 10_000
+
+#: The longest that a client is told to wait: what fits into the answer's field.
+THROTTLE_MS_MAX: Final = 2**31 - 1
+
+#: Connections that came too fast and are held for a while before they are closed, of all addresses;
+#: those beyond are closed at once.
+HELD_CONNECTIONS_MAX: Final = 1_000

@@ -91,3 +91,26 @@ def test_as_a_program(bootstrap: str) -> None:
         assert done.returncode == status
     expected = "tidelog: the cluster cannot be reached: 127.0.0.1:1: Connection refused\n"
     assert done.stderr == expected
+
+
+def test_quotas(bootstrap: str) -> None:
+    billing = ("--client", "billing", "--user", "default")
+    changes = ("--set", "producer_byte_rate=1048576", "--set", "request_percentage=50.5")
+    status, out, err = tidelog(bootstrap, "configs", "alter", *billing, *changes)
+    assert (status, out, err) == (0, "changed user default, client-id billing\n", "")
+    found = json.loads(tidelog(bootstrap, "configs", "describe", *billing, "--json")[1])
+    assert found == [
+        {"name": "producer_byte_rate", "value": 1048576.0},
+        {"name": "request_percentage", "value": 50.5},
+    ]
+    assert "1048576\n" in tidelog(bootstrap, "configs", "describe", *billing)[1]
+    # Exactly that entity.
+    assert tidelog(bootstrap, "configs", "describe", "--user", "default", "--json")[1] == "[]\n"
+    gone = ("--delete", "producer_byte_rate", "--delete", "request_percentage")
+    assert tidelog(bootstrap, "configs", "alter", *billing, *gone)[0] == 0
+    assert tidelog(bootstrap, "configs", "describe", *billing, "--json")[1] == "[]\n"
+
+    refused = ("configs", "alter", "--ip", "10.0.0.1", "--set", "nope=1")
+    status, out, err = tidelog(bootstrap, *refused)
+    assert (status, out) == (1, "")
+    assert "ip 10.0.0.1 was not changed" in err

@@ -15,7 +15,9 @@ class Transport:
     requests: int
     writing: bool
     def go_on(self) -> int: ...
+    paused: bool
     def mute(self, muted: bool) -> None: ...
+    def pause(self, time_ms: int) -> None: ...
 
 class Reactor:
     loop: AbstractEventLoop

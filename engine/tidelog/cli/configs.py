@@ -1,4 +1,6 @@
-"""`tidelog configs`: configs of topics and nodes, shown and changed. Runs in the user's shell."""
+"""`tidelog configs`: configs of topics and nodes, quotas of users, clients and addresses, shown and
+changed. Runs in the user's shell.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from tidelog.cli import quotas
 from tidelog.cli.cluster import (
     DEFAULT_BOOTSTRAP,
     TIMEOUT_S,
@@ -33,23 +36,34 @@ app = typer.Typer(help="Describe and change configs.", no_args_is_help=True)
 
 Topic = Annotated[str | None, typer.Option(help="Of this topic.")]
 Broker = Annotated[str | None, typer.Option(help="Of the node with this id.")]
+_ANY = "'default': of all without their own."
+User = Annotated[str | None, typer.Option(help=f"Quotas of this user. {_ANY}")]
+ClientId = Annotated[str | None, typer.Option("--client", help=f"Quotas of this client id. {_ANY}")]
+Ip = Annotated[str | None, typer.Option(help=f"Quotas of this address. {_ANY}")]
 
 
 @app.command()
 def describe(
     topic: Topic = None,
     broker: Broker = None,
+    user: User = None,
+    client: ClientId = None,
+    ip: Ip = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Defaults, too, not only what was set.")
     ] = False,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
     json: Json = False,
 ) -> None:
-    """Show configs, and where each value comes from."""
+    """Show configs, and where each value comes from; or quotas."""
+    entity = _entity(topic, broker, user, client, ip)
+    if entity:
+        _print_quotas(quotas.describe(bootstrap, entity), json)
+        return
     resource = _resource(topic, broker)
-    client = connect(bootstrap)
-    _check_node(client, broker)
-    futures = client.describe_configs([resource], request_timeout=TIMEOUT_S)
+    admin = connect(bootstrap)
+    _check_node(admin, broker)
+    futures = admin.describe_configs([resource], request_timeout=TIMEOUT_S)
     entries = result_of(futures[resource], f"{_name(resource)} cannot be described")
     rows = [
         {
@@ -77,6 +91,9 @@ def describe(
 def alter(
     topic: Topic = None,
     broker: Broker = None,
+    user: User = None,
+    client: ClientId = None,
+    ip: Ip = None,
     values: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Many times.")
     ] = None,
@@ -97,7 +114,17 @@ def alter(
     ] = False,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> None:
-    """Change configs; those that are not named stay."""
+    """Change configs or quotas; those that are not named stay."""
+    entity = _entity(topic, broker, user, client, ip)
+    if entity:
+        if append or subtract:
+            raise typer.BadParameter("a quota is no list: --set or --delete")
+        numbers = parse_configs(values)
+        if not numbers and not delete:
+            raise typer.BadParameter("nothing to change: --set or --delete")
+        quotas.alter(bootstrap, entity, numbers, delete or (), validate_only=validate_only)
+        typer.echo(f"{'valid for' if validate_only else 'changed'} {quotas.words(entity)}")
+        return
     resource = _resource(topic, broker)
     changes = [
         (AlterConfigOpType.SET, parse_configs(values)),
@@ -128,9 +155,29 @@ def _alter(
         result_of(future, f"{_name(resource)} was not changed")
 
 
+def _entity(
+    topic: str | None, broker: str | None, user: str | None, client: str | None, ip: str | None
+) -> dict[str, str | None]:
+    entity = quotas.entity_of(user, client, ip)
+    if entity and (topic is not None or broker is not None):
+        raise typer.BadParameter("--topic or --broker, or --user, --client or --ip")
+    return entity
+
+
+def _print_quotas(found: dict[str, float], json: bool) -> None:
+    rows = [{"name": key, "value": found[key]} for key in sorted(found)]
+    if json:
+        print_json(rows)
+        return
+    print_table(
+        {"name": "left", "value": "right"},
+        ((key, quotas.shown(found[key])) for key in sorted(found)),
+    )
+
+
 def _resource(topic: str | None, broker: str | None) -> ConfigResource:
     if (topic is None) == (broker is None):
-        raise typer.BadParameter("--topic or --broker, one of them")
+        raise typer.BadParameter("--topic, --broker, --user, --client or --ip, one of them")
     if topic is not None:
         return ConfigResource(ResourceType.TOPIC, topic)
     assert broker is not None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from tidelog.config.broker_config import BrokerConfig
+from tidelog.config.broker_config import BrokerConfig, parse_ip_overrides
 from tidelog.config.broker_configs import (
     BROKER_CONFIGS,
     OWN_PREFIX,
@@ -33,6 +33,8 @@ def value_problem(name: str, text: str) -> str | None:
             value = parse_value(definition, text)
             if name in _NOT_ZERO and value == 0:
                 return f"invalid value 0 for {name}: must be positive, or -1 for no limit"
+            if name == "max.connections.per.ip.overrides":
+                parse_ip_overrides(text)
             if name in _FROM_ONE and isinstance(value, int) and value < 1:
                 return f"invalid value {value} for {name}: must be at least 1"
         elif name.startswith(OWN_PREFIX):
@@ -84,10 +86,6 @@ def static_problems(layers: BrokerLayers) -> Iterator[str]:
                     yield f"advertised.listeners: {endpoint.host or 'no host'} is no address"
         except ConfigValueError as error:
             yield str(error)
-    try:
-        _ = config.connections_per_ip_overrides
-    except ConfigValueError as error:
-        yield str(error)
     for kind in ("consumer", "share", "streams"):
         for name in ("assignment.interval.ms", "heartbeat.interval.ms", "session.timeout.ms"):
             yield from _bounds_problem(

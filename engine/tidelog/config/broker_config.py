@@ -39,6 +39,11 @@ class BrokerConfig:
     queued_max_requests: int
     queued_max_request_bytes: int
     request_timeout_ms: int
+    # Quotas
+    quota_window_num: int
+    quota_window_size_seconds: int
+    controller_quota_window_num: int
+    controller_quota_window_size_seconds: int
     # The process of a node
     broker_heartbeat_interval_ms: int
     broker_session_timeout_ms: int

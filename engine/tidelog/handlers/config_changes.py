@@ -1,9 +1,9 @@
 """What AlterConfigs and IncrementalAlterConfigs do alike.
 
 Belongs to the request's task. Topics, brokers (one, or "" for all), groups and client metrics go to
-the controller, which decides each resource as a whole. Broker loggers (type 8) are not served:
-their levels are a later issue's, and the answer is that of a logger that doesn't exist. A change of
-one broker's configs has to reach that broker, as in Kafka.
+the controller, which decides each resource as a whole. Levels of broker loggers (type 8) are this
+worker's own affair, and only IncrementalAlterConfigs sets them. A change of one broker's configs or
+loggers has to reach that broker, as in Kafka.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tidelog.controller.requests import (
     ResourceChange,
 )
 from tidelog.handlers.authorization import CLUSTER_NAME, Operation, Resource
+from tidelog.handlers.broker_loggers import alter_loggers
 from tidelog.handlers.context import RequestContext
 from tidelog.handlers.controller_calls import ask_controller
 from tidelog.protocol.error_codes import ErrorCode
@@ -34,11 +35,14 @@ async def alter_configs(
     results: dict[tuple[int, str], AlteredResource] = {}
     wanted: list[ResourceChange] = []
     for change in changes:
-        refusal = _refuse(change, context, incremental)
-        if refusal is None:
+        outcome = _refuse(change, context)
+        if outcome is None and change.resource_type == ResourceType.BROKER_LOGGER and incremental:
+            node_id = context.services.node_id
+            outcome = alter_loggers(change, node_id, validate_only=validate_only)
+        if outcome is None:
             wanted.append(change)
         else:
-            code, message = refusal
+            code, message = outcome
             key = change.resource_type, change.resource_name
             results[key] = AlteredResource(*key, code, message)
     if wanted:
@@ -49,9 +53,7 @@ async def alter_configs(
     return list(results.values())
 
 
-def _refuse(
-    change: ResourceChange, context: RequestContext, incremental: bool
-) -> tuple[ErrorCode, str | None] | None:
+def _refuse(change: ResourceChange, context: RequestContext) -> tuple[ErrorCode, str | None] | None:
     kind, name = change.resource_type, change.resource_name
     if kind == ResourceType.TOPIC:
         if not context.authorize(Operation.ALTER_CONFIGS, Resource.TOPIC, name):
@@ -61,8 +63,6 @@ def _refuse(
             return ErrorCode.GROUP_AUTHORIZATION_FAILED, None
     elif not context.authorize(Operation.ALTER_CONFIGS, Resource.CLUSTER, CLUSTER_NAME):
         return ErrorCode.CLUSTER_AUTHORIZATION_FAILED, None
-    if kind == ResourceType.BROKER_LOGGER and incremental:
-        return ErrorCode.INVALID_CONFIG, "there is no such logger"
     if kind == ResourceType.BROKER and name not in ("", str(context.services.node_id)):
         return (
             ErrorCode.INVALID_REQUEST,

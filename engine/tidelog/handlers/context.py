@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from tidelog.handlers.api import Api
     from tidelog.handlers.metadata_cache import MetadataCache
     from tidelog.handlers.topic_creation import TopicCreation
+    from tidelog.quotas.node import NodeQuotas
     from tidelog.replication.node_config import NodeConfig
     from tidelog.replication.replica_manager import ReplicaManager
 
@@ -221,12 +222,17 @@ class Services:
     producer_ids: ProducerIdManager
     topic_creation: TopicCreation
     metadata_cache: MetadataCache
+    quotas: NodeQuotas
     apis: tuple[Api, ...]
 
 
 @dataclass(slots=True)
 class RequestContext:
-    """One request on its way: header, connection, services."""
+    """One request on its way: header, connection, services.
+
+    busy_ns: what it took of the loop's time, while that is measured. owed_ms: how long its client
+    has to wait for what it changed (controller mutation quota).
+    """
 
     api_key: ApiKey
     api_version: int
@@ -234,6 +240,8 @@ class RequestContext:
     client_id: str | None
     connection: ConnectionInfo
     services: Services
+    busy_ns: int = 0
+    owed_ms: int = 0
 
     @property
     def image(self) -> MetadataImage:

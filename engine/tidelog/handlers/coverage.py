@@ -69,8 +69,6 @@ LIMITS: Final[Mapping[ApiKey, str]] = {
     ApiKey.PRODUCE: "Versions 0-2 are listed, as Kafka does, and refused.",
     ApiKey.FETCH: "Followers: with replication.",
     ApiKey.CREATE_TOPICS: "Replication factor 1 only.",
-    ApiKey.DESCRIBE_CONFIGS: "Broker loggers have no entries.",
-    ApiKey.INCREMENTAL_ALTER_CONFIGS: "Broker loggers cannot be set.",
     ApiKey.ELECT_LEADERS: "Every partition has one replica: there is never another one to elect.",
     ApiKey.ALTER_REPLICA_LOG_DIRS: "A node has one log directory.",
     ApiKey.LIST_PARTITION_REASSIGNMENTS: "None is ever under way.",

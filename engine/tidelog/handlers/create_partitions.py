@@ -15,6 +15,7 @@ from tidelog.handlers.api import Api, message_of
 from tidelog.handlers.authorization import Operation, Resource
 from tidelog.handlers.context import RequestContext
 from tidelog.handlers.controller_calls import ask_controller
+from tidelog.handlers.mutations import QUOTA_EXCEEDED, mutations, owe
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.protocol.messages.create_partitions import (
@@ -23,8 +24,12 @@ from tidelog.protocol.messages.create_partitions import (
     CreatePartitionsTopic,
     CreatePartitionsTopicResult,
 )
+from tidelog.quotas.clients import Mutations
 
 API: Final = Api(ApiKey.CREATE_PARTITIONS, 0, 3)
+
+#: From this version on a quota refuses partitions (KIP-599).
+_STRICT_FROM: Final = 3
 
 
 async def handle(
@@ -37,6 +42,10 @@ async def handle(
             wanted.append(_more_partitions(topic))
         else:
             results[topic.name] = _result(topic.name, ErrorCode.TOPIC_AUTHORIZATION_FAILED)
+    allowed = mutations(context, _STRICT_FROM)
+    if allowed is not None:
+        wanted = await _within(allowed, wanted, request, context, results)
+        owe(context, allowed)
     if wanted:
         answer = await ask_controller(
             context.services.controller,
@@ -47,6 +56,33 @@ async def handle(
         for item in answer.topics:
             results[item.name] = _result(item.name, item.error_code, item.error_message)
     return CreatePartitionsResponse(results=list(results.values()))
+
+
+async def _within(
+    allowed: Mutations,
+    wanted: list[MorePartitions],
+    request: CreatePartitionsRequest,
+    context: RequestContext,
+    results: dict[str, CreatePartitionsTopicResult],
+) -> list[MorePartitions]:
+    """What of it goes on to the controller: all but what its quota does not allow, which has its
+    refusal. Only what would be made counts, so the controller is asked first.
+    """
+    answer = await ask_controller(
+        context.services.controller,
+        CreatePartitions(tuple(wanted), validate_only=True),
+        CreatePartitionsAnswer,
+        request.timeout_ms,
+    )
+    counts = {topic.name: topic.partition_count for topic in wanted}
+    refused = set()
+    for item in answer.topics:
+        topic = context.image.topics.get(item.name)
+        more = counts[item.name] - (len(topic.partitions) if topic is not None else 0)
+        if item.error_code == ErrorCode.NONE and not allowed.take(more):
+            refused.add(item.name)
+            results[item.name] = _result(item.name, QUOTA_EXCEEDED)
+    return [topic for topic in wanted if topic.name not in refused]
 
 
 def error_answer(

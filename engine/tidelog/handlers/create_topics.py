@@ -7,7 +7,8 @@ Behaviour:
 * The answer's configs are all that hold for the topic, with their source; the topic's own stand as
   they were given.
 
-Version notes: 5 counts, configs and the error about configs (tagged) in the answer; 7 the topic id.
+Version notes: 5 counts, configs and the error about configs (tagged) in the answer; 6 a quota's
+error (KIP-599); 7 the topic id.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from tidelog.handlers.api import Api, message_of
 from tidelog.handlers.authorization import CLUSTER_NAME, Operation, Resource
 from tidelog.handlers.context import RequestContext
 from tidelog.handlers.controller_calls import ask_controller
+from tidelog.handlers.mutations import QUOTA_EXCEEDED, mutations, owe
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.protocol.messages.create_topics import (
@@ -35,11 +37,15 @@ from tidelog.protocol.messages.create_topics import (
     CreateTopicsRequest,
     CreateTopicsResponse,
 )
+from tidelog.quotas.clients import Mutations
 
 API: Final = Api(ApiKey.CREATE_TOPICS, 2, 7)
 
 #: Kafka's own metadata log; a topic of that name would shadow it for every tool.
 _RESERVED: Final = "__cluster_metadata"
+
+#: From this version on a quota refuses topics (KIP-599).
+_STRICT_FROM: Final = 6
 
 
 async def handle(request: CreateTopicsRequest, context: RequestContext) -> CreateTopicsResponse:
@@ -55,6 +61,10 @@ async def handle(request: CreateTopicsRequest, context: RequestContext) -> Creat
         else:
             code = ErrorCode.TOPIC_AUTHORIZATION_FAILED
             results[topic.name] = _refuse(topic.name, code, None)
+    allowed = mutations(context, _STRICT_FROM)
+    if allowed is not None:
+        wanted = await _within(allowed, wanted, request, context, results)
+        owe(context, allowed)
     if wanted:
         answer = await ask_controller(
             context.services.controller,
@@ -65,6 +75,30 @@ async def handle(request: CreateTopicsRequest, context: RequestContext) -> Creat
         for created in answer.topics:
             results[created.name] = _result(created, context)
     return CreateTopicsResponse(topics=list(results.values()))
+
+
+async def _within(
+    allowed: Mutations,
+    wanted: list[NewTopic],
+    request: CreateTopicsRequest,
+    context: RequestContext,
+    results: dict[str, CreatableTopicResult],
+) -> list[NewTopic]:
+    """What of it goes on to the controller: all but what its quota does not allow, which has its
+    refusal. Only what would be created counts, so the controller is asked first.
+    """
+    answer = await ask_controller(
+        context.services.controller,
+        CreateTopics(tuple(wanted), validate_only=True),
+        CreateTopicsAnswer,
+        request.timeout_ms,
+    )
+    refused = set()
+    for topic in answer.topics:
+        if topic.error_code == ErrorCode.NONE and not allowed.take(topic.partition_count):
+            refused.add(topic.name)
+            results[topic.name] = _refuse(topic.name, QUOTA_EXCEEDED, None)
+    return [topic for topic in wanted if topic.name not in refused]
 
 
 def error_answer(

@@ -7,7 +7,7 @@ Behaviour:
   once by id) is refused with one answer, 42.
 * With delete.topic.enable off: 73, before version 3 (which has no such error) 42.
 
-Version notes: 5 error messages, 6 topic ids.
+Version notes: 5 error messages and a quota's error (KIP-599), 6 topic ids.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tidelog.handlers.api import Api, message_of
 from tidelog.handlers.authorization import Operation, Resource
 from tidelog.handlers.context import RequestContext
 from tidelog.handlers.controller_calls import ask_controller
+from tidelog.handlers.mutations import QUOTA_EXCEEDED, mutations, owe
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.protocol.messages.delete_topics import (
@@ -32,9 +33,13 @@ from tidelog.protocol.messages.delete_topics import (
     DeleteTopicsRequest,
     DeleteTopicsResponse,
 )
+from tidelog.quotas.clients import Mutations
 from tidelog.types import ZERO_TOPIC_ID
 
 API: Final = Api(ApiKey.DELETE_TOPICS, 1, 6)
+
+#: From this version on a quota refuses deletions (KIP-599).
+_STRICT_FROM: Final = 5
 
 _Key = tuple[str | None, bytes]
 
@@ -50,6 +55,7 @@ async def handle(request: DeleteTopicsRequest, context: RequestContext) -> Delet
     wanted: list[TopicReference] = []
     keys = _keys(request, context.api_version)
     twice = _named_twice(keys, context)
+    allowed = mutations(context, _STRICT_FROM)
     for name, topic_id in keys:
         if (name, topic_id) in twice:
             continue
@@ -58,8 +64,11 @@ async def handle(request: DeleteTopicsRequest, context: RequestContext) -> Delet
             results[name, topic_id] = DeletableTopicResult(
                 name=name, topic_id=topic_id, error_code=ErrorCode.TOPIC_AUTHORIZATION_FAILED
             )
+        elif not _within(allowed, known, context):
+            results[name, topic_id] = _result(DeletedTopic(known, topic_id, QUOTA_EXCEEDED))
         else:
             wanted.append(TopicReference(name, None if topic_id == ZERO_TOPIC_ID else topic_id))
+    owe(context, allowed)
     if wanted:
         answer = await ask_controller(
             context.services.controller,
@@ -97,6 +106,12 @@ def _keys(request: DeleteTopicsRequest, version: int) -> list[_Key]:
     if version >= 6:
         return [(topic.name, topic.topic_id) for topic in request.topics]
     return [(name, ZERO_TOPIC_ID) for name in request.topic_names]
+
+
+def _within(allowed: Mutations | None, name: str | None, context: RequestContext) -> bool:
+    """Whether the quota lets the topic go. One that does not exist costs nothing."""
+    topic = None if name is None else context.image.topics.get(name)
+    return allowed is None or topic is None or allowed.take(len(topic.partitions))
 
 
 def _named_twice(keys: list[_Key], context: RequestContext) -> dict[_Key, bytes]:

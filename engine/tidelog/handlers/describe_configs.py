@@ -2,8 +2,7 @@
 
 Behaviour:
 * Topics (2), this broker or "" for what is set for all brokers (4), groups (32), client metrics
-  (16). Broker loggers (8) have no entries yet: a later issue sets their levels. Anything else is
-  42.
+  (16), this broker's loggers (8). Anything else is 42.
 * Keys null or empty ask for all; an unknown key is left out. A success has an empty message, not
   null.
 * A group or a client metrics subscription need not exist; an empty name for them is 42.
@@ -28,6 +27,7 @@ from tidelog.controller.topic_names import name_problem
 from tidelog.errors import KafkaError
 from tidelog.handlers.api import Api
 from tidelog.handlers.authorization import CLUSTER_NAME, Operation, Resource
+from tidelog.handlers.broker_loggers import describe_loggers
 from tidelog.handlers.context import RequestContext
 from tidelog.metadata.records import CLUSTER_DEFAULT
 from tidelog.protocol.api import ApiKey
@@ -121,7 +121,7 @@ def _entries(resource: DescribeConfigsResource, context: RequestContext) -> list
         case ResourceType.BROKER_LOGGER:
             if name != str(context.services.node_id):
                 raise KafkaError(ErrorCode.INVALID_REQUEST, f"{name!r} is not this node")
-            return []
+            return describe_loggers(keys)
     raise KafkaError(ErrorCode.INVALID_REQUEST, f"resources of type {kind} have no configs")
 
 

@@ -29,6 +29,7 @@ from tidelog.handlers.api import Answer, Encoded, Handler
 from tidelog.handlers.api_versions import unsupported_version_answer
 from tidelog.handlers.context import ConnectionInfo, RequestContext, Services
 from tidelog.handlers.error_counts import error_codes
+from tidelog.handlers.throttling import began_ns, charged, measured
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.codec import (
     Buffer,
@@ -84,10 +85,13 @@ class Dispatcher:
             key, version, header.correlation_id, header.client_id, connection, self._services
         )
         assert handler.handle is not None
+        began = began_ns(context)
         try:
             answer = handler.handle(request, context)
         except Exception as error:
             answer = _refuse(handler, request, context, error)
+        if began:
+            answer = measured(answer, context, began)
         if isinstance(answer, Awaitable):
             return self._finish(handler, request, context, answer)
         return self._frame(answer, context)
@@ -122,6 +126,7 @@ class Dispatcher:
 
     def _frame(self, answer: Answer, context: RequestContext) -> bytes:
         """Size, response header and body. An answer from a cache holds no error."""
+        answer = charged(answer, context)
         if not isinstance(answer, Encoded):
             for code in error_codes(answer):
                 self.errors[context.api_key, code] += 1

@@ -21,11 +21,17 @@ class Admission:
     def __init__(
         self, max_connections: int, max_per_ip: int, max_per_ip_overrides: Mapping[str, int]
     ) -> None:
+        self.follow(max_connections, max_per_ip, max_per_ip_overrides)
+        self._by_ip: Counter[str] = Counter()
+        self.total = 0
+
+    def follow(
+        self, max_connections: int, max_per_ip: int, max_per_ip_overrides: Mapping[str, int]
+    ) -> None:
+        """The limits from now on. Connections that are open stay."""
         self.max_connections = max_connections
         self._max_per_ip = max_per_ip
         self._overrides = dict(max_per_ip_overrides)
-        self._by_ip: Counter[str] = Counter()
-        self.total = 0
 
     def admit(self, address: str) -> str | None:
         """Count one connection more; or, counting nothing, say why not."""

@@ -40,10 +40,13 @@ from tidelog.limits import (
     PRESSURE_CHECK_MS,
     STOP_CHECK_MS,
 )
+from tidelog.metadata.quotas import Quotas
 from tidelog.net.admission import Admission
+from tidelog.net.held_connections import HeldConnections
 from tidelog.net.memory_pressure import gone, parked, stalled
 from tidelog.net.read_ahead import ReadAhead
 from tidelog.net.tasks import Tasks
+from tidelog.quotas.node import NodeQuotas
 from tidelog.record.reasons import REASONS
 from tidelog.replication.slow_append import SlowAppend
 
@@ -75,12 +78,15 @@ class Server:
         open_executor: Executor | None = None,
         gates: Gates | None = None,
         rng: random.Random | None = None,
+        quotas: NodeQuotas | None = None,
     ) -> None:
         self._loop = loop
         self._config = config
         self._clock = clock
         self._listeners = tuple(listeners)
         self._connections: set[Connection] = set()
+        self._by_id: dict[int, Connection] = {}
+        self._held = HeldConnections(loop)
         self._next_connection_id = 0
         self.accepted = self.refused = 0  # connections, for the metrics
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -90,11 +96,10 @@ class Server:
         self._notes = 0
         self._notes_since_ms = clock.monotonic_ms()
         self.gates = gates if gates is not None else Gates()
-        self.admission = Admission(
-            config.max_connections,
-            config.max_connections_per_ip,
-            config.connections_per_ip_overrides,
-        )
+        self._quotas = quotas or NodeQuotas(config, clock)
+        self._quotas.pause = self._pause
+        self.admission = Admission(0, 0, {})
+        self.follow_config(config)
         self.sessions = FetchSessionCache(
             config.max_incremental_fetch_session_cache_slots,
             FETCH_SESSION_EVICTION_MS,
@@ -104,15 +109,7 @@ class Server:
         slow = SlowAppend(loop, open_executor or executor, clock)
         self.reactor = Reactor(
             loop,
-            ProduceLane(
-                table,
-                self.gates,
-                call_later=loop.call_later,
-                create_task=tasks.start,
-                slow_append=slow.append,
-                explain=slow.explain,
-                reasons=REASONS,
-            ),
+            self._produce_lane(table, tasks, slow),
             FetchLane(
                 table,
                 self.gates,
@@ -132,6 +129,17 @@ class Server:
             total_bytes_max=_memory_bytes_max(config),
             send_slice=config.tidelog_sendfile_slice_bytes,
             create_task=tasks.start,
+        )
+
+    def _produce_lane(self, table: PartitionTable, tasks: Tasks, slow: SlowAppend) -> ProduceLane:
+        return ProduceLane(
+            table,
+            self.gates,
+            call_later=self._loop.call_later,
+            create_task=tasks.start,
+            slow_append=slow.append,
+            explain=slow.explain,
+            reasons=REASONS,
         )
 
     @property
@@ -155,6 +163,7 @@ class Server:
             self._loop.remove_reader(listener.socket.fileno())
         if self._idle_timer is not None:
             self._idle_timer.cancel()
+        self._held.close()
         for connection in list(self._connections):
             # A consumer asks again as soon as it is answered: it would never be idle.
             connection.mute(True)
@@ -178,6 +187,29 @@ class Server:
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
+    # -- configs that change ----------------------------------------------------------------------
+
+    def follow_config(self, config: BrokerConfig) -> None:
+        """Go by these broker configs from now on, as far as they may change while a node runs."""
+        self.admission.follow(
+            config.max_connections,
+            config.max_connections_per_ip,
+            config.connections_per_ip_overrides,
+        )
+        self._quotas.creation.limit = config.max_connection_creation_rate
+
+    # -- quotas ---------------------------------------------------------------------------------
+
+    def follow_quotas(self, quotas: Quotas) -> None:
+        """Go by these client quotas from now on."""
+        self._quotas.follow(quotas)
+        self.gates.quotas = self._quotas if self._quotas.in_use else None
+
+    def _pause(self, connection_id: int, throttle_ms: int) -> None:
+        connection = self._by_id.get(connection_id)
+        if connection is not None:
+            connection.pause(throttle_ms)
+
     # -- connections ----------------------------------------------------------------------------
 
     def _accept(self, listener: BoundListener) -> None:
@@ -193,12 +225,26 @@ class Server:
                 self._loop.call_later(ACCEPT_RETRY_MS / 1000, self._listen_again, listener)
                 return
             self._admit(accepted, _plain(address[0]), listener)
+            rest_ms = self._quotas.creation.accepted(self._clock.monotonic_ms())
+            if rest_ms:
+                self._rest(rest_ms)
+                return
+
+    def _rest(self, time_ms: int) -> None:
+        """Accept nothing for a while: the backlog keeps the clients."""
+        for listener in self._listeners:
+            self._loop.remove_reader(listener.socket.fileno())
+            self._loop.call_later(time_ms / 1000, self._listen_again, listener)
 
     def _listen_again(self, listener: BoundListener) -> None:
         if not self._stopping and listener.socket.fileno() >= 0:
             self._loop.add_reader(listener.socket.fileno(), self._accept, listener)
 
     def _admit(self, accepted: socket.socket, client_host: str, listener: BoundListener) -> None:
+        throttle_ms = self._quotas.connections.admit(client_host, self._clock.monotonic_ms())
+        if throttle_ms:
+            self._held.hold(accepted, throttle_ms)
+            return
         refusal = self.admission.admit(client_host)
         if refusal is not None:
             self.refused += 1
@@ -223,7 +269,9 @@ class Server:
             local_host=_plain(local[0]),
             local_port=int(local[1]),
         )
-        self._connections.add(Connection(self.reactor, accepted, info))
+        connection = Connection(self.reactor, accepted, info)
+        self._connections.add(connection)
+        self._by_id[info.connection_id] = connection
 
     def _set_buffers(self, accepted: socket.socket) -> None:
         """Kafka's configs; -1 = the kernel's own sizing. Why these defaults: ADR 0011."""
@@ -237,6 +285,7 @@ class Server:
     def _closed(self, connection: Connection, reason: str | None) -> None:
         info: ConnectionInfo = connection.info
         self._connections.discard(connection)
+        self._by_id.pop(info.connection_id, None)
         self.admission.release(info.client_host)
         if reason is not None:
             self._note(

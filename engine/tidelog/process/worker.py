@@ -39,6 +39,7 @@ from tidelog.process.metrics.node import NodeMetrics
 from tidelog.process.metrics.samples import Samples
 from tidelog.process.worker_process import NodeSetup, run_worker
 from tidelog.protocol.error_codes import ErrorCode
+from tidelog.quotas.node import NodeQuotas
 from tidelog.replication.node_config import NodeConfig
 from tidelog.replication.peer_client import PeerClient
 from tidelog.replication.replica_manager import ReplicaManager
@@ -96,6 +97,7 @@ class KafkaNode:
             next_producer_id=self._producer_ids.next,
             peers=self._peers,
         )
+        self._quotas = NodeQuotas(config, setup.clock)
         dispatcher = Dispatcher(self._services(), HANDLERS)
         self._peers.local = dispatcher.answer
         self._server = Server(
@@ -108,6 +110,7 @@ class KafkaNode:
             self._executor,
             self._opener,
             rng=self._rng,
+            quotas=self._quotas,
         )
         gate = TransactionGate(self._peers, lambda: setup.metadata.image, coordinator_partition)
         self._server.gates.transactions = self._groups.transactions = gate
@@ -130,6 +133,7 @@ class KafkaNode:
             producer_ids=self._producer_ids,
             topic_creation=TopicCreation(setup.controller),
             metadata_cache=MetadataCache(),
+            quotas=self._quotas,
             apis=APIS,
         )
 
@@ -149,6 +153,7 @@ class KafkaNode:
             opened.cancel()
             log.warning("logs still recovering count=%d", self._logs.opening_count)
         await self._replicas.apply(MetadataImage(), image)
+        self._follow(image)
         self._logs.run()
 
     async def apply(self, old: MetadataImage, new: MetadataImage) -> None:
@@ -156,6 +161,14 @@ class KafkaNode:
         await self._replicas.apply(old, new)
         # When the caller has made it the node's image.
         asyncio.get_running_loop().call_soon(self._transactions.metadata_changed)
+        self._follow(new)
+
+    def _follow(self, image: MetadataImage) -> None:
+        """What changes beside topics while the node runs."""
+        config = self._config.broker(image)
+        self._logs.config = config
+        self._server.follow_config(config)
+        self._server.follow_quotas(image.quotas)
 
     def serve(self) -> None:
         """Accepts connections."""

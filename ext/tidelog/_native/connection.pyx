@@ -258,7 +258,7 @@ cdef class Connection(Transport):
 
     cdef int set_window(self, bint all_taken) noexcept:
         """After frames were handled. What is left because no more may be taken lies in memory."""
-        if self.deferred or self.throttled or self.blocked or self.muted:
+        if self.deferred or self.throttled or self.blocked or self.muted or self.paused:
             self.window = min(<size_t>WINDOW_MIN, self.reactor.scratch_size)
         elif all_taken:
             self.window = min(2 * self.window, self.reactor.scratch_size)
@@ -561,6 +561,7 @@ cdef class Connection(Transport):
         if self.writing:
             self.reactor.remove_writer(self.fd)
         self.reading = self.writing = False
+        self.end_pause()
         for waiter in list(self.waiters):
             waiter.cancel()
         self.queue.drop()
@@ -589,7 +590,7 @@ cdef class Connection(Transport):
         """True when only the peer can go on: it has to send the next request, or the rest of one,
         or to read answers. (Such connections are closed after connections.max.idle.ms.)
         """
-        if self.blocked or self.muted or self.deferred or self.warming:
+        if self.blocked or self.muted or self.paused or self.deferred or self.warming:
             return False
         return self.writing or self.queue.waiting == 0
 

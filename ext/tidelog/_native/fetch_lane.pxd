@@ -16,7 +16,10 @@ cdef class FetchTask(FetchMessage):
     cdef object timer
     cdef FetchSession session            # None: sessionless
     cdef bint full                       # every partition asked is answered; else those with news
+    # None: it is not charged to anybody (there are no quotas, or a follower fetches)
     cdef bytes client_id
+    cdef int64_t quota_bytes             # what its quota lets the answer hold
+    cdef int64_t busy_ns                 # of the loop's time
     cdef list partitions                 # those whose fetch_waiters hold this task
     cdef bint any_failed
     # a part is on a segment that gets no more: waiting for more bytes would be in vain
@@ -26,7 +29,6 @@ cdef class FetchTask(FetchMessage):
     cdef Timing timing
     cdef int enter_session(self, const uint8_t* end, int64_t now_ms) except -1
     cdef int update_session(self, const uint8_t* end) except -1
-    cdef int forget_topics(self, const uint8_t* end) except -1
     cdef int take_session_parts(self) except -1
     cdef int read(self) except -1
     cdef int read_part(self, FetchPart* part, int64_t budget) except -1
@@ -41,6 +43,7 @@ cdef class FetchTask(FetchMessage):
     cdef int forget_waits(self) except -1
     cdef int select_parts(self) except -1
     cdef int count_parts(self) except -1
+    cdef int charge(self) except -1
     cdef int answer(self) except -1
     cdef int encode_into_slot(self) except -1
     cdef int encode_direct(self, uint8_t* start) except -1

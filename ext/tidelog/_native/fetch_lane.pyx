@@ -29,17 +29,8 @@ from tidelog._native.request_stats cimport STAGE_PARSE, STAGE_READ, STAGE_WAIT, 
 from tidelog._native.response cimport Peer
 from tidelog._native.log_file cimport LogFile
 from tidelog._native.segment cimport Segment
-from tidelog._native.wire cimport (
-    wire_array_length,
-    wire_cursor,
-    wire_int32,
-    wire_put_int8,
-    wire_put_int32,
-    wire_reserve,
-    wire_skip,
-    wire_skip_tagged_fields,
-    wire_string,
-)
+from tidelog._native.throttling cimport begin_charge, busy_ns, client_of
+from tidelog._native.wire cimport wire_put_int8, wire_put_int32, wire_reserve
 
 cdef enum:
     FINAL_EPOCH = -1
@@ -109,7 +100,7 @@ cdef class FetchTask(FetchMessage):
             self.drop_parts(0)
             return 0
         self.update_session(end)
-        self.forget_topics(end)
+        self.forget_topics(self.session, end)
         if len(self.session.partitions) == 0:
             # Nothing left to remember: the client may go on without a session.
             cache.forget(self.request_session_id)
@@ -143,31 +134,6 @@ cdef class FetchTask(FetchMessage):
             known.max_bytes = part.max_bytes
         return 0
 
-    cdef int forget_topics(self, const uint8_t* end) except -1:
-        cdef wire_cursor c
-        cdef bint flexible = self.api_version >= FETCH_FLEXIBLE_FROM
-        cdef int32_t topics = 0, indexes = 0, _t, _i, index = 0, key_size = 0
-        cdef const uint8_t* key = NULL
-        # The same bytes were walked by parse_tail: no read here can fail.
-        c.pos = self.forgotten
-        c.end = end
-        wire_array_length(&c, flexible, 3, &topics)
-        for _t in range(topics):
-            if self.api_version >= FETCH_TOPIC_IDS_FROM:
-                key = c.pos
-                key_size = 16
-                wire_skip(&c, 16)
-            else:
-                wire_string(&c, flexible, &key, &key_size)
-            name = PyBytes_FromStringAndSize(<const char*>key, key_size)
-            wire_array_length(&c, flexible, 4, &indexes)
-            for _i in range(indexes):
-                wire_int32(&c, &index)
-                self.session.remove(name, index)
-            if flexible:
-                wire_skip_tagged_fields(&c)
-        return 0
-
     cdef int take_session_parts(self) except -1:
         """The parts become those of the session, in its order; keys point into the session's own
         bytes.
@@ -197,6 +163,8 @@ cdef class FetchTask(FetchMessage):
         self.budget = min(
             <int64_t>max(self.max_bytes, 0), min(<int64_t>self.lane.max_bytes, ANSWER_BYTES_MAX)
         )
+        if self.client_id is not None:
+            self.budget = min(self.budget, self.quota_bytes)
         self.drop_files()
         self.total_bytes = 0
         self.any_failed = self.any_complete = False
@@ -438,12 +406,11 @@ cdef class FetchTask(FetchMessage):
 
     cdef int answer(self) except -1:
         cdef uint8_t* start
-        self.select_parts()
+        if self.client_id is not None and self.lane.gates.quotas is not None:
+            self.charge()
+        if self.throttle_time_ms == 0:
+            self.select_parts()
         self.count_parts()
-        if self.lane.gates.quotas is not None:
-            self.throttle_time_ms = self.lane.gates.quotas.fetched(
-                self.peer.info, self.client_id, self.total_bytes
-            )
         if self.slot is None and self.total_bytes == 0:
             start = self.peer.queue.reserve_direct(self.bound())
             if start != NULL:
@@ -471,6 +438,22 @@ cdef class FetchTask(FetchMessage):
                 (<Partition>part.source).note_sent(part.size, part.records)
             elif part.error_code != ERROR_NONE and part.included:
                 stats.count_error(API_FETCH, part.error_code)
+        return 0
+
+    cdef int charge(self) except -1:
+        """Beyond its quota an answer names no partition, as in Kafka. The session of a client that
+        begins one is not begun; another one keeps what it was told last.
+        """
+        self.throttle_time_ms = self.lane.gates.quotas.fetched(
+            self.peer.info, self.client_id, self.total_bytes + <int64_t>self.bound(), self.busy_ns
+        )
+        if self.throttle_time_ms == 0:
+            return 0
+        self.leave_parts_out()
+        self.total_bytes = 0
+        if self.full and self.session_id != 0:
+            self.lane.sessions.forget(self.session_id)
+            self.session_id = 0
         return 0
 
     cdef int encode_direct(self, uint8_t* start) except -1:
@@ -564,6 +547,7 @@ cdef class FetchLane:
     ) except -1:
         cdef FetchTask task = self.spare
         cdef RequestStats stats = self.gates.stats
+        cdef int64_t began = begin_charge(self.gates)
         if task is None:
             task = FetchTask.__new__(FetchTask)
             task.lane = self
@@ -574,10 +558,9 @@ cdef class FetchLane:
         if task.parse(header, frame + n) != 0:
             peer.abort("malformed Fetch request")
             return self.recycle(task)
-        if self.gates.quotas is not None and header.client_id_size >= 0:
-            task.client_id = PyBytes_FromStringAndSize(
-                <const char*>header.client_id, header.client_id_size
-            )
+        if began and task.replica_id < 0:
+            task.client_id = client_of(header)
+            task.quota_bytes = self.gates.quotas.fetch_bytes_max(peer.info, task.client_id)
         if task.api_version >= FETCH_SESSIONS_FROM:
             task.enter_session(frame + n, wall_ms())
         else:
@@ -588,6 +571,8 @@ cdef class FetchLane:
         task.read()
         if task.timing.arrived_ns:
             stats.lap(&task.timing, STAGE_READ)
+        if began:
+            task.busy_ns = busy_ns(began)
         if not task.satisfied():
             return task.wait()
         task.answer()

@@ -1,6 +1,7 @@
 # Fetch requests and answers as bytes. See fetch_lane.pxd for what happens between them.
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t
 
+from tidelog._native.fetch_session cimport FetchSession
 from tidelog._native.partition cimport Waiter
 from tidelog._native.request cimport RequestHeader
 from tidelog._native.wire cimport wire_cursor
@@ -79,6 +80,9 @@ cdef class FetchMessage(Waiter):
     cdef int shrink(self) except -1
     cdef int drop_parts(self, int32_t keep) except -1
     cdef int drop_files(self) except -1
+    cdef int leave_parts_out(self) except -1
+    # What the request says the session is no longer to hold.
+    cdef int forget_topics(self, FetchSession session, const uint8_t* end) except -1
     cdef size_t bound(self) noexcept
     cdef uint8_t* encode_head(self, uint8_t* p) noexcept
     cdef int32_t group_end(self, int32_t first, int32_t* last) noexcept

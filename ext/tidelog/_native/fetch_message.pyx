@@ -4,11 +4,13 @@ No look-ups and no waiting: those are the lane's (fetch_lane.pyx). Records are n
 is encoded up to their length, and what follows is a file region.
 """
 
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.ref cimport Py_DECREF
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
+from tidelog._native.fetch_session cimport FetchSession
 from tidelog._native.partition cimport Waiter
 from tidelog._native.request cimport RequestHeader
 from tidelog._native.wire cimport (
@@ -297,6 +299,38 @@ cdef class FetchMessage(Waiter):
             self.parts[i].aborted_count = 0
             self.parts[i].size = 0
         return 0
+
+    cdef int forget_topics(self, FetchSession session, const uint8_t* end) except -1:
+        cdef wire_cursor c
+        cdef bint flexible = self.api_version >= FETCH_FLEXIBLE_FROM
+        cdef int32_t topics = 0, indexes = 0, _t, _i, index = 0, key_size = 0
+        cdef const uint8_t* key = NULL
+        # The same bytes were walked by parse_tail: no read here can fail.
+        c.pos = self.forgotten
+        c.end = end
+        wire_array_length(&c, flexible, 3, &topics)
+        for _t in range(topics):
+            if self.api_version >= FETCH_TOPIC_IDS_FROM:
+                key = c.pos
+                key_size = 16
+                wire_skip(&c, 16)
+            else:
+                wire_string(&c, flexible, &key, &key_size)
+            name = PyBytes_FromStringAndSize(<const char*>key, key_size)
+            wire_array_length(&c, flexible, 4, &indexes)
+            for _i in range(indexes):
+                wire_int32(&c, &index)
+                session.remove(name, index)
+            if flexible:
+                wire_skip_tagged_fields(&c)
+        return 0
+
+    cdef int leave_parts_out(self) except -1:
+        """The answer names none."""
+        cdef int32_t i
+        for i in range(self.part_count):
+            self.parts[i].included = False
+        return self.drop_files()
 
     # -- answer -------------------------------------------------------------------------------
 

@@ -42,6 +42,7 @@ from tidelog._native.request_stats cimport (
     RequestStats,
 )
 from tidelog._native.response cimport Peer
+from tidelog._native.throttling cimport begin_charge, charge_produce
 from tidelog._native.wire cimport wire_load16, wire_load32, wire_load64, wire_reserve
 
 from tidelog.errors import KafkaError, StorageError
@@ -535,6 +536,7 @@ cdef class ProduceLane:
     ) except -1:
         cdef ProduceTask task = self.spare
         cdef RequestStats stats = self.gates.stats
+        cdef int64_t began = begin_charge(self.gates)
         cdef int status
         if task is None:
             task = ProduceTask.__new__(ProduceTask)
@@ -548,12 +550,6 @@ cdef class ProduceLane:
         if task.parse(header, frame + n) != 0:
             peer.abort("malformed Produce request")
             return self.recycle(task)
-        if self.gates.quotas is not None:
-            task.throttle_time_ms = self.gates.quotas.produced(
-                peer.info, PyBytes_FromStringAndSize(
-                    <const char*>header.client_id, max(header.client_id_size, 0)
-                ), n
-            )
         if task.timing.arrived_ns:
             stats.lap(&task.timing, STAGE_PARSE)
         self.now_ms = wall_ms()
@@ -564,6 +560,8 @@ cdef class ProduceLane:
             # transactional id or names none.
             task.refuse_all(ERROR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
         status = task.run()
+        if began:
+            task.throttle_time_ms = charge_produce(self.gates, peer, header, n, began)
         if status == RUN_DONE:
             if task.timing.arrived_ns:
                 stats.lap(&task.timing, STAGE_APPEND)

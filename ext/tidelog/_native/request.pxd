@@ -25,8 +25,8 @@ cdef class Gates:
     # Hooks of the native lanes; None = the gate is open and costs one pointer check.
     # .may_write(info, topic: bytes) / .may_read(info, topic: bytes) -> bool
     cdef public object authorizer
-    # .produced(info, client_id: bytes|None, nbytes) / .fetched(...) -> throttle_time_ms; mutes
-    # the peer itself
+    # .produced(info, client_id: bytes, nbytes, busy_ns) / .fetched(...) -> throttle_time_ms; pauses
+    # the peer itself. .fetch_bytes_max(info, client_id: bytes) -> most bytes of an answer
     cdef public object quotas
     # .verify(partition, transactional_id: bytes, producer_id, producer_epoch, base_sequence,
     # api_version) -> error code, or an awaitable of one, for a transactional batch;

@@ -15,7 +15,10 @@ cdef class Transport(Peer):
     cdef bint dirty                      # in Reactor.dirty
     cdef bint blocked                    # a request has to finish before the next frame is taken
     cdef bint throttled                  # backpressure: too much is queued
-    cdef bint muted                      # quota
+    cdef bint muted                      # the server stops
+    cdef readonly bint paused            # a quota is exceeded
+    cdef double paused_until             # time of the loop
+    cdef object pause_timer
     cdef readonly bint writing           # the socket took no more: its peer has to read first
     cdef bint deferred                   # in Reactor.deferred: takes no frame before its turn
     cdef int taken_slowly                # slow requests that were answered in this pass
@@ -29,6 +32,7 @@ cdef class Transport(Peer):
     cdef int64_t held_bytes(self) noexcept
     cpdef int go_on(self) except -1      # handle what was received and waits
     # -- for it
+    cdef int end_pause(self) except -1   # the connection is gone
     cdef int handle_frame(self, uint8_t* frame, size_t n) except -1
     cdef int handle_slowly(self, uint8_t* frame, size_t n) except -1
     cdef int refuse_size(self, int32_t size) except -1

@@ -177,11 +177,35 @@ cdef class Transport(Peer):
         return 0
 
     def mute(self, bint muted):
-        """Quota: take no further request while muted."""
+        """Take no further request while muted."""
         if self.muted and not muted:
             # Not at once: it may be called while a frame is handled.
             self.reactor.call_soon(self.go_on)
         self.muted = muted
+
+    def pause(self, int64_t time_ms):
+        """A quota is exceeded: take no further request for so long. What was asked before is
+        answered (KIP-219).
+        """
+        cdef double until = self.reactor.loop.time() + time_ms / 1000.0
+        if self.closed or (self.paused and until <= self.paused_until):
+            return
+        self.end_pause()
+        self.paused = True
+        self.paused_until = until
+        self.pause_timer = self.reactor.loop.call_at(until, self._resume)
+        self.reactor.pass_favour(self)
+
+    def _resume(self):
+        self.end_pause()
+        self.go_on()
+
+    cdef int end_pause(self) except -1:
+        if self.pause_timer is not None:
+            self.pause_timer.cancel()
+            self.pause_timer = None
+        self.paused = False
+        return 0
 
     # -- backpressure -------------------------------------------------------------------------
 
@@ -190,7 +214,7 @@ cdef class Transport(Peer):
         this connection's own answers, or room in the process.
         """
         cdef Reactor reactor = self.reactor
-        if self.blocked or self.muted or self.deferred or self.closed:
+        if self.blocked or self.muted or self.paused or self.deferred or self.closed:
             return False
         if not self.writing and (
             self.unsent_bytes() >= reactor.unsent_bytes_max
@@ -463,7 +487,12 @@ cdef class Reactor:
         for other in self.starved:
             # (One that may take no request now asks again when it may.)
             if other is not connection and not (
-                other.closed or other.blocked or other.muted or other.deferred or other.throttled
+                other.closed
+                or other.blocked
+                or other.muted
+                or other.paused
+                or other.deferred
+                or other.throttled
             ):
                 chosen = other
                 break

@@ -19,6 +19,7 @@ _MODULES = (
     "transactions",
     "operators",
     "quotas",
+    "throttling",
 )
 
 

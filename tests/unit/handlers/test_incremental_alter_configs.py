@@ -69,7 +69,7 @@ async def test_operations(version: int) -> None:
         (resource(32, "g", ("consumer.session.timeout.ms", SET, "50000")), 0),
         (resource(32, "g", ("nothing", SET, "1")), 40),
         (resource(16, "m", ("interval.ms", SET, "1")), 42),
-        (resource(8, "1", ("root", SET, "INFO")), 40),
+        (resource(8, "1", ("tidelog.none", SET, "INFO")), 40),
         (resource(1, "x"), 42),
     ],
 )
@@ -87,7 +87,8 @@ async def test_one_bad_resource_does_not_spoil_the_others() -> None:
     await node.create(NewTopic("t", 1, 1))
     good = resource(2, "t", ("retention.ms", SET, "1"))
     bad = resource(2, "none", ("retention.ms", SET, "1"))
-    answer = await node.ask(request(bad, good, resource(8, "1")), 1)
+    logger = resource(8, "1", ("tidelog.none", DELETE, None))
+    answer = await node.ask(request(bad, good, logger), 1)
     assert sorted(r.error_code for r in answer.responses) == [0, 3, 40]
     assert node.image.config(2, "t") == {"retention.ms": "1"}
 

@@ -38,6 +38,7 @@ from tidelog.metadata.image import MetadataImage
 from tidelog.protocol.codec import decode_response, encode_request_frame
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.protocol.schema import Request
+from tidelog.quotas.node import NodeQuotas
 from tidelog.replication.node_config import NodeConfig
 from tidelog.replication.replica_manager import ReplicaManager
 from tidelog.storage.timestamps import TimestampOffset
@@ -225,6 +226,7 @@ class Node:
         )
         self.groups = FakeGroups()
         self.transactions = FakeTransactions()
+        self.quotas = NodeQuotas(self.node_config.broker(self.image), self.clock)
         self.requests: list[ControllerRequest] = []
         self.services = Services(
             node_id=NODE_ID,
@@ -238,6 +240,7 @@ class Node:
             producer_ids=ProducerIdManager(self._allocate_producer_ids),
             topic_creation=TopicCreation(self),
             metadata_cache=MetadataCache(),
+            quotas=self.quotas,
             apis=APIS,
         )
         self.dispatcher = Dispatcher(self.services, HANDLERS)
@@ -269,6 +272,7 @@ class Node:
             return
         old, new = self.image, self.controller.image
         await self.replicas.apply(old, new)
+        self.quotas.follow(new.quotas)
         self.image = new
 
     async def create(self, *topics: NewTopic) -> None:

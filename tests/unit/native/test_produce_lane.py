@@ -458,7 +458,7 @@ async def test_every_cut_of_a_request_closes_and_appends_nothing(tmp_path: Path)
 
 
 class Quota:
-    def produced(self, info: Any, client_id: bytes, n: int) -> int:
+    def produced(self, info: Any, client_id: bytes, n: int, busy_ns: int) -> int:
         return 77
 
     def may_write(self, info: Any, topic: bytes) -> bool:

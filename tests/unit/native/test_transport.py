@@ -220,7 +220,7 @@ async def test_muting_within_a_request_holds_the_next(tmp_path: Path) -> None:
     client = node.connect()
 
     class Quota:
-        def produced(self, info: Any, client_id: bytes, n: int) -> int:
+        def produced(self, info: Any, client_id: bytes, n: int, busy_ns: int) -> int:
             client.connection.mute(True)
             return 5
 

@@ -280,3 +280,68 @@ async def test_a_flood_of_connections_is_accepted_in_turns(monkeypatch: pytest.M
     for each in addresses:
         each.close()
     await served.close()
+
+
+async def test_connections_that_come_too_fast_are_held_and_not_served() -> None:
+    served = Served()
+    served.server.follow_quotas({(("ip", "127.0.0.1"),): {"connection_creation_rate": 0.2}})
+    first, second = await served.connect(), await served.connect()
+    assert await echoed(*first) == await echoed(*second) == FRAME
+    reader, writer = await served.connect()
+    writer.write(FRAME)
+    # Its end comes with the server's, which holds it still.
+    held = asyncio.ensure_future(reader.read(1))
+    assert await echoed(*first) == FRAME
+    assert not held.done()
+    assert (served.server.connections, served.server.admission.total) == (2, 2)
+    await served.close()
+    with contextlib.suppress(ConnectionResetError):
+        assert await asyncio.wait_for(held, 10) == b""
+
+
+async def test_quotas_pause_the_connection_that_they_are_told() -> None:
+    served = Served()
+    server = served.server
+    assert server.gates.quotas is None
+    server.follow_quotas({(("user", None),): {"producer_byte_rate": 1.0}})
+    assert server.gates.quotas is not None
+    first, second = await served.connect(), await served.connect()
+    assert await echoed(*first) == await echoed(*second) == FRAME
+    info = served.dispatcher.seen[0]
+    assert server.gates.quotas.produced(info, b"c", 1_000_000, 0) > 1_000_000
+    first[1].write(FRAME)
+    assert await echoed(*second) == FRAME
+    assert len(served.dispatcher.seen) == 3
+    # Whoever is gone is not paused any more.
+    first[1].close()
+    while server.connections > 1:
+        for connection in list(server._connections):
+            if connection.paused:
+                connection.close()
+        await asyncio.sleep(0)
+    assert server.gates.quotas.produced(info, b"c", 1, 0) > 0
+    server.follow_quotas({})
+    assert server.gates.quotas is None
+    await served.close()
+
+
+async def test_configs_change_while_connections_are_open() -> None:
+    served = Served()
+    first = await served.connect()
+    assert await echoed(*first) == FRAME
+    config = dataclasses.replace(BrokerConfig.resolve(), max_connections_per_ip=1)
+    served.server.follow_config(config)
+    reader, writer = await served.connect()
+    assert await asyncio.wait_for(reader.read(1), 10) == b""
+    writer.close()
+    assert await echoed(*first) == FRAME
+    await served.close()
+
+
+async def test_connections_beyond_the_nodes_rate_wait_in_the_backlog() -> None:
+    served = Served(max_connection_creation_rate=1, quota_window_num=1, quota_window_size_seconds=1)
+    opened = [await served.connect() for _ in range(3)]
+    # All of them are served in the end, but not in one turn of the loop.
+    answers = await asyncio.gather(*(echoed(*each) for each in opened))
+    assert answers == [FRAME] * 3
+    await served.close()

@@ -1,0 +1,1 @@
+"""Stub of the quotas in the native lanes (ext/tidelog/_native/throttling.pyx)."""

@@ -1,0 +1,40 @@
+"""Client quotas in the native lanes (KIP-13, KIP-124, KIP-219). What is measured, and who waits how
+long, is decided in Python (tidelog/quotas): a client that has a quota pays for it, the others don't.
+
+Loop thread only.
+"""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdint cimport int32_t, int64_t, uint8_t
+from posix.time cimport clock_gettime, timespec
+
+from tidelog._native.request cimport Gates, RequestHeader
+from tidelog._native.response cimport Peer
+
+cdef extern from "time.h" nogil:
+    enum:
+        CLOCK_MONOTONIC
+
+
+cdef int64_t clock_ns() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <int64_t>now.tv_sec * 1000000000 + now.tv_nsec
+
+
+cdef int64_t begin_charge(Gates gates) noexcept:
+    return 0 if gates.quotas is None else clock_ns()
+
+
+cdef bytes client_of(const RequestHeader* header):
+    return PyBytes_FromStringAndSize(<const char*>header.client_id, max(header.client_id_size, 0))
+
+
+cdef int32_t charge_produce(
+    Gates gates, Peer peer, const RequestHeader* header, size_t n, int64_t began
+) except -1:
+    return gates.quotas.produced(peer.info, client_of(header), n, clock_ns() - began)
+
+
+cdef int64_t busy_ns(int64_t began) noexcept:
+    return clock_ns() - began

@@ -1,6 +1,7 @@
-# What the native lanes have to do with client quotas: the time that a request takes of the loop, and
-# who is charged for it. Gates.quotas is None while nobody has one: then this is one pointer check.
-from libc.stdint cimport int32_t, int64_t, uint8_t
+# What the native lanes have to do with client quotas: the time that a request takes of the loop,
+# and who is charged for it. Gates.quotas is None while nobody has one: then this is one pointer
+# check.
+from libc.stdint cimport int32_t, int64_t
 
 from tidelog._native.request cimport Gates, RequestHeader
 from tidelog._native.response cimport Peer

@@ -1,11 +1,12 @@
 """Client quotas in the native lanes (KIP-13, KIP-124, KIP-219). What is measured, and who waits how
-long, is decided in Python (tidelog/quotas): a client that has a quota pays for it, the others don't.
+long, is decided in Python (tidelog/quotas): a client that has a quota pays for it, the others do
+not.
 
 Loop thread only.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t
 from posix.time cimport clock_gettime, timespec
 
 from tidelog._native.request cimport Gates, RequestHeader

@@ -1,7 +1,7 @@
 """Client quotas: what an alter request changes. Pure.
 
-Codes as a running Kafka 4.3 answers them (KIP-546). Unlike there an address has to be one: names of
-hosts are not looked up.
+Codes as a running Kafka 4.3 answers them (KIP-546). Unlike there an address has to be one (names of
+hosts are not looked up), and a quota is finite.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from ipaddress import ip_address
+from math import inf
 
 from tidelog.controller.decision import Decision, Refusal
 from tidelog.controller.requests import (
@@ -90,7 +91,7 @@ def _check(keys: Mapping[str, bool], key: str, value: float) -> None:
     whole = keys.get(key)
     if whole is None:
         raise Refusal(ErrorCode.INVALID_REQUEST, f"the entity has no quota {key!r}")
-    if not value > 0:
-        raise Refusal(ErrorCode.INVALID_REQUEST, f"{key} is {value}, which is not more than 0")
+    if not 0 < value < inf:
+        raise Refusal(ErrorCode.INVALID_REQUEST, f"{key} is {value}: no number above 0")
     if whole and (value > _WHOLE_MAX or abs(int(value + _WHOLE_WITHIN) - value) > _WHOLE_WITHIN):
         raise Refusal(ErrorCode.INVALID_REQUEST, f"{key} is {value}, which is no whole number")

@@ -138,7 +138,7 @@ class Mutations:
         return True
 
     def _wait_ms(self) -> int:
-        return min(self._bucket.throttle_ms(self._rate), THROTTLE_MS_MAX)
+        return self._bucket.throttle_ms(self._rate)
 
 
 class ClientMutations:

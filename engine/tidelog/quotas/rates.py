@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from tidelog.limits import THROTTLE_MS_MAX
+
 
 class _Sample:
     """One part of the window: when it began, when it was last added to, and what was added."""
@@ -53,7 +55,7 @@ class WindowedRate:
         rate = self.per_second(now_ms)
         if rate <= bound:
             return 0
-        return round((rate - bound) / bound * self._elapsed_ms(now_ms))
+        return _whole((rate - bound) / bound * self._elapsed_ms(now_ms))
 
     def _elapsed_ms(self, now_ms: int) -> int:
         elapsed_ms = now_ms - self._held[0].began_ms if self._held else 0
@@ -90,4 +92,9 @@ class TokenBucket:
 
     def throttle_ms(self, rate: float) -> int:
         """How long it takes until the bucket is not below 0; 0: it is not."""
-        return 0 if self._tokens >= 0 else round(-self._tokens / rate * 1000)
+        return 0 if self._tokens >= 0 else _whole(-self._tokens / rate * 1000)
+
+
+def _whole(wait_ms: float) -> int:
+    """(A tiny quota makes it larger than any number of ours.)"""
+    return round(min(wait_ms, THROTTLE_MS_MAX))

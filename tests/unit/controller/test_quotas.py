@@ -66,6 +66,7 @@ def test_validate_only_changes_nothing() -> None:
         ({"user": "u"}, {"request_percentage": -1.0}),
         ({"user": "u"}, {"request_percentage": float("nan")}),
         ({"user": "u"}, {"consumer_byte_rate": float("inf")}),
+        ({"user": "u"}, {"controller_mutation_rate": float("inf")}),
         ({"user": "u"}, {"consumer_byte_rate": 1e300}),
         ({"user": "u"}, {"consumer_byte_rate": 1.0, "nope": 1.0}),
     ],

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from tidelog.limits import THROTTLE_MS_MAX
 from tidelog.quotas.rates import TokenBucket, WindowedRate
 
 
@@ -81,3 +82,14 @@ def test_tokens_come_back_up_to_the_burst() -> None:
     bucket.refill(2, 10, 1_000_000)
     bucket.take(11)
     assert bucket.throttle_ms(1) == 1000
+
+
+@pytest.mark.parametrize("bound", [5e-324, 1e-300, 1e-9, 1e308])
+def test_quotas_of_any_size(bound: float) -> None:
+    rate = WindowedRate(11, 1000)
+    rate.record(1e9, 0)
+    assert rate.throttle_ms(bound, 0) == (THROTTLE_MS_MAX if bound < 1 else 0)
+    bucket = TokenBucket(bound * 11, 0)
+    bucket.take(1e9)
+    bucket.refill(bound, bound * 11, 1)
+    assert bucket.throttle_ms(bound) == (THROTTLE_MS_MAX if bound < 1 else 0)

@@ -33,7 +33,7 @@ def value_problem(name: str, text: str) -> str | None:
             value = parse_value(definition, text)
             if name in _NOT_ZERO and value == 0:
                 return f"invalid value 0 for {name}: must be positive, or -1 for no limit"
-            if name == "max.connections.per.ip.overrides":
+            if name == _PER_IP_OVERRIDES:
                 parse_ip_overrides(text)
             if name in _FROM_ONE and isinstance(value, int) and value < 1:
                 return f"invalid value {value} for {name}: must be at least 1"
@@ -43,6 +43,9 @@ def value_problem(name: str, text: str) -> str | None:
         return str(error)
     return None
 
+
+_PER_IP = "max.connections.per.ip"
+_PER_IP_OVERRIDES = "max.connections.per.ip.overrides"
 
 #: Checked by Kafka outside its table of ranges.
 _NOT_ZERO = frozenset({"log.retention.ms", "log.retention.minutes", "log.retention.hours"})
@@ -54,8 +57,11 @@ def is_known(name: str) -> bool:
     return find(name) is not None
 
 
-def check_dynamic(configs: Mapping[str, str], *, per_broker: bool) -> None:
-    """Checks configs that a request sets for one broker, or for all (`per_broker` False).
+def check_dynamic(
+    configs: Mapping[str, str], *, per_broker: bool, layers: BrokerLayers | None = None
+) -> None:
+    """Checks configs that a request sets for one broker, or for all (`per_broker` False). layers:
+    what holds besides.
 
     Raises ConfigValueError. Unknown names pass, as in Kafka: a plug-in may read them.
     """
@@ -68,6 +74,10 @@ def check_dynamic(configs: Mapping[str, str], *, per_broker: bool) -> None:
         problem = value_problem(name, text)
         if problem is not None:
             raise ConfigValueError(name, text, problem)
+    if configs.get(_PER_IP, "").strip() == "0":
+        held = None if layers is None else layers.value(_PER_IP_OVERRIDES)
+        if not configs.get(_PER_IP_OVERRIDES, held):
+            raise ConfigValueError(_PER_IP, 0, f"nobody could connect without {_PER_IP_OVERRIDES}")
 
 
 def static_problems(layers: BrokerLayers) -> Iterator[str]:

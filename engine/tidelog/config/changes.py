@@ -112,7 +112,7 @@ def validate(
             validate_overrides(result)
             check_topic(result, layers)
         elif kind is ResourceType.BROKER:
-            check_dynamic(touched, per_broker=bool(name))
+            check_dynamic(touched, per_broker=bool(name), layers=layers)
         elif kind is ResourceType.GROUP:
             if not name:
                 raise ConfigChangeError(INVALID_REQUEST, "a group needs a name")

@@ -20,6 +20,7 @@ _MODULES = (
     "operators",
     "quotas",
     "throttling",
+    "dynamic_configs",
 )
 
 

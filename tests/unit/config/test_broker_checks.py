@@ -63,6 +63,14 @@ def test_what_may_change_at_runtime() -> None:
         ({"listeners": "PLAINTEXT://:1"}, False),
         ({"max.connections": "-1"}, True),
         ({"max.connections.per.ip.overrides": "10.0.0.1"}, False),
+        ({"max.connections.per.ip": "0"}, False),
     ):
         with pytest.raises(ConfigValueError):
             check_dynamic(configs, per_broker=per_broker)
+
+
+def test_nobody_may_connect_only_if_somebody_may() -> None:
+    overrides = {"max.connections.per.ip.overrides": "10.0.0.1:5"}
+    check_dynamic({"max.connections.per.ip": "0", **overrides}, per_broker=False)
+    layers = BrokerLayers(dynamic_default=overrides)
+    check_dynamic({"max.connections.per.ip": "0"}, per_broker=False, layers=layers)

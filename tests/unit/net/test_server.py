@@ -338,10 +338,21 @@ async def test_configs_change_while_connections_are_open() -> None:
     await served.close()
 
 
-async def test_connections_beyond_the_nodes_rate_wait_in_the_backlog() -> None:
-    served = Served(max_connection_creation_rate=1, quota_window_num=1, quota_window_size_seconds=1)
-    opened = [await served.connect() for _ in range(3)]
-    # All of them are served in the end, but not in one turn of the loop.
-    answers = await asyncio.gather(*(echoed(*each) for each in opened))
-    assert answers == [FRAME] * 3
+async def test_connections_beyond_the_nodes_rate_wait_in_the_backlog(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    served = Served(max_connection_creation_rate=5)
+    rests: list[int] = []
+    rest = served.server._rest
+
+    def rest_shortly(time_ms: int) -> None:
+        rests.append(time_ms)
+        rest(1)
+
+    monkeypatch.setattr(served.server, "_rest", rest_shortly)
+    opened = [await served.connect() for _ in range(52)]
+    for each in opened:
+        assert await echoed(*each) == FRAME
+    # Fifty in ten seconds; the clock of the server stands still.
+    assert rests == [200, 400]
     await served.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tests.compat.parity.batches import Batch, Record
 from tests.compat.parity.scenarios_produce import producing
@@ -166,3 +167,47 @@ def test_quotas_outlive_a_restart(cluster: Cluster) -> None:
     connection = node.connect()
     assert 2 <= until_throttled(connection, message, 9, "c") <= 5
     connection.close()
+
+
+def test_a_client_library_is_held_and_loses_nothing(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path / "data", 1)
+    try:
+        node = cluster.nodes[0]
+        set_quotas(node, {"client-id": "slow"}, producer_byte_rate=20_000)
+        set_quotas(node, {"client-id": "slow reader"}, consumer_byte_rate=20_000)
+        bootstrap = cluster.served.bootstrap_servers
+        told: list[float] = []
+        producer = Producer(
+            {
+                "bootstrap.servers": bootstrap,
+                "client.id": "slow",
+                "linger.ms": 0,
+                "throttle_cb": lambda event: told.append(event.throttle_time),
+            }
+        )
+        # A little more than the ten seconds' worth that may come at once.
+        values = [f"{number:04}".encode() * 250 for number in range(210)]
+        for value in values:
+            producer.produce("q", value)
+            producer.poll(0)
+        assert producer.flush(60) == 0
+        while not any(told):
+            producer.poll(0.1)
+        read: list[bytes | None] = []
+        reader = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "client.id": "slow reader",
+                "group.id": "g",
+                "auto.offset.reset": "earliest",
+                "fetch.message.max.bytes": 50_000,
+            }
+        )
+        reader.assign([TopicPartition("q", 0, 0)])
+        while len(read) < len(values):
+            read.extend(message.value() for message in reader.consume(100, 1))
+        reader.close()
+        assert read == values
+    finally:
+        cluster.close_sessions()
+        cluster.served.stop()

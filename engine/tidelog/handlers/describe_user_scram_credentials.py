@@ -34,7 +34,6 @@ def handle(
         raise KafkaError(ErrorCode.CLUSTER_AUTHORIZATION_FAILED)
     counts = Counter(user.name for user in request.users or ())
     return DescribeUserScramCredentialsResponse(
-        error_message=None,
         results=[_result(name, count) for name, count in counts.items()],
     )
 

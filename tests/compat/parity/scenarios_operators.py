@@ -15,6 +15,11 @@ from tidelog.protocol.messages.describe_log_dirs import (
     DescribeLogDirsRequest,
     DescribeLogDirsResponse,
 )
+from tidelog.protocol.messages.describe_user_scram_credentials import (
+    DescribeUserScramCredentialsRequest,
+    DescribeUserScramCredentialsResponse,
+    UserName,
+)
 from tidelog.protocol.messages.elect_leaders import (
     ElectLeadersRequest,
     ElectLeadersResponse,
@@ -162,3 +167,19 @@ def list_config_resources(s: Session) -> None:
     ask("type 0", 0)
     ask("type 99", 99)
     ask("types 4 and 99", 4, 99)
+
+
+@scenario
+def describe_user_scram_credentials(s: Session) -> None:
+    """Nobody has any."""
+
+    def ask(label: str, *names: str) -> None:
+        request = DescribeUserScramCredentialsRequest(users=[UserName(name=n) for n in names])
+        answer = s.call(request, 0, DescribeUserScramCredentialsResponse)
+        answer.results.sort(key=lambda result: result.user)
+        s.note(label, observe(answer, 0))
+
+    s.ask("all", DescribeUserScramCredentialsRequest(users=None), 0)
+    ask("none")
+    ask("two", "a", "b")
+    ask("one twice", "a", "b", "a")

@@ -153,6 +153,10 @@ class Files:
     def modified_ms(self, fd: int) -> int:
         return os.fstat(fd).st_mtime_ns // 1_000_000
 
+    def set_modified(self, fd: int, modified_ms: int) -> None:
+        """Sets when the file was written last."""
+        os.utime(fd, ns=(modified_ms * 1_000_000, modified_ms * 1_000_000))
+
     def read_at(self, fd: int, position: int, size: int) -> bytes:
         """Up to `size` bytes."""
         return os.pread(fd, size, position)

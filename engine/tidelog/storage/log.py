@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
 from tidelog._native.batch import parse
@@ -24,6 +24,7 @@ from tidelog.errors import KafkaError, StorageError, may_be_tried_again
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.storage import retention, timestamps, truncation
 from tidelog.storage.aborted import note_aborted
+from tidelog.storage.cleaning_state import CleaningState
 from tidelog.storage.epochs_file import EpochsFile
 from tidelog.storage.flush import Flusher, FlushWork, Pending, run_flush
 from tidelog.storage.leader_epochs import EpochEnd
@@ -44,6 +45,7 @@ from tidelog.storage.segment_files import (
     path_of,
     preallocate,
 )
+from tidelog.storage.segment_views import plan_retention
 from tidelog.storage.timestamps import TimestampOffset
 
 logger: Final = logging.getLogger(__name__)
@@ -79,6 +81,7 @@ class PartitionLog:
         #: Up to where records may be removed; the log's end unless a partition says otherwise.
         self.high_watermark: Callable[[], int] | None = None
         self.failure: BaseException | None = None
+        self.cleaning = CleaningState()
         self.last_flush_ms = services.clock.monotonic_ms()
         self._services = services
         self._changing = asyncio.Lock()
@@ -88,7 +91,7 @@ class PartitionLog:
             self._collect_flush, self._flushed, self._flush_delayed, self.fence,
         )  # fmt: skip
         self._refusals = Refusals(topic, index)
-        self._epochs_file = EpochsFile(self.epochs, services.files, self._run, self._flusher.lock)
+        self._epochs_file = EpochsFile(self.epochs, services.files, self.run, self._flusher.lock)
         self._pending = Pending(self._epochs_file)
         self._allocating = False
         self._closed = False
@@ -105,7 +108,7 @@ class PartitionLog:
             roll_jitter_ms=self._jitter_ms(),
         )
         if loaded.deleted_files:
-            self._removal.unlink_later(loaded.deleted_files, config.file_delete_delay_ms)
+            self.unlink_later(loaded.deleted_files)
 
     def __repr__(self) -> str:
         return f"<PartitionLog {self.topic}-{self.index} {self.directory}>"
@@ -238,7 +241,7 @@ class PartitionLog:
         Returns when the append may be tried again; does nothing when another roll came first,
         unless `force` asks for one. Raises StorageError: no room, or the log is offline.
         """
-        await self._exclusively(self._roll if force else self._roll_if_wanted)
+        await self.exclusively(self._roll if force else self._roll_if_wanted)
 
     async def _roll_if_wanted(self) -> None:
         if self.core.roll_wanted:
@@ -289,7 +292,7 @@ class PartitionLog:
 
     async def _allocate(self, segment: Segment) -> None:
         try:
-            await self._run(preallocate, self._services.files, segment)
+            await self.run(preallocate, self._services.files, segment)
         except OSError as error:
             segment.set_allocated_bytes(0)  # appends will say by themselves if the disk is full
             logger.warning("cannot preallocate log=%s error=%s", segment.log_path, error)
@@ -344,10 +347,13 @@ class PartitionLog:
         return self.core.log_start_offset
 
     async def apply_retention(self, now_ms: int) -> int:
-        """Removes what retention.ms, retention.bytes and the log start say. Returns the count."""
-        if self.offline or self._closed or not self._retention_plan(now_ms).count:
+        """Removes what retention.ms, retention.bytes and the log start say. Returns the count;
+        nothing while the log is cleaned: the cleaner calls it when it is done."""
+        if self.cleaning.running or self.offline or self._closed:
             return 0
-        return await self._exclusively(lambda: self._apply_retention(now_ms), flushing=True)
+        if not self._retention_plan(now_ms).count:
+            return 0
+        return await self.exclusively(lambda: self._apply_retention(now_ms), flushing=True)
 
     async def _apply_retention(self, now_ms: int) -> int:
         plan = self._retention_plan(now_ms)
@@ -367,23 +373,7 @@ class PartitionLog:
         return plan.count
 
     def _retention_plan(self, now_ms: int) -> retention.RetentionPlan:
-        segments = self.core.segment_list
-        if not segments:
-            return retention.NOTHING
-        ends = [segment.base_offset for segment in segments[1:]] + [self.core.log_end_offset]
-        views = [
-            retention.SegmentView(
-                segment.base_offset, end, segment.size, timestamps.largest_timestamp(segment)
-            )
-            for segment, end in zip(segments, ends, strict=True)
-        ]
-        return retention.plan(
-            views,
-            self.config,
-            now_ms=now_ms,
-            log_start_offset=self.core.log_start_offset,
-            high_watermark=self._high_watermark(),
-        )
+        return plan_retention(self.core, self.config, now_ms, self._high_watermark())
 
     def _high_watermark(self) -> int:
         return self.high_watermark() if self.high_watermark else self.core.log_end_offset
@@ -400,13 +390,17 @@ class PartitionLog:
         """Takes the names away now and the files after file.delete.delay.ms."""
         files = self._services.files
         try:
-            marked = await self._run(mark_deleted, files, self.directory, base_offsets)
-            await self._run(files.sync_directory, self.directory)
+            marked = await self.run(mark_deleted, files, self.directory, base_offsets)
+            await self.run(files.sync_directory, self.directory)
         except OSError as error:
             self.fence(error)
             return
         marked += [path_of(self.directory, base, SNAPSHOT_SUFFIX) for base in base_offsets]
-        self._removal.unlink_later(marked, self.config.file_delete_delay_ms)
+        self.unlink_later(marked)
+
+    def unlink_later(self, paths: Sequence[str]) -> None:
+        """Files that are out of use go after file.delete.delay.ms."""
+        self._removal.unlink_later(paths, self.config.file_delete_delay_ms)
 
     def expire_producers(self, now_ms: int, expiration_ms: int) -> int:
         """Forgets producer ids that are idle for that long. Returns how many."""
@@ -421,11 +415,13 @@ class PartitionLog:
         """
         if offset >= self.core.log_end_offset:
             return False
-        return await self._exclusively(lambda: self._truncate(offset, False), flushing=True)
+        async with self.cleaning.paused():
+            return await self.exclusively(lambda: self._truncate(offset, False), flushing=True)
 
     async def truncate_fully_and_start_at(self, offset: int) -> None:
         """Removes everything; the next record gets `offset`. Raises StorageError."""
-        await self._exclusively(lambda: self._truncate(offset, True), flushing=True)
+        async with self.cleaning.paused():
+            await self.exclusively(lambda: self._truncate(offset, True), flushing=True)
 
     async def _truncate(self, offset: int, fully: bool) -> bool:
         core, services = self.core, self._services
@@ -435,6 +431,7 @@ class PartitionLog:
         fully = fully or not segments or offset < segments[0].base_offset
         core.begin_roll()
         core.limit_end(offset)
+        self.cleaning.on_truncated(offset)
         settings = segment_settings(self.config)
         now_ms = services.clock.wall_ms()
         verify = services.verify_transactions
@@ -444,12 +441,12 @@ class PartitionLog:
                 # A recovery point beyond the new end would let a torn tail pass for synced later.
                 await services.checkpoint()
             if fully:
-                done = await self._run(
+                done = await self.run(
                     truncation.restart_log,
                     services.files, self.directory, segments, offset, settings, now_ms, verify,
                 )  # fmt: skip
             else:
-                done = await self._run(
+                done = await self.run(
                     truncation.truncate_log,
                     services.files, self.directory, segments, offset, log_start, settings, now_ms,
                     verify,
@@ -470,7 +467,7 @@ class PartitionLog:
             producers=done.producers,
         )
         if done.deleted_files:
-            self._removal.unlink_later(done.deleted_files, self.config.file_delete_delay_ms)
+            self.unlink_later(done.deleted_files)
         self._pending.names_changed = True
         return True
 
@@ -517,9 +514,10 @@ class PartitionLog:
         """
         if self._closed:
             return
+        await self.cleaning.pause()  # for good
         try:
             if clean and not self.offline:
-                await self._exclusively(lambda: self._close_files(durable), flushing=True)
+                await self.exclusively(lambda: self._close_files(durable), flushing=True)
         except OSError as error:
             self.fence(error)
             raise StorageError(f"{self.directory}: close failed: {error}") from error
@@ -548,7 +546,7 @@ class PartitionLog:
         work.active, work.closing = core.active_segment, True
         work.snapshots += self._take_snapshot(core.log_end_offset)
         work.names_changed = True
-        await self._run(run_flush, self._services.files, work, durable)
+        await self.run(run_flush, self._services.files, work, durable)
         if durable:
             self.mark_durable()
 
@@ -559,9 +557,10 @@ class PartitionLog:
 
         async def move() -> None:
             self.core.fence()
-            self.directory = await self._run(rename)
+            self.directory = await self.run(rename)
 
-        await self._exclusively(move, flushing=True)
+        await self.cleaning.pause()
+        await self.exclusively(move, flushing=True)
         await self.close(clean=False)
 
     # ---- helpers
@@ -576,11 +575,11 @@ class PartitionLog:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _run(self, function: Callable[..., T], *args: Any) -> T:
+    async def run(self, function: Callable[..., T], *args: Any) -> T:
         executor = self._services.executor
         return await asyncio.get_running_loop().run_in_executor(executor, function, *args)
 
-    async def _exclusively(self, step: Callable[[], Awaitable[T]], *, flushing: bool = False) -> T:
+    async def exclusively(self, step: Callable[[], Awaitable[T]], *, flushing: bool = False) -> T:
         """Runs `step` with the locks held. It ends even when the caller is cancelled meanwhile."""
 
         async def run() -> T:

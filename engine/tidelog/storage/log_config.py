@@ -38,6 +38,8 @@ class LogConfig(Protocol):
     @property
     def compression_type(self) -> str: ...
     @property
+    def delete_retention_ms(self) -> int: ...
+    @property
     def file_delete_delay_ms(self) -> int: ...
     @property
     def flush_messages(self) -> int: ...
@@ -48,11 +50,17 @@ class LogConfig(Protocol):
     @property
     def internal_segment_bytes(self) -> int | None: ...
     @property
+    def max_compaction_lag_ms(self) -> int: ...
+    @property
     def max_message_bytes(self) -> int: ...
     @property
     def message_timestamp_after_max_ms(self) -> int: ...
     @property
     def message_timestamp_before_max_ms(self) -> int: ...
+    @property
+    def min_cleanable_dirty_ratio(self) -> float: ...
+    @property
+    def min_compaction_lag_ms(self) -> int: ...
     @property
     def min_insync_replicas(self) -> int: ...
     @property
@@ -120,6 +128,19 @@ class LogServices:
         return self.open_executor or self.executor
 
 
+def segment_bytes(config: LogConfig) -> int:
+    """How large a segment may get."""
+    return config.internal_segment_bytes or config.segment_bytes
+
+
+def segment_ms(config: LogConfig) -> int:
+    """How long a segment takes records: what is never rolled is never compacted, so a compacted
+    log rolls by max.compaction.lag.ms, too."""
+    if config.compact and config.max_compaction_lag_ms > 0:
+        return min(config.segment_ms, config.max_compaction_lag_ms)
+    return config.segment_ms
+
+
 def core_settings(config: LogConfig) -> dict[str, Any]:
     """The arguments of LogCore.configure()."""
     return {
@@ -129,7 +150,7 @@ def core_settings(config: LogConfig) -> dict[str, Any]:
         "log_append_time": config.log_append_time,
         "compacted": config.compact,
         "target_codec": _TARGET_CODECS.get(config.compression_type, -1),
-        "segment_bytes": config.internal_segment_bytes or config.segment_bytes,
-        "segment_ms": config.segment_ms,
+        "segment_bytes": segment_bytes(config),
+        "segment_ms": segment_ms(config),
         "flush_messages": config.flush_messages,
     }

@@ -29,7 +29,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
 from tidelog._native.written import WrittenSlot
@@ -37,6 +37,7 @@ from tidelog.clock import Clock
 from tidelog.errors import InvariantError, StorageError
 from tidelog.storage.checkpoints import RECOVERY_POINT_CHECKPOINT
 from tidelog.storage.clean_shutdown import is_clean, remove_clean_shutdown, write_clean_shutdown
+from tidelog.storage.cleaner import LogCleaner
 from tidelog.storage.directory import (
     DELETE_SUFFIX,
     STRAY_SUFFIX,
@@ -54,6 +55,7 @@ from tidelog.storage.files import SYSTEM_FILES, Files
 from tidelog.storage.loader import LoadedLog, LoadRequest, load_log
 from tidelog.storage.log import PartitionLog
 from tidelog.storage.log_config import LONG_MAX, LogConfig, LogServices, segment_settings
+from tidelog.storage.manager_config import ManagerConfig
 from tidelog.storage.start_report import StartReport, log_report
 from tidelog.storage.strays import set_stray_aside
 from tidelog.storage.written_positions import Written, WrittenPositions, boot_id
@@ -69,23 +71,6 @@ SYNC_TOGETHER: Final = 16
 ROLL_THREADS: Final = 2
 FLUSH_TICK_MIN_MS: Final = 10
 FLUSH_TICK_MAX_MS: Final = 1_000
-
-
-class ManagerConfig(Protocol):
-    """The broker configs that matter here."""
-
-    @property
-    def num_recovery_threads_per_data_dir(self) -> int: ...
-    @property
-    def log_retention_check_interval_ms(self) -> int: ...
-    @property
-    def log_flush_offset_checkpoint_interval_ms(self) -> int: ...
-    @property
-    def log_flush_start_offset_checkpoint_interval_ms(self) -> int: ...
-    @property
-    def producer_id_expiration_ms(self) -> int: ...
-    @property
-    def producer_id_expiration_check_interval_ms(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +151,10 @@ class LogManager:
             checkpoint=self.checkpoint,
             written_slot=self._written_slot,
         )
+        self.cleaner = LogCleaner(
+            directory, config, clock, files,
+            helpers=executor, logs=self._logs.values, checkpoint=self.checkpoint,
+        )  # fmt: skip
 
     # ---- start
 
@@ -200,6 +189,7 @@ class LogManager:
         self._written_positions = await self._run(
             WrittenPositions.open, self._files, self.directory, boot_id()
         )
+        await self.cleaner.load()
         self._clean = await self._run(is_clean, self.directory, self._files)
         await self._run(remove_clean_shutdown, self.directory, self._files)
         self._written = offsets = self._state.offsets
@@ -381,6 +371,7 @@ class LogManager:
         )
         log.on_offline = self._went_offline
         self._logs[key] = log
+        self.cleaner.adopt(log)
         self._recovery_points.pop(key, None)
         self._log_start.pop(key, None)
         if any(s.sealed and not s.trimmed for s in loaded.segments):
@@ -447,6 +438,7 @@ class LogManager:
             every(config.producer_id_expiration_check_interval_ms, self.expire_producers),
             asyncio.ensure_future(self._flush_by_time()),
         ]
+        self.cleaner.run()
 
     def _every(self, interval_ms: int, step: Callable[[], Any]) -> asyncio.Task[None]:
         async def repeat() -> None:
@@ -499,6 +491,7 @@ class LogManager:
             offsets = self._collect_offsets()
             await self._run(write_checkpoints, self._files, self.directory, offsets, self._written)
             self._written = offsets
+        await self.cleaner.write_checkpoint()
 
     def _collect_offsets(self) -> Offsets:
         # What was read of logs that are not open (yet) is kept, and the last word of offline ones.
@@ -527,6 +520,7 @@ class LogManager:
         Errors of single logs are logged; the marker is then left out, so that the next start looks.
         """
         self._closing = True
+        await self.cleaner.close()
         unopened = len(self._starting)
         if self._all_opened is not None:
             await asyncio.wait([self._all_opened])

@@ -36,6 +36,13 @@ class ManagerSettings:
     log_flush_start_offset_checkpoint_interval_ms: int = HOUR_MS
     producer_id_expiration_ms: int = HOUR_MS
     producer_id_expiration_check_interval_ms: int = HOUR_MS
+    log_cleaner_enable: bool = True
+    log_cleaner_threads: int = 1
+    log_cleaner_backoff_ms: int = HOUR_MS
+    log_cleaner_dedupe_buffer_size: int = 1 << 20
+    log_cleaner_io_buffer_size: int = 1 << 19
+    log_cleaner_io_buffer_load_factor: float = 0.9
+    log_cleaner_io_max_bytes_per_second: float = 1e308
 
 
 class InlineExecutor(Executor):

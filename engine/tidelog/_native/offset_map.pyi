@@ -1,0 +1,19 @@
+"""Stub of the native offset map (ext/tidelog/_native/offset_map.pyx)."""
+
+from typing_extensions import Buffer
+
+SLOT_BYTES: int
+
+class OffsetMap:
+    capacity: int
+    limit: int
+    size: int
+    latest_offset: int
+    def __init__(self, capacity: int, load_factor: float = 0.9) -> None: ...
+    def add(self, key: Buffer, offset: int) -> bool: ...
+    def find(self, key: Buffer) -> int: ...
+    def reach_to(self, offset: int) -> None: ...
+    @property
+    def utilization(self) -> float: ...
+
+def xxh3_128(data: Buffer) -> bytes: ...

@@ -158,6 +158,7 @@ class KafkaNode:
 
     async def apply(self, old: MetadataImage, new: MetadataImage) -> None:
         """Follows the metadata; returns when what this node leads serves."""
+        self._logs.cleaner.configure(self._config.broker(new))
         await self._replicas.apply(old, new)
         # When the caller has made it the node's image.
         asyncio.get_running_loop().call_soon(self._transactions.metadata_changed)

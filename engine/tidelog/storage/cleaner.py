@@ -165,6 +165,10 @@ class LogCleaner:
             found = {}
         self._written, self._unopened = found, dict(found)
 
+    def cleaned_offset(self, key: TopicPartition) -> int:
+        """What the checkpoint says of a log that is not open, 0 when nothing."""
+        return self._unopened.get(key, 0)
+
     def adopt(self, log: PartitionLog) -> None:
         """A log was opened: it gets what the checkpoint says of it, if that can be."""
         offset = self._unopened.pop((log.topic, log.index), None)

@@ -72,7 +72,8 @@ class LoadRequest:
     recovery_point_known: bool = True  # there was a checkpoint
     written: Written | None = None  # by a process that was killed since this boot
     clean: bool = False  # the log directory has its clean-shutdown marker
-    gaps_allowed: bool = False  # compacted, or the recovery point is not known
+    gaps_allowed: bool = False  # the recovery point is not known
+    gaps_below: int = 0  # compacted up to here: segments need not join
     producer_id_expiration_ms: int = 86_400_000
     verify_transactions: bool = True
 
@@ -227,12 +228,18 @@ class _Loader:
         for base in bases[1:]:
             if self.files.size_of(path_of(self.directory, base, LOG_SUFFIX)):
                 continue
-            if base == bases[-1] and self.request.gaps_allowed:
+            if base == bases[-1] and self._may_follow_gap(base):
                 end = base
             else:
                 self._remove_segment(base)
             bases.remove(base)
         return end
+
+    def _may_follow_gap(self, base: int) -> bool:
+        """Whether there may be nothing before this segment without anything being lost. What was
+        compacted was durable before."""
+        request = self.request
+        return request.gaps_allowed or base <= max(request.gaps_below, request.recovery_point)
 
     def _open_empty_end(self, base: int) -> None:
         last = self.segments[-1]
@@ -344,7 +351,7 @@ class _Loader:
                 f"{self.directory}: segment {base} reaches {segment.next_offset},"
                 f" behind the start of segment {following}"
             )
-        if self.request.gaps_allowed:
+        if self._may_follow_gap(following):
             return True
         # The end of this file never reached the disk while the next file did.
         self.report.cut_at_offset = segment.next_offset

@@ -362,7 +362,8 @@ class LogManager:
             recovery_point_known=not self._gaps_allowed and not put_there,
             written=None if new else self._find_written(known.topic_id, known.index),
             clean=self._clean and not new and not put_there,
-            gaps_allowed=known.config.compact or self._gaps_allowed or put_there,
+            gaps_allowed=self._gaps_allowed or put_there,
+            gaps_below=self.cleaner.cleaned_offset(key),
             producer_id_expiration_ms=self.config.producer_id_expiration_ms,
         )
         loaded: LoadedLog = await self._run(load_log, self._files, request)

@@ -142,14 +142,14 @@ def test_a_disk_that_fails_during_a_compaction_loses_nothing(code: int, folder: 
     (folder / "untroubled").mkdir()
     files = RecordingFiles(str(folder / "untroubled"), lambda _, kind: kinds.append(kind))
     asyncio.run(
-        CompactionScript(
-            str(folder / "untroubled"), files, Marks(lambda: len(files.journal))
-        ).run()
+        CompactionScript(str(folder / "untroubled"), files, Marks(lambda: len(files.journal))).run()
     )
     files.close_watched()
     outcomes: Counter[str] = Counter()
     for at, kind in enumerate(kinds, 1):
-        if kind in ("read", "lock") or (code == errno.ENOSPC and kind in ("open", "unlink", "rmdir")):
+        if kind in ("read", "lock") or (
+            code == errno.ENOSPC and kind in ("open", "unlink", "rmdir")
+        ):
             continue
         path = folder / f"life-{at}"
         try:

@@ -1,1 +1,4 @@
-"""Stub of the native rewrite module (ext/tidelog/_native/rewrite.pyx): nothing for Python callers."""
+"""Stub of the native rewrite module (ext/tidelog/_native/rewrite.pyx).
+
+Nothing for Python callers.
+"""

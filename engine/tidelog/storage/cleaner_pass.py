@@ -15,6 +15,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import xxhash
+
 from tidelog._native import cleaner as native
 from tidelog._native.cleaner import CleanerPass
 from tidelog._native.index import OffsetIndex, TimeIndex
@@ -27,9 +29,11 @@ from tidelog.record.recompress import decompressed_limit
 from tidelog.record.view import BatchView, CorruptBatchError, iterate_batches
 from tidelog.storage.bandwidth import Bandwidth
 from tidelog.storage.cleaner_txns import CleanedTransactions
+from tidelog.storage.digests import Digest
 from tidelog.storage.files import Files
 from tidelog.storage.segment_files import (
     CLEANED_SUFFIX,
+    DIGEST_SUFFIX,
     INDEX_SUFFIX,
     LOG_SUFFIX,
     MAX_SEGMENT_BYTES,
@@ -131,6 +135,10 @@ def read_keys(files: Files, task: CleaningTask, control: Control) -> Indexed:
     dirty = [s for s in task.segments if s.next_offset > task.first_dirty_offset]
     reach = task.first_dirty_offset
     transactions = CleanedTransactions(txn for txn in aborted if txn.last_offset >= reach)
+    for segment in task.segments:
+        if segment.damaged:
+            # What is missing or bad must stay an error to read.
+            raise UncleanableError(f"{segment.log_path} is damaged")
     for segment in dirty:
         file = segment.take_file()
         # The entry before the offset: also of a batch that a gap follows.
@@ -227,7 +235,8 @@ class _Copy:
             self.files.set_modified(self.fd, self.group[-1].last_modified_ms)
             kept = self.transactions.take_kept()
             if kept:
-                self._write_txn_index(kept)
+                kept.sort(key=lambda txn: txn.last_offset)
+                self._write_small(TXN_INDEX_SUFFIX, b"".join(map(encode_txn, kept)))
             segment = self._make_segment()
         except BaseException:
             self.files.close(self.fd)
@@ -261,11 +270,10 @@ class _Copy:
             self.synced = self.size
         self.control.spend(len(data))
 
-    def _write_txn_index(self, kept: list[AbortedTxn]) -> None:
-        fd = self.files.create(self._path(TXN_INDEX_SUFFIX))
+    def _write_small(self, suffix: str, data: bytes) -> None:
+        fd = self.files.create(self._path(suffix))
         try:
-            kept.sort(key=lambda txn: txn.last_offset)
-            self.files.write_at(fd, 0, b"".join(map(encode_txn, kept)))
+            self.files.write_at(fd, 0, data)
             self.files.sync(fd)
         finally:
             self.files.close(fd)
@@ -284,7 +292,8 @@ class _Copy:
             index_interval_bytes=settings.index_interval_bytes,
             verify_from=self.size,
         )
-        scanner.run(offset_index, time_index)
+        headers = xxhash.xxh3_128()
+        scanner.run(offset_index, time_index, on_heads=headers.update)
         if scanner.io_errno:
             raise OSError(scanner.io_errno, os.strerror(scanner.io_errno), offset_index.path)
         if scanner.reason or scanner.valid_bytes != self.size:
@@ -292,6 +301,10 @@ class _Copy:
         time_index.add(scanner.max_timestamp, scanner.offset_of_max_timestamp, sealing=True)
         self._trim_index(offset_index)
         self._trim_index(time_index)
+        # The gap at its end is meant, so it ends where the following segment begins.
+        end = self.group[-1].next_offset
+        digest = Digest(self.size, scanner.batches, end, headers.hexdigest())
+        self._write_small(DIGEST_SUFFIX, digest.encode())
         segment = Segment(
             self.task.directory,
             base,
@@ -299,8 +312,7 @@ class _Copy:
             offset_index,
             time_index,
             size=self.size,
-            # As in every log with gaps, where the following segment begins.
-            next_offset=self.group[-1].next_offset,
+            next_offset=end,
             created_ms=self.task.now_ms,
             index_interval_bytes=settings.index_interval_bytes,
             sealed=True,

@@ -18,9 +18,9 @@ from tidelog.storage.files import Files
 from tidelog.storage.log import PartitionLog
 from tidelog.storage.segment_files import (
     CLEANED_SUFFIX,
+    DIGEST_SUFFIX,
     INDEX_SUFFIX,
     LOG_SUFFIX,
-    SEGMENT_SUFFIXES,
     SNAPSHOT_SUFFIX,
     SWAP_SUFFIX,
     TIME_INDEX_SUFFIX,
@@ -88,10 +88,9 @@ def swap_files(files: Files, directory: str, bases: list[int], has_txn_index: bo
     Raises OSError.
     """
     base = bases[0]
-    suffixes = [LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX]
+    suffixes = [LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX, DIGEST_SUFFIX]
     if has_txn_index:
         suffixes.append(TXN_INDEX_SUFFIX)
-    assert set(suffixes) <= set(SEGMENT_SUFFIXES)
     paths = [path_of(directory, base, suffix) for suffix in suffixes]
     for path in paths:
         files.rename(path + CLEANED_SUFFIX, path + SWAP_SUFFIX)

@@ -74,6 +74,7 @@ class LoadRequest:
     clean: bool = False  # the log directory has its clean-shutdown marker
     gaps_allowed: bool = False  # the recovery point is not known
     gaps_below: int = 0  # compacted up to here: segments need not join
+    compacted: bool = False  # a gap below the recovery point is nothing to be told
     producer_id_expiration_ms: int = 86_400_000
     verify_transactions: bool = True
 
@@ -316,7 +317,7 @@ class _Loader:
             self.report.damaged.append(
                 f"segment {base}: {lost} bytes are missing at its end, from offset {offset} on"
             )
-        elif not self.request.gaps_allowed:
+        elif not self.request.gaps_allowed and not self.request.compacted:
             end = _end_of(segment) if digest is None else digest.next_offset
             if end < following:
                 self.report.notes.append(

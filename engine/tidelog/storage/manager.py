@@ -364,6 +364,7 @@ class LogManager:
             clean=self._clean and not new and not put_there,
             gaps_allowed=self._gaps_allowed or put_there,
             gaps_below=self.cleaner.cleaned_offset(key),
+            compacted=known.config.compact,
             producer_id_expiration_ms=self.config.producer_id_expiration_ms,
         )
         loaded: LoadedLog = await self._run(load_log, self._files, request)

@@ -234,9 +234,7 @@ def clean(
         if not kept:
             if _is_last(batch, producers) or batch.last_offset + 1 == end_of_round:
                 empty = batch.attributes & (APPEND_TIME | TRANSACTIONAL | CONTROL)
-                out.append(
-                    replace(batch, records=(), attributes=empty, base_timestamp=-1).encode()
-                )
+                out.append(replace(batch, records=(), attributes=empty, base_timestamp=-1).encode())
             continue
         marked = any(record.value is None for record in kept) or (batch.has(CONTROL) and may_go)
         stamps = marked and batch.horizon is None

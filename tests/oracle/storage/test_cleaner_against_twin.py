@@ -106,9 +106,7 @@ def write(plan: list[Step]) -> Written:
                 base_offset=offset,
                 partition_leader_epoch=3,
                 codec=step.codec,
-                producer=Producer(step.producer, 0, sequence)
-                if step.producer >= 0
-                else Producer(),
+                producer=Producer(step.producer, 0, sequence) if step.producer >= 0 else Producer(),
                 is_transactional=step.producer >= 2,
                 log_append_time_ms=NOW - 1 if step.append_time else None,
             )
@@ -143,9 +141,7 @@ def drive(passing: CleanerPass, call: object, transactions: CleanedTransactions)
                     )
                 )
             else:
-                passing.decide(
-                    transactions.discards_data(passing.producer_id, passing.last_offset)
-                )
+                passing.decide(transactions.discards_data(passing.producer_id, passing.last_offset))
         elif step == native.OPEN:
             passing.give_payload(decompress(passing.codec, passing.payload_bytes(), 1 << 20))
         elif step == native.PACK:

@@ -1,5 +1,5 @@
-"""The life of a compacted log: filled, compacted again and again, restarted; and what of it has to be
-left at every moment.
+"""The life of a compacted log: filled, compacted again and again, restarted; and what of it has to
+be left at every moment.
 
 Runs on one thread as script.py does. `History` is everything that was ever appended; what a start
 finds is checked against it and against how far the log may have been compacted.

@@ -365,13 +365,14 @@ class LogCleaner:
     async def _put_in_place(
         self, log: PartitionLog, group: list[Segment], cleaned: Any, task: CleaningTask
     ) -> None:
-        swapped = False
+        base = group[0].base_offset
         try:
             swapped = await swap(log, self._files, group, cleaned)
-        finally:
-            if not swapped and not log.offline:
-                await self._help(remove_cleaned, self._files, task.directory, group[0].base_offset)
+        except OSError:
+            await self._help(remove_cleaned, self._files, task.directory, base)
+            raise
         if not swapped:
+            await self._help(remove_cleaned, self._files, task.directory, base)
             raise CleaningStopped
 
     def _task(self, log: PartitionLog, state: Cleanable) -> CleaningTask:

@@ -26,7 +26,7 @@ from tidelog._native.segment import Segment
 from tidelog.errors import StorageError
 from tidelog.storage.aborted import open_index, reindex
 from tidelog.storage.checkpoints import MalformedFileError
-from tidelog.storage.digests import read_digest
+from tidelog.storage.digests import decode_digest, read_digest
 from tidelog.storage.files import Files
 from tidelog.storage.leader_epochs import (
     LEADER_EPOCH_CHECKPOINT,
@@ -202,7 +202,8 @@ class _Loader:
                     scanner = SegmentScanner(fd, found[0], size, verify_from=size).run()
                 finally:
                     self.files.close(fd)
-                low, high = min(low, found[0]), max(high, scanner.next_offset)
+                end = max(scanner.next_offset, self._end_of_swap(name))
+                low, high = min(low, found[0]), max(high, end)
         for entry in self.files.list_directory(self.directory):
             found = parse_name(entry.name)
             if found and found[1] in SEGMENT_SUFFIXES and low <= found[0] < high:
@@ -211,6 +212,14 @@ class _Loader:
             path = os.path.join(self.directory, name)
             self.files.rename(path, path.removesuffix(SWAP_SUFFIX))
         self.changed = True
+
+    def _end_of_swap(self, name: str) -> int:
+        """Up to where a compaction's output replaces segments. Apache Kafka's does not say."""
+        path = os.path.join(self.directory, name.replace(LOG_SUFFIX, DIGEST_SUFFIX))
+        try:
+            return decode_digest(self.files.read(path), path).next_offset
+        except (FileNotFoundError, MalformedFileError):
+            return -1
 
     def _remove(self, name: str) -> None:
         if self.files.unlink(os.path.join(self.directory, name)):

@@ -40,6 +40,8 @@ def plan_retention(
 
 def cleaning_views(core: LogCore) -> list[CleaningView]:
     segments = core.segment_list
+    if not segments:
+        return []
     ends = [segment.base_offset for segment in segments[1:]] + [core.log_end_offset]
     return [
         CleaningView(

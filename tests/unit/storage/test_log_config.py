@@ -14,6 +14,8 @@ from tidelog.storage.log_config import (
     LONG_MAX,
     core_settings,
     next_settings,
+    segment_bytes,
+    segment_ms,
     segment_settings,
 )
 
@@ -89,3 +91,17 @@ def test_after_a_fast_segment_blocks_are_reserved(size: int, age_ms: int, reserv
     assert next_settings(config, None, 10**12) == segment_settings(config)
     asked_for = TopicConfig.resolve({"preallocate": "true"})
     assert next_settings(asked_for, full, 10**12).preallocate
+
+
+def test_a_compacted_log_rolls_by_its_compaction_lag() -> None:
+    lag = {"max.compaction.lag.ms": "5000", "segment.ms": "9000"}
+    assert segment_ms(TopicConfig.resolve(lag)) == 9000
+    assert segment_ms(TopicConfig.resolve(lag | {"cleanup.policy": "compact"})) == 5000
+    lag["segment.ms"] = "100"
+    assert segment_ms(TopicConfig.resolve(lag | {"cleanup.policy": "compact"})) == 100
+
+
+def test_the_internal_size_of_a_segment_comes_first() -> None:
+    sizes = {"segment.bytes": "1048576"}
+    assert segment_bytes(TopicConfig.resolve(sizes)) == 1048576
+    assert segment_bytes(TopicConfig.resolve(sizes | {"internal.segment.bytes": "700"})) == 700

@@ -32,7 +32,7 @@ from tests.recovery.disk.script import Halted
 from tidelog.errors import KafkaError, StorageError, SyncError
 
 MIXTURES = 2
-EVERY_NTH_RECOVERY = 40
+EVERY_NTH_RECOVERY = 100
 
 
 def life(folder: Path) -> tuple[list[Operation], Marks, CompactionScript]:
@@ -123,7 +123,7 @@ def test_a_power_cut_at_any_point_of_a_compaction_loses_no_last_value(folder: Pa
         for where, image, state in cuts(journal, marks):
             recovered += 1
             try:
-                await world.recover(image, state, further=recovered % 4 == 0)
+                await world.recover(image, state, further=recovered % 6 == 0)
                 if recovered % EVERY_NTH_RECOVERY == 0:
                     in_pieces += await world.recover_in_pieces(image, state)
             except Exception as error:

@@ -171,7 +171,8 @@ class _Loader:
         cleaned = [_base(name) for name in names if name.endswith(CLEANED_SUFFIX)]
         least_cleaned = min(cleaned, default=2**63)
         swaps = []
-        for name in names:
+        # `.cleaned` last: they are what says that the `.swap` beside them are not all there is.
+        for name in sorted(names, key=lambda name: name.endswith(CLEANED_SUFFIX)):
             if name.endswith(SWAP_SUFFIX) and _base(name) < least_cleaned:
                 swaps.append(name)
             elif name.endswith((DELETED_SUFFIX, CLEANED_SUFFIX, SWAP_SUFFIX, TEMPORARY_SUFFIX)):

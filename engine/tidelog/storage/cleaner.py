@@ -328,7 +328,7 @@ class LogCleaner:
             await log.apply_retention(self._clock.wall_ms())
         except (OSError, StorageError) as error:
             logger.warning(
-                "after a cleaning topic=%s partition=%d error=%s", log.topic, log.index, error
+                "cleaner checkpoint not written topic=%s partition=%d error=%s", log.topic, log.index, error
             )
 
     async def _clean_up_to(

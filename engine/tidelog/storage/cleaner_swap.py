@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tidelog._native.segment import Segment
-from tidelog.errors import StorageError
+from tidelog.errors import StorageError, may_be_tried_again
 from tidelog.storage.cleaner_pass import Cleaned
 from tidelog.storage.files import Files
 from tidelog.storage.log import PartitionLog
@@ -45,8 +45,14 @@ async def _swap(log: PartitionLog, files: Files, old: list[Segment], cleaned: Cl
     _keep_open(old)
     new = cleaned.segment
     bases = [segment.base_offset for segment in old]
+    paths = new_names(log.directory, bases[0], cleaned.has_txn_index)
     try:
-        deleted = await log.run(swap_files, files, log.directory, bases, cleaned.has_txn_index)
+        await log.run(stage, files, log.directory, paths)
+        deleted = await log.run(replace, files, log.directory, paths, bases)
+    except NotStagedError as error:
+        for segment in old:
+            segment.set_trimmed(True)
+        raise OSError(error.errno, error.strerror) from error
     except OSError as error:
         # Some of it may be done: opening the log again brings it to an end.
         log.fence(error)
@@ -82,19 +88,38 @@ def _keep_open(segments: list[Segment]) -> None:
         raise
 
 
-def swap_files(files: Files, directory: str, bases: list[int], has_txn_index: bool) -> list[str]:
-    """The renames, `bases` being those of the old segments. Returns the paths of what is deleted.
+class NotStagedError(OSError):
+    """There was no room for a rename; the new files are gone, the log is as it was."""
 
-    Raises OSError.
-    """
-    base = bases[0]
+
+def new_names(directory: str, base: int, has_txn_index: bool) -> list[str]:
+    """The new segment's files under their own names, in the order in which they are renamed."""
     suffixes = [LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX, DIGEST_SUFFIX]
     if has_txn_index:
         suffixes.append(TXN_INDEX_SUFFIX)
-    paths = [path_of(directory, base, suffix) for suffix in suffixes]
-    for path in paths:
-        files.rename(path + CLEANED_SUFFIX, path + SWAP_SUFFIX)
+    return [path_of(directory, base, suffix) for suffix in suffixes]
+
+
+def stage(files: Files, directory: str, paths: list[str]) -> None:
+    """From `.cleaned` to `.swap`. Raises NotStagedError, OSError."""
+    try:
+        for path in paths:
+            files.rename(path + CLEANED_SUFFIX, path + SWAP_SUFFIX)
+    except OSError as error:
+        if not may_be_tried_again(error):
+            raise
+        # `.cleaned` last, as the loader does it.
+        for suffix in (SWAP_SUFFIX, CLEANED_SUFFIX):
+            for path in paths:
+                files.unlink(path + suffix)
+        raise NotStagedError(error.errno, error.strerror) from error
     files.sync_directory(directory)
+
+
+def replace(files: Files, directory: str, paths: list[str], bases: list[int]) -> list[str]:
+    """The old segments' files to `.deleted`, the new ones to their own names. Returns the paths of
+    what is deleted. Raises OSError.
+    """
     # Oldest first: a deletion marker never goes before the record that it deletes.
     deleted = mark_deleted(files, directory, bases)
     for path in paths:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 from tests.unit.storage.cleaner_fixtures import Compacted, compacted
 from tidelog.errors import StorageError
 from tidelog.storage.cleaner_pass import copy_group
-from tidelog.storage.cleaner_swap import swap_files
+from tidelog.storage.cleaner_swap import new_names, replace, stage
 from tidelog.storage.files import Files
 from tidelog.storage.segment_files import SEGMENT_SUFFIXES, path_of
 
@@ -65,8 +67,11 @@ async def prepared(tmp_path: Path) -> tuple[Path, list[int], set[int], Compacted
 async def test_a_swap_that_ends_anywhere_is_completed_or_undone(tmp_path: Path, end: int) -> None:
     before, bases, standing, made = await prepared(tmp_path)
     folder = str(before / "t-0")
+    files = CountingFiles(end)
+    paths = new_names(folder, bases[0], has_txn_index=False)
     with suppress(KeyboardInterrupt):
-        swap_files(CountingFiles(end), folder, bases, has_txn_index=False)
+        stage(files, folder, paths)
+        replace(files, folder, paths, bases)
     node = Compacted(str(before), {"file.delete.delay.ms": "0"}, appended=made.appended)
     await node.start()
     try:
@@ -83,6 +88,23 @@ async def test_a_swap_that_ends_anywhere_is_completed_or_undone(tmp_path: Path, 
         assert not node.log.report.eventful
     finally:
         await node.stop()
+
+
+async def test_want_of_room_for_a_rename_undoes_the_swap(tmp_path: Path) -> None:
+    async with compacted(tmp_path) as node:
+        await node.fill(40)
+        await node.manager.checkpoint()
+        before = node.records()
+        node.files.errors["rename"] = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        assert await node.manager.cleaner.clean_next() is False
+        node.files.errors.clear()
+        assert not node.log.offline
+        assert node.records() == before
+        assert not [name for name in node.names() if ".cleaned" in name or ".swap" in name]
+        assert all(segment.trimmed for segment in node.log.core.segment_list[:-1])
+        node.clock.advance(node.settings.log_cleaner_backoff_ms + 1)
+        assert await node.manager.cleaner.clean_next()
+        assert node.records() == node.expected()
 
 
 async def test_a_segment_that_is_gone_is_not_replaced(tmp_path: Path) -> None:

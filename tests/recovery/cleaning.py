@@ -42,7 +42,7 @@ VALUE_BYTES = 1000
 DELETED_SHARE = 0.05
 #: Of the keys that there are, how often each is written on average.
 WRITES_PER_KEY = 8
-FILLER = random.Random(0).randbytes(VALUE_BYTES)
+FILLER = random.Random(0).randbytes(2 * VALUE_BYTES)
 UNITS = {"K": 10**3, "M": 10**6, "G": 10**9}
 
 
@@ -82,7 +82,7 @@ def value_of(number: int) -> bytes:
     """Different for every write, and known from its number."""
     head = b"%d:" % number
     start = number % 400
-    return head + FILLER[start : VALUE_BYTES - len(head)]
+    return head + FILLER[start : start + VALUE_BYTES - len(head)]
 
 
 class Model:

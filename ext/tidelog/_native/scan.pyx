@@ -365,7 +365,8 @@ cdef class SegmentScanner:
                         self.bytes_since_index_entry = 0
                 if note.position == 0:
                     self.first_timestamp = note.info.max_timestamp
-                if note.info.max_timestamp > self.max_timestamp:
+                # A batch that a compaction left without records has no time to be found by.
+                if note.info.records_count and note.info.max_timestamp > self.max_timestamp:
                     self.max_timestamp = note.info.max_timestamp
                     self.offset_of_max_timestamp = last_offset
                 if self.bytes_since_index_entry > self.index_interval_bytes:
@@ -416,7 +417,8 @@ def find_batch_by_timestamp(
             if status != SCAN_END:
                 break
             if (
-                info.max_timestamp >= timestamp
+                info.records_count
+                and info.max_timestamp >= timestamp
                 and info.base_offset + info.last_offset_delta >= offset
             ):
                 found = True

@@ -136,6 +136,39 @@ async def test_producers_are_known_after_their_records_are_gone(tmp_path: Path) 
         await node.put((b"b", b""), producer=Producer(9, 1, 6))
 
 
+async def test_times_lead_to_records_that_are_there(tmp_path: Path) -> None:
+    async with compacted(tmp_path) as node:
+        for sequence in range(30):
+            node.clock.advance(50)
+            key = b"key-%d" % (sequence % 4)
+            await node.put((key, b"v" * 50), producer=Producer(sequence % 3, 0, sequence // 3))
+        node.clock.advance(1000)
+        await node.put((b"key-0", b"old"), producer=Producer(7, 0, 0))
+        node.clock.now_ms -= 500
+        await node.put((b"key-0", b"new"))
+        await node.seal()
+        await node.manager.cleaner.clean_next()
+        empty = [b for b in node.batches() if not b.header.records_count]
+        assert len(empty) >= 2
+        times = {
+            record.offset: record.timestamp
+            for batch in node.batches()
+            for record in batch.records()
+        }
+        for timestamp in range(min(times.values()) - 10, max(times.values()) + 100, 7):
+            found = node.log.offset_for_timestamp(timestamp)
+            later = [offset for offset, time in sorted(times.items()) if time >= timestamp]
+            assert (found and found.offset) == (later[0] if later else None)
+        newest = node.log.max_timestamp_offset()
+        assert newest is not None
+        assert newest.timestamp == max(times.values())
+        for restart in (False, True):
+            if restart:
+                await node.restart(clean=False)
+            found_times = [segment.max_timestamp for segment in node.log.core.segment_list]
+            assert max(found_times) == max(times.values())
+
+
 async def test_aborted_data_go_and_then_their_marker(tmp_path: Path) -> None:
     async with compacted(tmp_path, delete_retention_ms="10000") as node:
         await node.put((b"a", b"kept"))

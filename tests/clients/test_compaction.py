@@ -175,3 +175,30 @@ def workers_of(broker: ServedBroker) -> bool:
         return bool(workers(broker))
     except OSError:
         return False
+
+
+def test_the_cleaner_follows_configs_that_change(tmp_path: Path) -> None:
+    arguments = [one for one in ARGUMENTS if "backoff" not in one and "ratio" not in one]
+    arguments += ["--set=log.cleaner.backoff.ms=3600000", "--set=log.cleaner.min.cleanable.ratio=1"]
+    with ServedBroker(tmp_path / "data", arguments) as broker:
+        create_compacted(broker, "t")
+        producer = confluent_kafka.Producer({"bootstrap.servers": broker.bootstrap_servers})
+        for i in range(3000):
+            producer.produce("t", b"v" * 500, b"key-%d" % (i % 10), partition=0)
+            producer.poll(0)
+        assert producer.flush(TIMEOUT_S) == 0
+        alter(broker, "BROKER", "1", "log.cleaner.backoff.ms", "20")
+        alter(broker, "TOPIC", "t", "min.cleanable.dirty.ratio", "0")
+        wait_compacted(broker, "t")
+
+
+def alter(broker: ServedBroker, kind: str, name: str, config: str, value: str) -> None:
+    client = confluent_kafka.admin.AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+    entry = confluent_kafka.admin.ConfigEntry(
+        config, value, incremental_operation=confluent_kafka.admin.AlterConfigOpType.SET
+    )
+    resource = confluent_kafka.admin.ConfigResource(
+        confluent_kafka.admin.ResourceType[kind], name, incremental_configs=[entry]
+    )
+    (done,) = client.incremental_alter_configs([resource]).values()
+    done.result(TIMEOUT_S)

@@ -12,6 +12,7 @@ import pytest
 
 from tests.unit.storage.cleaner_fixtures import TOPIC_ID, Compacted, compacted, settled
 from tests.unit.storage.log_fixtures import ManagerSettings, until
+from tidelog._native import log_file
 from tidelog.errors import KafkaError
 from tidelog.record.builder import Producer, end_txn_marker
 from tidelog.storage.checkpoints import CLEANER_CHECKPOINT, read_offsets
@@ -205,14 +206,44 @@ async def test_aborted_data_go_and_then_their_marker(tmp_path: Path) -> None:
 
 
 async def test_readers_keep_the_segment_that_they_read(tmp_path: Path) -> None:
+    """Also one whose file was closed meanwhile: its name is another segment's soon."""
     async with compacted(tmp_path, file_delete_delay_ms="0") as node:
         await node.fill(20)
-        old = node.log.core.segment_list[0]
-        data = old.read_at(0, old.size)
+        old = node.log.core.segment_list[:-1]
+        data = [segment.read_at(0, segment.size) for segment in old]
+        limit = log_file.stats()[1]
+        try:
+            log_file.set_limit(1)
+            await node.manager.cleaner.clean_next()
+            await settled(node.log)
+            assert node.log.core.segment_list[0] is not old[0]
+            assert [segment.read_at(0, segment.size) for segment in old] == data
+            assert node.records() == node.expected()
+        finally:
+            log_file.set_limit(limit)
+
+
+async def test_what_is_not_durable_is_left_alone(tmp_path: Path) -> None:
+    async with compacted(tmp_path) as node:
+        node.files.held.add("sync_data")
+        await node.fill(20, seal=False)
+        await node.log.roll(force=True)
+        assert await node.manager.cleaner.choose() is None
+        node.files.held.clear()
+        node.files.let_go.release(100)
+        await node.log.flush()
+        assert await node.manager.cleaner.choose() is not None
+
+
+async def test_the_end_of_what_was_cleaned_stays_known(tmp_path: Path) -> None:
+    async with compacted(tmp_path) as node:
+        await node.put((b"a", b"1"), (b"b", b"1"))
+        await node.put((None, b"without a key"))
+        await node.seal()
         await node.manager.cleaner.clean_next()
-        await settled(node.log)
-        assert node.log.core.segment_list[0] is not old
-        assert old.read_at(0, old.size) == data
+        last = node.batches()[-1].header
+        assert (last.last_offset, last.records_count) == (2, 0)
+        assert node.manager.cleaner.stats.keyless_records == 1
 
 
 async def test_a_log_start_that_moves_meanwhile_stays(tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.native.log_harness import SETTINGS
 from tests.unit.storage.cleaner_fixtures import Compacted, compacted
 from tidelog.errors import StorageError
 from tidelog.storage.cleaner_pass import copy_group
 from tidelog.storage.cleaner_swap import new_names, replace, stage
 from tidelog.storage.files import Files
+from tidelog.storage.loader import LoadRequest, load_log
 from tidelog.storage.segment_files import SEGMENT_SUFFIXES, path_of
 
 #: .log, .index, .timeindex, .digest
@@ -32,6 +34,10 @@ class CountingFiles(Files):
         if self.left < 0:
             raise KeyboardInterrupt
 
+    def unlink(self, path: str) -> bool:
+        self._count()
+        return super().unlink(path)
+
     def rename(self, old: str, new: str) -> None:
         self._count()
         super().rename(old, new)
@@ -45,9 +51,9 @@ async def prepared(tmp_path: Path) -> tuple[Path, list[int], set[int], Compacted
     """A log before a cleaning, with the first segment's `.cleaned` files; the bases of what that
     replaces, and what stands in those."""
     async with compacted(tmp_path / "node", file_delete_delay_ms="3600000") as node:
-        await node.fill(40)
+        await node.fill(40, keys=30)
         await node.manager.cleaner.clean_next()
-        await node.fill(20)
+        await node.fill(20, keys=30)
         await node.manager.checkpoint()
         records = node.records()
         old = [segment.base_offset for segment in node.log.core.segment_list]
@@ -86,6 +92,24 @@ async def test_a_swap_that_ends_anywhere_is_completed_or_undone(tmp_path: Path, 
         assert below == (standing if end < FILES else left)
         assert not [n for n in node.names() if n.endswith((".cleaned", ".swap", ".deleted"))]
         assert not node.log.report.eventful
+    finally:
+        await node.stop()
+
+
+@pytest.mark.parametrize("end", range(10))
+async def test_throwing_a_swap_away_may_be_interrupted(tmp_path: Path, end: int) -> None:
+    before, bases, standing, made = await prepared(tmp_path)
+    folder = str(before / "t-0")
+    with suppress(KeyboardInterrupt):
+        stage(CountingFiles(FILES - 1), folder, new_names(folder, bases[0], has_txn_index=False))
+    first = CountingFiles(end)
+    with suppress(KeyboardInterrupt):
+        load_log(first, LoadRequest(folder, SETTINGS, 0, clean=True, compacted=True))
+    node = Compacted(str(before), appended=made.appended)
+    await node.start()
+    try:
+        assert {offset for offset in node.records() if offset <= max(standing)} == standing
+        assert not [n for n in node.names() if n.endswith((".cleaned", ".swap"))]
     finally:
         await node.stop()
 

@@ -23,8 +23,7 @@ from tests.unit.storage.cleaner_fixtures import Compacted, compacted
 from tidelog.clock import SystemClock
 from tidelog.record.builder import Producer, end_txn_marker
 from tidelog.storage.checkpoints import CLEANER_CHECKPOINT, read_offsets
-from tidelog.storage.segment_files import TXN_INDEX_SUFFIX, parse_name, path_of
-from tidelog.storage.txn_index import AbortedTxn, encode_txn
+from tidelog.storage.segment_files import parse_name
 
 pytestmark = [pytest.mark.usefixtures("java"), pytest.mark.timeout(300)]
 TOPIC = "t"
@@ -33,9 +32,9 @@ CONFIG = {"delete_retention_ms": str(DELETE_RETENTION_MS), "file_delete_delay_ms
 SETTINGS = {"log.cleaner.backoff.ms": "50", "log.segment.delete.delay.ms": "0"}
 
 
-async def transaction(node: Compacted, producer_id: int, *, aborted: bool) -> AbortedTxn | None:
+async def transaction(node: Compacted, producer_id: int, *, aborted: bool) -> None:
     """A batch of two keys and its marker."""
-    first = await node.put(
+    await node.put(
         (b"key-1", b"of a transaction"), (b"key-txn", b"%d" % producer_id),
         producer=Producer(producer_id, 0, 0), is_transactional=True,
     )  # fmt: skip
@@ -46,35 +45,22 @@ async def transaction(node: Compacted, producer_id: int, *, aborted: bool) -> Ab
         coordinator_epoch=0,
         timestamp=node.clock.wall_ms(),
     )
-    at = await node.append_fetched(bytearray(marker))
+    await node.append_fetched(bytearray(marker))
     node.appended.append((None, None))
     node.log.core.producers.on_high_watermark(node.log.core.log_end_offset)
-    return AbortedTxn(producer_id, first, at, at + 1) if aborted else None
 
 
 async def fill(node: Compacted) -> None:
     """All codecs, deletions, idempotent producers, transactions of both ends."""
-    aborted = []
     for turn in range(6):
-        base = node.log.core.segment_list[-1].base_offset if node.log.core.segment_list else 0
         await node.fill(15, seal=False)
         for codec in range(5):
             await node.put(
                 (b"codec-%d" % codec, b"v" * 90), (b"key-%d" % turn, b"w" * 40), codec=codec
             )
         await node.put((b"key-2", b"idempotent"), producer=Producer(900, 2, turn))
-        found = [await transaction(node, 100 + turn, aborted=turn % 2 == 0)]
-        aborted += [txn for txn in found if txn is not None]
+        await transaction(node, 100 + turn, aborted=turn % 2 == 0)
         await node.seal()
-        for segment in node.log.core.segment_list:
-            txns = [
-                txn
-                for txn in aborted
-                if base <= segment.base_offset <= txn.last_offset < segment.next_offset
-            ]
-            if txns and segment.size:
-                path = path_of(node.log.directory, segment.base_offset, TXN_INDEX_SUFFIX)
-                Path(path).write_bytes(b"".join(map(encode_txn, txns)))
 
 
 def prepared(folder: Path, *, cleanings: int) -> tuple[Path, Path, dict[int, object]]:

@@ -48,6 +48,7 @@ from tidelog.storage.files import Files
 from tidelog.storage.log import PartitionLog
 from tidelog.storage.log_config import segment_bytes, segment_settings
 from tidelog.storage.segment_views import cleaning_views
+from tidelog.storage.txn_index import AbortedTxn, TxnIndex
 
 logger: Final = logging.getLogger(__name__)
 
@@ -328,7 +329,10 @@ class LogCleaner:
             await log.apply_retention(self._clock.wall_ms())
         except (OSError, StorageError) as error:
             logger.warning(
-                "cleaner checkpoint not written topic=%s partition=%d error=%s", log.topic, log.index, error
+                "cleaner checkpoint not written topic=%s partition=%d error=%s",
+                log.topic,
+                log.index,
+                error,
             )
 
     async def _clean_up_to(
@@ -339,7 +343,7 @@ class LogCleaner:
             return
         # What a new segment replaces must be known to be durable, whatever a crash leaves.
         await self._checkpoint()
-        indexed = await self._work_on(read_keys, self._files, task, control)
+        indexed = await self._work_on(read_keys, task, control)
         copy = begin_copy(indexed, task)
         done = _Round()
         bases = {segment.base_offset: segment for segment in task.segments}
@@ -386,7 +390,7 @@ class LogCleaner:
         return CleaningTask(
             directory=log.directory,
             segments=tuple(s for s in segments[:-1] if s.base_offset < limit),
-            segment_bases=tuple(s.base_offset for s in segments),
+            aborted=tuple(_aborted(segments)),
             first_dirty_offset=state.first_dirty_offset,
             first_uncleanable_offset=limit,
             map_slots=max(min(map_bytes // SLOT_BYTES, enough), 2),
@@ -448,6 +452,12 @@ def _give_way() -> None:
     # Of a thread: on Linux niceness is the thread's own.
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+
+
+def _aborted(segments: list[Segment]) -> Iterable[AbortedTxn]:
+    for segment in segments:
+        if isinstance(segment.txn_index, TxnIndex):
+            yield from segment.txn_index.entries
 
 
 def _last_stable_offset(log: PartitionLog) -> int:

@@ -43,7 +43,7 @@ from tidelog.storage.segment_files import (
     SegmentSettings,
     path_of,
 )
-from tidelog.storage.txn_index import AbortedTxn, decode_txns, encode_txn
+from tidelog.storage.txn_index import AbortedTxn, TxnIndex
 
 #: So much of a new segment is written before it is synced: one large sync at its end would hold up
 #: the syncs of others.
@@ -65,7 +65,7 @@ class CleaningTask:
 
     directory: str
     segments: tuple[Segment, ...]  # sealed, all below first_uncleanable_offset, oldest first
-    segment_bases: tuple[int, ...]  # of all segments of the log
+    aborted: tuple[AbortedTxn, ...]  # transactions, of all segments of the log
     first_dirty_offset: int
     first_uncleanable_offset: int
     map_slots: int
@@ -102,15 +102,17 @@ class Cleaned:
     """A new segment that is complete and durable under its `.cleaned` names."""
 
     segment: Segment
-    has_txn_index: bool
+
+    @property
+    def has_txn_index(self) -> bool:
+        return self.segment.txn_index is not None
 
 
 @dataclass(slots=True)
 class Indexed:
-    """The keys of the dirty part, and the transactions that were aborted anywhere in the log."""
+    """The keys of the dirty part."""
 
     map: OffsetMap
-    aborted: list[AbortedTxn]
     end_offset: int  # everything below is in the map
     bytes_read: int
     records: int
@@ -124,17 +126,16 @@ class CopyState:
     transactions: CleanedTransactions
 
 
-def read_keys(files: Files, task: CleaningTask, control: Control) -> Indexed:
+def read_keys(task: CleaningTask, control: Control) -> Indexed:
     """Puts the keys of the dirty part into a map, as far as they fit.
 
     Raises CleaningStopped, UncleanableError, OSError, MemoryError.
     """
-    aborted = _read_aborted(files, task)
     found = OffsetMap(task.map_slots, task.map_load_factor)
     passing = CleanerPass(found, chunk_bytes=max(task.chunk_bytes, CHUNK_BYTES_MIN))
     dirty = [s for s in task.segments if s.next_offset > task.first_dirty_offset]
     reach = task.first_dirty_offset
-    transactions = CleanedTransactions(txn for txn in aborted if txn.last_offset >= reach)
+    transactions = CleanedTransactions(t for t in task.aborted if t.last_offset >= reach)
     for segment in task.segments:
         if segment.damaged:
             # What is missing or bad must stay an error to read.
@@ -158,7 +159,7 @@ def read_keys(files: Files, task: CleaningTask, control: Control) -> Indexed:
         control.spend(passing.bytes_read - read_before)
         found.reach_to(segment.next_offset - 1)
     end_offset = max(found.latest_offset + 1, task.first_dirty_offset)
-    return Indexed(found, aborted, end_offset, passing.bytes_read, passing.records_indexed)
+    return Indexed(found, end_offset, passing.bytes_read, passing.records_indexed)
 
 
 def begin_copy(indexed: Indexed, task: CleaningTask) -> CopyState:
@@ -170,7 +171,7 @@ def begin_copy(indexed: Indexed, task: CleaningTask) -> CopyState:
         delete_retention_ms=min(task.delete_retention_ms, 2**63 - 1 - task.now_ms),
         end_of_round=task.first_uncleanable_offset,
     )
-    return CopyState(passing, CleanedTransactions(indexed.aborted))
+    return CopyState(passing, CleanedTransactions(task.aborted))
 
 
 def copy_group(
@@ -233,15 +234,12 @@ class _Copy:
                 self._copy(segment)
             self.files.sync_data(self.fd)
             self.files.set_modified(self.fd, self.group[-1].last_modified_ms)
-            kept = self.transactions.take_kept()
-            if kept:
-                kept.sort(key=lambda txn: txn.last_offset)
-                self._write_small(TXN_INDEX_SUFFIX, b"".join(map(encode_txn, kept)))
             segment = self._make_segment()
         except BaseException:
             self.files.close(self.fd)
             raise
-        return Cleaned(segment, bool(kept))
+        segment.txn_index = self._make_txn_index()
+        return Cleaned(segment)
 
     def _path(self, suffix: str) -> str:
         return path_of(self.task.directory, self.base_offset, suffix + CLEANED_SUFFIX)
@@ -269,6 +267,16 @@ class _Copy:
             self.files.sync_data(self.fd)
             self.synced = self.size
         self.control.spend(len(data))
+
+    def _make_txn_index(self) -> TxnIndex | None:
+        kept = self.transactions.take_kept()
+        if not kept:
+            return None
+        index = TxnIndex(self._path(TXN_INDEX_SUFFIX), self.base_offset, self.files)
+        for txn in sorted(kept, key=lambda txn: txn.last_offset):
+            index.append(txn)
+        index.write()
+        return index
 
     def _write_small(self, suffix: str, data: bytes) -> None:
         fd = self.files.create(self._path(suffix))
@@ -373,17 +381,3 @@ def _discards(passing: CleanerPass, transactions: CleanedTransactions, segment: 
         raise UncleanableError(f"{segment.log_path} at {passing.position}: {error}") from error
     kind = None if control is None else control[0]
     return transactions.discards_marker(passing.producer_id, passing.last_offset, kind)
-
-
-def _read_aborted(files: Files, task: CleaningTask) -> list[AbortedTxn]:
-    """What the transaction indexes of all segments say."""
-    found: list[AbortedTxn] = []
-    for base in task.segment_bases:
-        path = path_of(task.directory, base, TXN_INDEX_SUFFIX)
-        try:
-            found += decode_txns(files.read(path), path, base)
-        except FileNotFoundError:
-            continue
-        except StorageError as error:
-            raise UncleanableError(str(error)) from error
-    return found

@@ -28,6 +28,7 @@ from tidelog.storage.segment_files import (
     mark_deleted,
     path_of,
 )
+from tidelog.storage.txn_index import TxnIndex
 
 
 async def swap(log: PartitionLog, files: Files, old: Sequence[Segment], cleaned: Cleaned) -> bool:
@@ -59,6 +60,8 @@ async def _swap(log: PartitionLog, files: Files, old: list[Segment], cleaned: Cl
         raise StorageError(f"{log.directory}: compaction failed: {error}") from error
     new.offset_index.moved_to(path_of(log.directory, new.base_offset, INDEX_SUFFIX))
     new.time_index.moved_to(path_of(log.directory, new.base_offset, TIME_INDEX_SUFFIX))
+    if isinstance(new.txn_index, TxnIndex):
+        new.txn_index.moved_to(path_of(log.directory, new.base_offset, TXN_INDEX_SUFFIX))
     new.set_trimmed(True)
     segments[at : at + len(old)] = [new]
     core = log.core

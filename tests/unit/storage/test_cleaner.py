@@ -17,7 +17,7 @@ from tidelog.errors import KafkaError
 from tidelog.record.builder import Producer, end_txn_marker
 from tidelog.storage.checkpoints import CLEANER_CHECKPOINT, read_offsets
 from tidelog.storage.segment_files import TXN_INDEX_SUFFIX, path_of
-from tidelog.storage.txn_index import AbortedTxn, decode_txns, encode_txn
+from tidelog.storage.txn_index import AbortedTxn, TxnIndex, decode_txns
 
 
 def checkpointed(node: Compacted) -> dict[tuple[str, int], int]:
@@ -188,13 +188,15 @@ async def test_aborted_data_go_and_then_their_marker(tmp_path: Path) -> None:
         await node.put((b"z", b""), producer=Producer(50, 0, 1), is_transactional=False)
         txn = AbortedTxn(50, base, at, at + 1)
         index = path_of(node.log.directory, 0, TXN_INDEX_SUFFIX)
-        Path(index).write_bytes(encode_txn(txn))
         await node.seal()
         node.log.core.producers.on_high_watermark(node.log.core.log_end_offset)
         await node.manager.cleaner.clean_next()
         assert node.records() == {0: (b"a", b"kept"), 3: (b"z", b"")}
         assert [batch.header.last_offset for batch in node.batches()] == [0, at, 3]
         assert decode_txns(Path(index).read_bytes(), index) == [txn]
+        (first, *_) = node.log.core.segment_list
+        assert isinstance(first.txn_index, TxnIndex)
+        assert (first.txn_index.entries, first.txn_index.path) == ([txn], index)
         for advance, left in ((0, [0, at, 3]), (10_001, [0, 3])):
             node.clock.advance(advance)
             await node.put((b"other", b"%d" % advance))
@@ -203,6 +205,7 @@ async def test_aborted_data_go_and_then_their_marker(tmp_path: Path) -> None:
             found = [batch.header.last_offset for batch in node.batches()]
             assert [offset for offset in found if offset < 4] == left
             assert not Path(index).exists()
+            assert node.log.core.segment_list[0].txn_index is None
 
 
 async def test_readers_keep_the_segment_that_they_read(tmp_path: Path) -> None:

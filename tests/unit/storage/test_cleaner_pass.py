@@ -24,7 +24,6 @@ from tidelog.storage.cleaner_pass import (
 )
 from tidelog.storage.digests import compute_digest, read_digest
 from tidelog.storage.loader import header_scanner
-from tidelog.storage.segment_files import TXN_INDEX_SUFFIX, path_of
 
 
 def control(rate: float = 1e308) -> Control:
@@ -85,10 +84,10 @@ async def test_a_stop_is_noticed_and_leaves_no_file(tmp_path: Path) -> None:
     async with compacted(tmp_path) as node:
         await node.fill(40)
         task, running = await task_of(node), control()
-        indexed = read_keys(node.files, task, running)
+        indexed = read_keys(task, running)
         running.stop.set()
         with pytest.raises(CleaningStopped):
-            read_keys(node.files, task, running)
+            read_keys(task, running)
         with pytest.raises(CleaningStopped):
             copy_group(node.files, task, running, begin_copy(indexed, task), task.segments[:1], [])
         running = control(rate=1.0)
@@ -104,19 +103,11 @@ async def test_a_segment_that_would_become_too_large_is_given_up(
     async with compacted(tmp_path) as node:
         await node.fill(40)
         task = await task_of(node)
-        indexed = read_keys(node.files, task, control())
+        indexed = read_keys(task, control())
         monkeypatch.setattr(cleaner_pass, "MAX_SEGMENT_BYTES", 10)
         with pytest.raises(UncleanableError, match="too large"):
             copy_group(node.files, task, control(), begin_copy(indexed, task), task.segments, [])
         assert not [name for name in node.names() if "cleaned" in name]
-
-
-async def test_a_transaction_index_that_is_bad_makes_a_log_uncleanable(tmp_path: Path) -> None:
-    async with compacted(tmp_path) as node:
-        await node.fill(40)
-        Path(path_of(node.log.directory, 0, TXN_INDEX_SUFFIX)).write_bytes(b"short")
-        with pytest.raises(UncleanableError, match="txnindex"):
-            read_keys(node.files, await task_of(node), control())
 
 
 async def test_a_batch_that_cannot_be_opened_makes_a_log_uncleanable(tmp_path: Path) -> None:
@@ -127,7 +118,7 @@ async def test_a_batch_that_cannot_be_opened_makes_a_log_uncleanable(tmp_path: P
         await node.append(data)
         await node.seal()
         with pytest.raises(UncleanableError, match="at 0"):
-            read_keys(node.files, await task_of(node), control())
+            read_keys(await task_of(node), control())
 
 
 async def test_removing_what_is_not_there(tmp_path: Path) -> None:

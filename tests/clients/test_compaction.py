@@ -202,3 +202,61 @@ def alter(broker: ServedBroker, kind: str, name: str, config: str, value: str) -
     )
     (done,) = client.incremental_alter_configs([resource]).values()
     done.result(TIMEOUT_S)
+
+
+def test_transactions_on_a_compacted_topic(broker: ServedBroker) -> None:
+    """Of aborted ones nothing is left, of committed ones the last value of each key."""
+    create_compacted(broker, "t", delete_retention_ms="0")
+    producer = confluent_kafka.Producer(
+        {"bootstrap.servers": broker.bootstrap_servers, "transactional.id": "x"}
+    )
+    producer.init_transactions(TIMEOUT_S)
+    last: dict[bytes, bytes] = {}
+    for turn in range(60):
+        producer.begin_transaction()
+        for i in range(60):
+            key, value = b"key-%d" % (i * (1 + turn % 3)), b"%d:" % turn + b"v" * 700
+            producer.produce("t", value, key, partition=0)
+            if turn % 3:
+                last[key] = value
+        if turn % 3:
+            producer.commit_transaction(TIMEOUT_S)
+        else:
+            producer.abort_transaction(TIMEOUT_S)
+    wait_compacted(broker, "t")
+    for _ in range(2):
+        for isolation, consistent in (("read_committed", True), ("read_uncommitted", False)):
+            found, offsets = read_all(broker, isolation)
+            assert offsets == sorted(set(offsets))
+            if consistent:
+                assert found == last
+            assert set(found) >= set(last)
+        broker.kill()
+        wait_for(lambda: not workers_of(broker), "the workers have ended")
+        broker.start()
+
+
+def read_all(broker: ServedBroker, isolation: str) -> tuple[dict[bytes, bytes], list[int]]:
+    reader = confluent_kafka.Consumer(
+        {
+            "bootstrap.servers": broker.bootstrap_servers,
+            "group.id": "all",
+            "isolation.level": isolation,
+            "enable.partition.eof": True,
+        }
+    )
+    reader.assign([confluent_kafka.TopicPartition("t", 0, 0)])
+    found: dict[bytes, bytes] = {}
+    offsets = []
+    while True:
+        message = reader.poll(TIMEOUT_S)
+        assert message is not None
+        if message.error() is not None:
+            assert message.error().code() == confluent_kafka.KafkaError._PARTITION_EOF
+            break
+        key, value, offset = message.key(), message.value(), message.offset()
+        assert isinstance(key, bytes) and isinstance(value, bytes) and offset is not None
+        found[key] = value
+        offsets.append(offset)
+    reader.close()
+    return found, offsets

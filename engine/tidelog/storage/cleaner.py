@@ -206,8 +206,7 @@ class LogCleaner:
         self._closing = True
         if self._main is not None:
             self._main.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._main
+            await asyncio.wait([self._main])
         for log in self._logs():
             log.cleaning.stop()
         if self._running:
@@ -298,7 +297,7 @@ class LogCleaner:
             await self._clean_up_to(log, state, Control(stop, self._bandwidth), started_ms)
         except CleaningStopped:
             self.stats.stopped += 1
-            logger.debug("cleaning stopped topic=%s partition=%d", log.topic, log.index)
+            self._put_off(log)
             problem = CleaningStopped()
         except (OSError, StorageError, MemoryError) as error:
             self._note_failure(log, error, stop)
@@ -315,13 +314,15 @@ class LogCleaner:
         passing = may_be_tried_again(error) or isinstance(error, MemoryError) or stop.is_set()
         if not passing and not log.offline:
             log.cleaning.problem = str(error)
-        log.cleaning.not_before_ms = self._clock.monotonic_ms() + max(
-            self._config.log_cleaner_backoff_ms, 1
-        )
+        self._put_off(log)
         logger.error(
             "cleaning failed topic=%s partition=%d again=%s error=%s",
             log.topic, log.index, "yes" if passing else "no", error,
         )  # fmt: skip
+
+    def _put_off(self, log: PartitionLog) -> None:
+        backoff_ms = max(self._config.log_cleaner_backoff_ms, 1)
+        log.cleaning.not_before_ms = self._clock.monotonic_ms() + backoff_ms
 
     async def _afterwards(self, log: PartitionLog) -> None:
         try:

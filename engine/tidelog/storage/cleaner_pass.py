@@ -142,9 +142,7 @@ def read_keys(task: CleaningTask, control: Control) -> Indexed:
             raise UncleanableError(f"{segment.log_path} is damaged")
     for segment in dirty:
         file = segment.take_file()
-        # The entry before the offset: also of a batch that a gap follows.
-        position = segment.offset_index.find(max(task.first_dirty_offset - 1, 0))[1]
-        passing.begin(file, segment.base_offset, segment.size, position)
+        passing.begin(file, segment.base_offset, segment.size)
         read_before = passing.bytes_read
         while (step := passing.index(task.first_dirty_offset)) != native.END:
             if step == native.FULL:

@@ -20,6 +20,7 @@ NAMES: Final = (
     "messages",
     "handlers",
     "records",
+    "cleaning",
     "recovery",
     "files",
     "stores",

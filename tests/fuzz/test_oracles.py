@@ -9,7 +9,7 @@ import pytest
 
 from tests.fuzz import registry
 from tests.fuzz.lanes import lane_model
-from tests.fuzz.targets import files, messages, records, recovery, stores
+from tests.fuzz.targets import cleaning, files, messages, records, recovery, stores
 from tidelog._native import batch as native
 from tidelog.controller import configs as alterations
 from tidelog.errors import KafkaError, MalformedMessageError
@@ -109,3 +109,13 @@ def test_a_file_that_reads_otherwise(monkeypatch: pytest.MonkeyPatch, name: str)
 
     monkeypatch.setattr(files, name, once)
     assert finds("files")
+
+
+def test_a_compaction_that_mixes_up_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = cleaning.decompress
+
+    def reversed_values(*arguments: Any) -> bytes:
+        return packed(*arguments).replace(b"key-1", b"key-9")
+
+    monkeypatch.setattr(cleaning, "decompress", reversed_values)
+    assert finds("cleaning")

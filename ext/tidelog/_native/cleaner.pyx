@@ -276,14 +276,16 @@ cdef class CleanerPass:
         cdef wire_cursor c
         cdef tl_record r
         cdef int32_t i
+        cdef int32_t last_delta = -1
         cdef int64_t offset
         c.pos = self.records
         c.end = self.records + self.records_bytes
         for i in range(self.info.records_count):
             if tl_next_record(&c, &r) != WIRE_OK:
                 return STEP_BAD
-            if r.offset_delta < 0 or r.offset_delta > self.info.last_offset_delta:
+            if r.offset_delta <= last_delta or r.offset_delta > self.info.last_offset_delta:
                 return STEP_BAD
+            last_delta = r.offset_delta
             offset = self.info.base_offset + r.offset_delta
             if r.key_size >= 0 and offset >= start_offset:
                 if not self.map.put(r.key, r.key_size, offset):
@@ -356,6 +358,7 @@ cdef class CleanerPass:
         cdef wire_cursor c
         cdef tl_record r
         cdef int32_t i
+        cdef int32_t last_delta = -1
         cdef int64_t offset, timestamp
         cdef bint is_control = (self.info.attributes & ATTR_CONTROL) != 0
         cdef bint append_time = (self.info.attributes & ATTR_LOG_APPEND_TIME) != 0
@@ -374,8 +377,9 @@ cdef class CleanerPass:
         for i in range(self.info.records_count):
             if tl_next_record(&c, &r) != WIRE_OK:
                 return STEP_BAD
-            if r.offset_delta < 0 or r.offset_delta > self.info.last_offset_delta:
+            if r.offset_delta <= last_delta or r.offset_delta > self.info.last_offset_delta:
                 return STEP_BAD
+            last_delta = r.offset_delta
             offset = self.info.base_offset + r.offset_delta
             if is_control or offset > self.map.latest_offset:
                 stays = True

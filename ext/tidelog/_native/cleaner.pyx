@@ -22,7 +22,6 @@ from tidelog._native.batch cimport (
     BATCH_OVERHEAD,
     CODEC_NONE,
     LOG_OVERHEAD,
-    BatchInfo,
     crc_ok,
     parse_header,
 )
@@ -275,12 +274,12 @@ cdef class CleanerPass:
     cdef int index_records(self, int64_t start_offset) noexcept nogil:
         cdef wire_cursor c
         cdef tl_record r
-        cdef int32_t i
+        cdef int32_t _
         cdef int32_t last_delta = -1
         cdef int64_t offset
         c.pos = self.records
         c.end = self.records + self.records_bytes
-        for i in range(self.info.records_count):
+        for _ in range(self.info.records_count):
             if tl_next_record(&c, &r) != WIRE_OK:
                 return STEP_BAD
             if r.offset_delta <= last_delta or r.offset_delta > self.info.last_offset_delta:

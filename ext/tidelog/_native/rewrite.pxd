@@ -1,4 +1,7 @@
-"""Writing a record batch anew with some of its records (contract). Pure C, no allocation, no I/O."""
+"""Writing a record batch anew with some of its records (contract).
+
+Pure C: no allocation, no I/O.
+"""
 
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 

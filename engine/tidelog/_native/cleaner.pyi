@@ -1,7 +1,7 @@
 """Stub of the native cleaner pass (ext/tidelog/_native/cleaner.pyx).
 
 How it is driven: begin() with a segment, then index() or copy() until they answer END. SLICE: a
-chunk is done, call again. FULL: the map is. ASK: decide(), then call again. OPEN: give_payload()
+slice is done, call again. FULL: the map is. ASK: decide(), then call again. OPEN: give_payload()
 what payload_bytes() holds, decompressed. PACK: pack() what packing_bytes() holds, compressed.
 WRITE: take_output(), write it, call again. BAD: `problem`; IO: `io_errno`.
 """
@@ -28,6 +28,7 @@ class CleanerPass:
     delete_retention_ms: int
     end_of_round: int
     position: int
+    slice_bytes: int
     write_bytes: int
     records_read: int
     records_kept: int
@@ -42,6 +43,8 @@ class CleanerPass:
         map: OffsetMap,
         *,
         chunk_bytes: int,
+        slice_bytes: int = 0,
+        write_bytes: int = 0,
         now_ms: int = 0,
         delete_retention_ms: int = 0,
         end_of_round: int = -1,

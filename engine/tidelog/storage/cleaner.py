@@ -56,8 +56,6 @@ T = TypeVar("T")
 
 #: What a thread's table of keys takes at most, whatever log.cleaner.dedupe.buffer.size is.
 MAP_BYTES_MAX: Final = 2**31 - 1
-#: The helper threads give way to the threads that serve requests.
-NICENESS: Final = 10
 #: So many logs are looked at before requests get a turn.
 LOGS_BETWEEN_TURNS: Final = 50
 
@@ -345,7 +343,7 @@ class LogCleaner:
         # What a new segment replaces must be known to be durable, whatever a crash leaves.
         await self._checkpoint()
         indexed = await self._work_on(read_keys, task, control)
-        copy = begin_copy(indexed, task)
+        copy = begin_copy(indexed, task, control)
         done = _Round()
         bases = {segment.base_offset: segment for segment in task.segments}
         views = [view for view in cleaning_views(log.core) if view.base_offset in bases]
@@ -441,18 +439,12 @@ class LogCleaner:
         if self._own is None or self._own_threads != wanted:
             if self._own is not None:
                 self._own.shutdown(wait=False)
-            self._own = ThreadPoolExecutor(wanted, "cleaner", initializer=_give_way)
+            self._own = ThreadPoolExecutor(wanted, "cleaner")
             self._own_threads = wanted
         return self._own
 
     async def _help(self, function: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._helpers, function, *args)
-
-
-def _give_way() -> None:
-    # Of a thread: on Linux niceness is the thread's own.
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 def _aborted(segments: list[Segment]) -> Iterable[AbortedTxn]:

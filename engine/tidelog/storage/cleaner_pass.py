@@ -49,6 +49,12 @@ from tidelog.storage.txn_index import AbortedTxn, TxnIndex
 #: the syncs of others.
 SYNC_STEP_BYTES = 32 * 1024 * 1024
 CHUNK_BYTES_MIN = 64 * 1024
+#: The pass comes back that seldom, and so takes the interpreter lock, unless its bandwidth is
+#: limited: whoever is taken off the processor with the lock in hand holds up the event loop.
+SLICE_BYTES = 4 * 1024 * 1024
+WRITE_BYTES = 1024 * 1024
+#: A limit on bandwidth above this is none.
+UNLIMITED_BYTES_PER_SECOND = 4e9
 
 
 class CleaningStopped(Exception):
@@ -132,7 +138,10 @@ def read_keys(task: CleaningTask, control: Control) -> Indexed:
     Raises CleaningStopped, UncleanableError, OSError, MemoryError.
     """
     found = OffsetMap(task.map_slots, task.map_load_factor)
-    passing = CleanerPass(found, chunk_bytes=max(task.chunk_bytes, CHUNK_BYTES_MIN))
+    chunk_bytes, slice_bytes, write_bytes = _sizes(task, control)
+    passing = CleanerPass(
+        found, chunk_bytes=chunk_bytes, slice_bytes=slice_bytes, write_bytes=write_bytes
+    )
     dirty = [s for s in task.segments if s.next_offset > task.first_dirty_offset]
     reach = task.first_dirty_offset
     transactions = CleanedTransactions(t for t in task.aborted if t.last_offset >= reach)
@@ -160,11 +169,22 @@ def read_keys(task: CleaningTask, control: Control) -> Indexed:
     return Indexed(found, end_offset, passing.bytes_read, passing.records_indexed)
 
 
-def begin_copy(indexed: Indexed, task: CleaningTask) -> CopyState:
+def _sizes(task: CleaningTask, control: Control) -> tuple[int, int, int]:
+    """(chunk_bytes, slice_bytes, write_bytes) of the native pass."""
+    chunk_bytes = max(task.chunk_bytes, CHUNK_BYTES_MIN)
+    if control.bandwidth.bytes_per_second < UNLIMITED_BYTES_PER_SECOND:
+        return chunk_bytes, chunk_bytes, chunk_bytes
+    return chunk_bytes, SLICE_BYTES, WRITE_BYTES
+
+
+def begin_copy(indexed: Indexed, task: CleaningTask, control: Control) -> CopyState:
     """Prepares for copy_group()."""
+    chunk_bytes, slice_bytes, write_bytes = _sizes(task, control)
     passing = CleanerPass(
         indexed.map,
-        chunk_bytes=max(task.chunk_bytes, CHUNK_BYTES_MIN),
+        chunk_bytes=chunk_bytes,
+        slice_bytes=slice_bytes,
+        write_bytes=write_bytes,
         now_ms=task.now_ms,
         delete_retention_ms=min(task.delete_retention_ms, 2**63 - 1 - task.now_ms),
         end_of_round=task.first_uncleanable_offset,

@@ -13,7 +13,7 @@ from tidelog._native.offset_map cimport OffsetMap
 
 cdef enum:
     STEP_END = 0  # the segment is done
-    STEP_SLICE = 1  # a chunk is done
+    STEP_SLICE = 1  # a slice is done
     STEP_FULL = 2  # index(): the map is full
     STEP_ASK = 3  # a transactional or control batch: decide()
     STEP_OPEN = 4  # a compressed batch: give_payload()
@@ -58,6 +58,7 @@ cdef class CleanerPass:
     cdef Growing chunk
     cdef int64_t chunk_start
     cdef int64_t chunk_bytes
+    cdef readonly int64_t slice_bytes
     cdef int64_t slice_left
     # the batch at `position`
     cdef BatchInfo info

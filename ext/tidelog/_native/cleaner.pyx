@@ -91,7 +91,8 @@ cdef class CleanerPass:
     """One cleaning's pass, with the limits and the state that hold for all its segments.
 
     `producers`: (producer id, last data offset or -1, epoch) of the active ones. `chunk_bytes`:
-    what is read at a time, and collected before it is written.
+    what is read at a time; `slice_bytes`, `write_bytes`: after how much it comes back, and how much
+    it collects to be written (at least a chunk).
     """
 
     def __cinit__(self, *args, **kwargs):
@@ -103,6 +104,8 @@ cdef class CleanerPass:
         OffsetMap map not None,
         *,
         int64_t chunk_bytes,
+        int64_t slice_bytes=0,
+        int64_t write_bytes=0,
         int64_t now_ms=0,
         int64_t delete_retention_ms=0,
         int64_t end_of_round=-1,
@@ -113,7 +116,8 @@ cdef class CleanerPass:
         self.delete_retention_ms = delete_retention_ms
         self.end_of_round = end_of_round
         self.chunk_bytes = max(chunk_bytes, BATCH_OVERHEAD)
-        self.write_bytes = self.chunk_bytes
+        self.slice_bytes = max(slice_bytes, self.chunk_bytes)
+        self.write_bytes = max(write_bytes, self.chunk_bytes)
         self.problem = ""
         self.set_producers(producers)
         if not make_room(&self.chunk, self.chunk_bytes):
@@ -149,7 +153,7 @@ cdef class CleanerPass:
         self.position = position
         self.chunk_start = position
         self.chunk.size = 0
-        self.slice_left = self.chunk_bytes
+        self.slice_left = self.slice_bytes
         self.loaded = self.decided = self.opened = False
 
     # ---- reading
@@ -232,7 +236,7 @@ cdef class CleanerPass:
         cdef int status
         if not self.loaded:
             if self.slice_left <= 0:
-                self.slice_left = self.chunk_bytes
+                self.slice_left = self.slice_bytes
                 return STEP_SLICE
             status = self.load()
             if status != STEP_END:

@@ -89,11 +89,25 @@ async def test_a_stop_is_noticed_and_leaves_no_file(tmp_path: Path) -> None:
         with pytest.raises(CleaningStopped):
             read_keys(task, running)
         with pytest.raises(CleaningStopped):
-            copy_group(node.files, task, running, begin_copy(indexed, task), task.segments[:1], [])
+            copy_group(
+                node.files,
+                task,
+                running,
+                begin_copy(indexed, task, control()),
+                task.segments[:1],
+                [],
+            )
         running = control(rate=1.0)
         threading.Timer(0.05, running.stop.set).start()
         with pytest.raises(CleaningStopped):
-            copy_group(node.files, task, running, begin_copy(indexed, task), task.segments[:1], [])
+            copy_group(
+                node.files,
+                task,
+                running,
+                begin_copy(indexed, task, control()),
+                task.segments[:1],
+                [],
+            )
         assert not [name for name in node.names() if "cleaned" in name]
 
 
@@ -106,7 +120,9 @@ async def test_a_segment_that_would_become_too_large_is_given_up(
         indexed = read_keys(task, control())
         monkeypatch.setattr(cleaner_pass, "MAX_SEGMENT_BYTES", 10)
         with pytest.raises(UncleanableError, match="too large"):
-            copy_group(node.files, task, control(), begin_copy(indexed, task), task.segments, [])
+            copy_group(
+                node.files, task, control(), begin_copy(indexed, task, control()), task.segments, []
+            )
         assert not [name for name in node.names() if "cleaned" in name]
 
 

@@ -45,9 +45,9 @@ from tidelog.storage.segment_files import (
 )
 from tidelog.storage.txn_index import AbortedTxn, TxnIndex
 
-#: So much of a new segment is written before it is synced: one large sync at its end would hold up
-#: the syncs of others.
-SYNC_STEP_BYTES = 32 * 1024 * 1024
+#: So much of a new segment is written before it is given to the disk: one large sync at its end
+#: would hold up the appends and syncs of others.
+WRITE_OUT_BYTES = 4 * 1024 * 1024
 CHUNK_BYTES_MIN = 64 * 1024
 #: The pass comes back that seldom, and so takes the interpreter lock, unless its bandwidth is
 #: limited: whoever is taken off the processor with the lock in hand holds up the event loop.
@@ -243,7 +243,7 @@ class _Copy:
         self.base_offset = group[0].base_offset
         self.fd = -1
         self.size = 0
-        self.synced = 0
+        self.written_out = 0
 
     def run(self) -> Cleaned:
         self.fd = self.files.create(self._path(LOG_SUFFIX))
@@ -281,9 +281,9 @@ class _Copy:
             raise UncleanableError(f"{self._path(LOG_SUFFIX)} would become too large")
         self.files.write_at(self.fd, self.size, data)
         self.size += len(data)
-        if self.size - self.synced >= SYNC_STEP_BYTES:
-            self.files.sync_data(self.fd)
-            self.synced = self.size
+        if self.size - self.written_out >= WRITE_OUT_BYTES:
+            self.files.write_out(self.fd, self.written_out, self.size - self.written_out)
+            self.written_out = self.size
         self.control.spend(len(data))
 
     def _make_txn_index(self) -> TxnIndex | None:

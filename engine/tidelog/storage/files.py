@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tidelog._native.segment import WriteHook
 
 _FALLOC_FL_KEEP_SIZE = 1
+_SYNC_FILE_RANGE_WRITE_AND_WAIT = 7
 #: Largest small file (checkpoint, metadata, snapshot) that is read whole.
 SMALL_FILE_LIMIT_BYTES = 64 * 1024 * 1024
 
@@ -192,6 +193,16 @@ class Files:
         """Content and a changed size are on the disk when it returns. Raises SyncError."""
         _sync(os.fdatasync, fd)
 
+    def write_out(self, fd: int, position: int, size: int) -> None:
+        """Returns when what stands there was given to the disk. That makes nothing durable, but a
+        sync later has little to do: a journal that waits for much of one file holds up the appends
+        to others. Raises SyncError.
+        """
+        if _libc.sync_file_range(fd, position, size, _SYNC_FILE_RANGE_WRITE_AND_WAIT) != 0:
+            code = ctypes.get_errno()
+            if code not in (errno.ENOSYS, errno.EINVAL):
+                raise SyncError(code, os.strerror(code))
+
     def reserve(self, fd: int, position: int, size: int) -> bool:
         """Has the file system keep blocks ready without changing the file's size.
 
@@ -258,6 +269,8 @@ class Files:
 _libc = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
 _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 _libc.fallocate.restype = ctypes.c_int
+_libc.sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+_libc.sync_file_range.restype = ctypes.c_int
 
 #: The files of this machine.
 SYSTEM_FILES = Files()

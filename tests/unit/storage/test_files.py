@@ -159,3 +159,20 @@ def test_sync_file_system(tmp_path: Path) -> None:
     SYSTEM_FILES.sync_file_system(str(tmp_path))
     with pytest.raises(OSError):
         SYSTEM_FILES.sync_file_system(str(tmp_path / "none"))
+
+
+def test_writing_out_changes_nothing(tmp_path: Path) -> None:
+    fd = SYSTEM_FILES.create(str(tmp_path / "file"))
+    SYSTEM_FILES.write_at(fd, 0, b"x" * 100_000)
+    SYSTEM_FILES.write_out(fd, 0, 100_000)
+    assert SYSTEM_FILES.size(fd) == 100_000
+    SYSTEM_FILES.close(fd)
+    with pytest.raises(SyncError):
+        SYSTEM_FILES.write_out(fd, 0, 1)
+
+
+def test_the_time_of_the_last_change_can_be_set(tmp_path: Path) -> None:
+    fd = SYSTEM_FILES.create(str(tmp_path / "file"))
+    SYSTEM_FILES.set_modified(fd, 1_700_000_000_123)
+    assert SYSTEM_FILES.modified_ms(fd) == 1_700_000_000_123
+    SYSTEM_FILES.close(fd)

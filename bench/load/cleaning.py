@@ -101,7 +101,7 @@ class Topic:
             "retention.ms": "-1",
             "segment.bytes": str(SEGMENT_BYTES),
             "min.cleanable.dirty.ratio": "0",
-            "file.delete.delay.ms": "0",
+            "file.delete.delay.ms": "60000",
         }
         new = confluent_kafka.admin.NewTopic(name, partitions, 1, config=config)
         self._admin.create_topics([new])[name].result(60)

@@ -291,8 +291,9 @@ class LogCleaner:
         """Returns whether it came to its end."""
         started_ms = self._clock.monotonic_ms()
         problem: BaseException | None = None
+        held: list[object] = []
         try:
-            await self._clean_up_to(log, state, Control(stop, self._bandwidth), started_ms)
+            await self._clean_up_to(log, state, Control(stop, self._bandwidth), started_ms, held)
         except CleaningStopped:
             self.stats.stopped += 1
             self._put_off(log)
@@ -303,6 +304,8 @@ class LogCleaner:
         finally:
             log.cleaning.end()
             self.stats.busy_ms += self._clock.monotonic_ms() - started_ms
+        # The table and the last hold on removed files: letting go of them takes its time.
+        await self._help(held.clear)
         if problem is None:
             await self._afterwards(log)
         return problem is None
@@ -335,15 +338,22 @@ class LogCleaner:
             )
 
     async def _clean_up_to(
-        self, log: PartitionLog, state: Cleanable, control: Control, started_ms: int
+        self,
+        log: PartitionLog,
+        state: Cleanable,
+        control: Control,
+        started_ms: int,
+        held: list[object],
     ) -> None:
         task = self._task(log, state)
+        held.append(task)
         if not task.segments:
             return
         # What a new segment replaces must be known to be durable, whatever a crash leaves.
         await self._checkpoint()
         indexed = await self._work_on(read_keys, task, control)
         copy = begin_copy(indexed, task, control)
+        held += [indexed, copy]
         done = _Round()
         bases = {segment.base_offset: segment for segment in task.segments}
         views = [view for view in cleaning_views(log.core) if view.base_offset in bases]

@@ -33,8 +33,10 @@ cdef class LogFile:
         self.fd = fd
 
     def __dealloc__(self):
-        if self.fd >= 0:
-            close_file(self.fd)
+        cdef int fd = self.fd
+        if fd >= 0:
+            with nogil:  # the last one of a removed file: the system gives its pages back
+                close_file(fd)
 
     def __repr__(self):
         return f"LogFile({self.fd})"

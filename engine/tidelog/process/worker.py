@@ -11,6 +11,7 @@ import asyncio
 import logging
 import random
 import socket
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -30,7 +31,7 @@ from tidelog.handlers.dispatch import Dispatcher
 from tidelog.handlers.metadata_cache import MetadataCache
 from tidelog.handlers.registry import APIS, HANDLERS
 from tidelog.handlers.topic_creation import TopicCreation
-from tidelog.limits import LOGS_OPEN_WAIT_MS, NODE_LOCK_TIMEOUT_MS
+from tidelog.limits import GIL_SWITCH_US, LOGS_OPEN_WAIT_MS, NODE_LOCK_TIMEOUT_MS
 from tidelog.metadata.image import MetadataImage
 from tidelog.net.server import BoundListener, Server
 from tidelog.process.allocator import give_freed_memory_back
@@ -115,7 +116,9 @@ class KafkaNode:
         gate = TransactionGate(self._peers, lambda: setup.metadata.image, coordinator_partition)
         self._server.gates.transactions = self._groups.transactions = gate
         self._lag = LoopLag(loop)
-        self._metrics = NodeMetrics(self._server, dispatcher, table, self._groups, self._lag)
+        self._metrics = NodeMetrics(
+            self._server, dispatcher, table, self._groups, self._lag, self._logs.cleaner.stats
+        )
         self._started = False
         self._serving = False
 
@@ -250,4 +253,5 @@ def build_node(setup: NodeSetup) -> KafkaNode:
 def worker_main(control: socket.socket, listening: list[socket.socket]) -> int:
     """Runs a worker in a process that was just forked; returns its exit status."""
     give_freed_memory_back()
+    sys.setswitchinterval(GIL_SWITCH_US / 1e6)
     return run_worker(control, listening, build_node)

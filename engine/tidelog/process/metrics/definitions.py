@@ -94,6 +94,10 @@ _REQUESTS: Final = _table(
         "tidelog_connections_refused_total": ("node", "Connections refused at once by a limit"),
         "tidelog_cold_reads_total": ("node", "Ranges read ahead because they were not in memory"),
         "tidelog_segments_opened_total": ("node", "Files of full segments opened to be read"),
+        "tidelog_compactions_total": ("node result", "Compactions of logs, by how they ended"),
+        "tidelog_compaction_read_bytes_total": ("node", "Bytes read to compact logs"),
+        "tidelog_compaction_removed_bytes_total": ("node", "Bytes that compaction took away"),
+        "tidelog_compaction_seconds_total": ("node", "Time for which a log was being compacted"),
     },
 ) + _table(
     "gauge",
@@ -104,6 +108,11 @@ _REQUESTS: Final = _table(
         "tidelog_starving": ("node", "1 while connections wait for memory of others"),
         "tidelog_fetch_sessions": ("node", "Fetch sessions that are remembered"),
         "tidelog_open_segments": ("node", "Full segments whose files are open"),
+        "tidelog_compaction_dirtiest_ratio": (
+            "node",
+            "Largest share of a log that is not compacted, when the cleaner last looked",
+        ),
+        "tidelog_uncleanable_logs": ("node", "Logs that something damaged keeps from compaction"),
     },
 )
 

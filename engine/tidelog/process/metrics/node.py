@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tidelog.handlers.dispatch import Dispatcher
     from tidelog.net.server import Server
     from tidelog.process.metrics.loop_lag import LoopLag
+    from tidelog.storage.cleaner import CleanerStats
 
 #: (name of the metric, labels, value)
 Value = tuple[str, Labels, float]
@@ -49,12 +50,14 @@ class NodeMetrics:
         table: PartitionTable,
         groups: GroupService,
         lag: LoopLag,
+        cleaner: CleanerStats,
     ) -> None:
         self._server = server
         self._dispatcher = dispatcher
         self._table = table
         self._groups = groups
         self._lag = lag
+        self._cleaner = cleaner
 
     async def collect(self) -> Samples:
         """Everything as it is now."""
@@ -80,6 +83,7 @@ class NodeMetrics:
 
     def _all(self, dropped: Counter[str]) -> Iterator[Value | LogSample | OffsetSample]:
         yield from self._server_values()
+        yield from self._cleaner_values()
         yield from self._partition_values(dropped)
         yield from self._group_values(dropped)
 
@@ -109,6 +113,23 @@ class NodeMetrics:
         for (api, code), count in errors.items():
             labels = (_API_NAMES.get(api, str(api)), error_name(code))
             yield "kafka_network_requestmetrics_errors_total", labels, count
+
+    def _cleaner_values(self) -> Iterator[Value]:
+        stats = self._cleaner
+        for result, count in (
+            ("completed", stats.cleanings),
+            ("stopped", stats.stopped),
+            ("failed", stats.failed),
+        ):
+            yield "tidelog_compactions_total", (result,), count
+        for name, value in (
+            ("tidelog_compaction_read_bytes_total", stats.bytes_read),
+            ("tidelog_compaction_removed_bytes_total", stats.bytes_before - stats.bytes_after),
+            ("tidelog_compaction_seconds_total", stats.busy_ms / 1000),
+            ("tidelog_compaction_dirtiest_ratio", stats.dirtiest_ratio),
+            ("tidelog_uncleanable_logs", stats.uncleanable_logs),
+        ):
+            yield name, (), value
 
     def _histograms(self) -> dict[str, list[Buckets]]:
         stages = [

@@ -42,6 +42,18 @@ async def append(node: KafkaNode, count: int) -> None:
     await node._replicas.append(partition, records, acks=1)
 
 
+async def test_compactions_are_counted(scene: tuple[Scene, KafkaNode]) -> None:
+    _, node = scene
+    stats = node._logs.cleaner.stats
+    stats.cleanings, stats.failed, stats.busy_ms = 3, 1, 2500
+    stats.bytes_before, stats.bytes_after = 900, 200
+    samples = await node.samples()
+    assert value(samples, "tidelog_compactions_total", "completed") == 3
+    assert value(samples, "tidelog_compactions_total", "failed") == 1
+    assert value(samples, "tidelog_compaction_removed_bytes_total") == 700
+    assert value(samples, "tidelog_compaction_seconds_total") == 2.5
+
+
 async def test_every_sample_has_the_labels_of_its_definition(
     scene: tuple[Scene, KafkaNode],
 ) -> None:

@@ -200,7 +200,7 @@ def test_the_store_is_told_the_truth(tmp_path: Path) -> None:
         with sqlite3.connect(tmp_path / "d/metadata.db") as db:
             kinds = dict(db.execute("SELECT kind, count(*) FROM entity GROUP BY kind"))
         db.close()
-        assert kinds == {"cluster": 1, "node": 1, "topic": 1, "partition": 1}
+        assert kinds == {"cluster": 1, "node": 1, "topic": 1, "feature": 1, "partition": 1}
 
 
 def test_a_stop_while_it_starts_leaves_nothing(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_metadata(broker: ServedBroker) -> None:
         ("offsets", 2, "--group"),
         ("offsets --group nobody", 1, "nobody has no committed"),
         ("offsets none --time yesterday", 1, "not known"),
-        ("configs describe", 2, "--topic or --broker"),
+        ("configs describe", 2, "--topic, --broker"),
         ("configs describe --topic none", 1, "none"),
         ("configs alter --topic none", 2, "nothing to change"),
         ("configs describe --broker x", 2, "node id"),

@@ -25,6 +25,12 @@ _MODULES = (
 
 
 def load_scenarios() -> None:
-    """Imports every module that registers scenarios."""
-    for name in _MODULES:
-        import_module(f"tests.compat.parity.scenarios_{name}")
+    """Imports every module that registers scenarios. They run in the order of the modules, whoever
+    imported one of them before: on one broker an early one must not see the topics of later ones.
+    """
+    modules = [import_module(f"tests.compat.parity.scenarios_{name}") for name in _MODULES]
+    order = {module.__name__: number for number, module in enumerate(modules)}
+    session = import_module("tests.compat.parity.session")
+    ordered = sorted(session.SCENARIOS.items(), key=lambda item: order[item[1].__module__])
+    session.SCENARIOS.clear()
+    session.SCENARIOS.update(ordered)

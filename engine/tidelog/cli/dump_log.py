@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json as json_format
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,9 @@ from tidelog.cli.cluster import CommandError, Json
 from tidelog.cli.log_checks import verify as verify_segment
 from tidelog.cli.log_files import DECODERS, Line, Options, dump
 from tidelog.errors import StorageError
+from tidelog.storage.leader_epochs import LEADER_EPOCH_CHECKPOINT
+from tidelog.storage.partition_metadata import PARTITION_METADATA
+from tidelog.storage.segment_files import DIGEST_SUFFIX, parse_name
 
 
 def dump_log(
@@ -43,8 +47,8 @@ def dump_log(
     options = Options(records=records or decoder is not None, decoder=decoder)
     defects = 0
     for path in _expanded(files):
-        if verify and path.suffix in (".index", ".timeindex"):
-            continue  # with their .log
+        if verify and (path.suffix in _WITH_THEIR_LOG or path.name in _KNOWN_NAMES):
+            continue
         if not json and not verify:
             typer.echo(f"{path}:")
         try:
@@ -81,15 +85,38 @@ def _plain(value: Any) -> Any:
     return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else str(value)  # type: ignore[arg-type]
 
 
-_KNOWN = (".log", ".index", ".timeindex", ".txnindex", ".snapshot")
+#: What --verify checks with the segment, or leaves to `tidelog scrub`.
+_WITH_THEIR_LOG = (".index", ".timeindex", DIGEST_SUFFIX)
+_KNOWN = (".log", ".index", ".timeindex", ".txnindex", ".snapshot", DIGEST_SUFFIX)
+_KNOWN_NAMES = (LEADER_EPOCH_CHECKPOINT, PARTITION_METADATA)
+#: A data directory holds folders of nodes, and those folders of logs.
+_DEPTH_MAX = 2
 
 
 def _expanded(files: list[Path]) -> list[Path]:
-    """Folders stand for the files of logs in them."""
-    found = []
+    """Folders stand for the files of the logs in them, also of those in their folders. Raises
+    CommandError.
+    """
+    found: list[Path] = []
     for path in files:
-        if path.is_dir():
-            found += sorted(one for one in path.iterdir() if one.suffix in _KNOWN)
-        else:
-            found.append(path)
+        try:
+            if not path.is_dir():
+                found.append(path)
+                continue
+            held = list(_files_of_logs(path, _DEPTH_MAX))
+        except OSError as error:
+            raise CommandError(f"{error.filename or path}: {error.strerror or error}") from error
+        if not held:
+            raise CommandError(f"{path}: there is no log in this folder")
+        found += held
     return found
+
+
+def _files_of_logs(folder: Path, depth: int) -> Iterator[Path]:
+    entries = sorted(folder.iterdir())
+    if any(one.suffix == ".log" and parse_name(one.name) for one in entries):
+        yield from (one for one in entries if one.suffix in _KNOWN or one.name in _KNOWN_NAMES)
+    elif depth:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _files_of_logs(entry, depth - 1)

@@ -7,6 +7,7 @@ is a line, too, and what can be read behind it follows.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import os
 import struct
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from tidelog.protocol.records.transaction import RECORD_TYPES as TRANSACTION_TYP
 from tidelog.record.compression import Codec
 from tidelog.record.view import BATCH_OVERHEAD, BatchView, CorruptBatchError
 from tidelog.storage.checkpoints import read_offsets
+from tidelog.storage.digests import decode_digest
 from tidelog.storage.leader_epochs import LEADER_EPOCH_CHECKPOINT, read_leader_epochs
 from tidelog.storage.meta_properties import META_PROPERTIES, read_meta_properties
 from tidelog.storage.partition_metadata import (
@@ -30,6 +32,7 @@ from tidelog.storage.partition_metadata import (
     read_partition_metadata,
 )
 from tidelog.storage.producer_snapshot import read_snapshot
+from tidelog.storage.segment_files import DIGEST_SUFFIX
 
 #: Where a search for the next batch looks at once, and how far it goes.
 SEARCH_BYTES: Final = 1 << 20
@@ -282,6 +285,8 @@ def _small_entries(path: Path, name: str, suffix: str) -> Iterator[Line]:
     if suffix == ".snapshot":
         for entry in read_snapshot(str(path)):
             yield Line("producer", dict(zip(_SNAPSHOT_FIELDS, entry, strict=True)))
+    elif suffix == DIGEST_SUFFIX:
+        yield Line("digest", dataclasses.asdict(decode_digest(path.read_bytes(), str(path))))
     elif name == LEADER_EPOCH_CHECKPOINT:
         for epoch in read_leader_epochs(str(path)).entries:
             yield Line("epoch", {"epoch": epoch.epoch, "startOffset": epoch.start_offset})

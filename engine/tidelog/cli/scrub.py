@@ -68,12 +68,13 @@ def scrub(
 def _segments(directories: list[Path]) -> tuple[list[SegmentToScrub], int]:
     """What is to be read, and how many segments a broker is writing. Raises CommandError."""
     segments: list[SegmentToScrub] = []
-    passed_over = 0
+    passed_over = logs = 0
     for directory in directories:
         try:
             in_use = _in_use(directory)
             for folder in node_folders(directory) or [directory]:
                 for log in find_logs(SYSTEM_FILES, str(folder)):
+                    logs += 1
                     for segment in find_segments(SYSTEM_FILES, log):
                         if segment.last and in_use:
                             passed_over += 1
@@ -81,6 +82,9 @@ def _segments(directories: list[Path]) -> tuple[list[SegmentToScrub], int]:
                             segments.append(segment)
         except OSError as error:
             raise CommandError(f"{directory}: {error.strerror or error}") from error
+    if not logs:
+        names = ", ".join(map(str, directories))
+        raise CommandError(f"{names}: there is no log in this folder")
     return segments, passed_over
 
 

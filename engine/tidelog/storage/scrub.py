@@ -12,7 +12,9 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tidelog._native.batch import parse
 from tidelog._native.scan import SegmentScanner
+from tidelog.record.view import BATCH_OVERHEAD
 from tidelog.storage.checkpoints import MalformedFileError
 from tidelog.storage.digests import Digest, compute_digest, read_digest
 from tidelog.storage.directory import find_folders
@@ -96,13 +98,14 @@ def scrub_segment(files: Files, segment: SegmentToScrub) -> Scrubbed | None:
             fd, segment.base_offset, size, verify_from=0, keep_below=_EVERY_OFFSET
         )
         now = compute_digest(scanner)
+        problems = [_problem(files, fd, *place) for place in scanner.damaged]
     finally:
         files.close(fd)
     if scanner.io_errno:
         raise OSError(scanner.io_errno, os.strerror(scanner.io_errno), segment.path)
     damage = [
-        Damage(segment.path, "not readable", position, offset)
-        for position, offset in scanner.damaged
+        Damage(segment.path, problem, *place)
+        for problem, place in zip(problems, scanner.damaged, strict=True)
     ]
     if scanner.reason:
         tail = " (the next start cuts an end that was torn)" if segment.last else ""
@@ -118,6 +121,14 @@ def scrub_segment(files: Files, segment: SegmentToScrub) -> Scrubbed | None:
     if damage and not files.exists(segment.path):
         return None  # replaced or removed while it was read
     return Scrubbed(segment, size, scanner.batches, sealed is not None, tuple(damage))
+
+
+def _problem(files: Files, fd: int, position: int, offset: int) -> str:
+    """What is wrong at a place where the scanner found damage."""
+    header = parse(files.read_at(fd, position, BATCH_OVERHEAD))
+    if header is not None and header.base_offset == offset:
+        return "wrong checksum"
+    return "no batch where one should be"
 
 
 def _compare(

@@ -58,3 +58,33 @@ def test_what_is_no_file_of_a_log(log: Path, capsys: Output) -> None:
         assert hint in err
         assert err.count("\n") == 1
     assert run(["dump-log", str(log), "--decoder", "shares"]) == 2
+
+
+def test_a_data_directory_is_all_its_logs(log: Path, tmp_path: Path, capsys: Output) -> None:
+    folder = tmp_path / "data" / "node-1" / "orders-0"
+    folder.mkdir(parents=True)
+    for path in log.parent.glob("0*"):
+        path.rename(folder / path.name)
+    (folder / "leader-epoch-checkpoint").write_text("0\n1\n3 0\n")
+    assert run(["dump-log", str(tmp_path / "data")]) == 0
+    out = capsys.readouterr().out
+    assert out.count("batch baseOffset=") == 12
+    assert "epoch epoch=3 startOffset=0" in out
+    damaged = folder / log.name
+    data = bytearray(damaged.read_bytes())
+    data[-1] ^= 0xFF
+    damaged.write_bytes(data)
+    assert run(["dump-log", "--verify", str(tmp_path / "data")]) == 1
+    assert "1 defects" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [[], ["--verify"]])
+def test_a_folder_without_logs_is_not_said_to_be_good(
+    tmp_path: Path, options: list[str], capsys: Output
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert run(["dump-log", *options, str(empty)]) == 1
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert "there is no log in this folder" in captured.err

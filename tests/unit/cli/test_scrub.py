@@ -49,7 +49,7 @@ def test_damage_is_named(data_dir: Path, capsys: Output) -> None:
     path = break_it(data_dir)
     assert run(["scrub", str(data_dir)]) == 1
     first, last = capsys.readouterr().out.splitlines()
-    assert first == f"{path}: not readable position=0 offset=0"
+    assert first == f"{path}: wrong checksum position=0 offset=0"
     assert "1 damaged" in last
 
 
@@ -59,7 +59,7 @@ def test_as_json(data_dir: Path, capsys: Output) -> None:
     found = json.loads(capsys.readouterr().out)
     assert (found["segments"], found["damaged_segments"]) == (2, 1)
     assert found["damage"] == [
-        {"path": str(path), "problem": "not readable", "position": 0, "offset": 12}
+        {"path": str(path), "problem": "wrong checksum", "position": 0, "offset": 12}
     ]
 
 
@@ -78,3 +78,8 @@ def test_nothing_there(tmp_path: Path, capsys: Output) -> None:
     err = capsys.readouterr().err
     assert "No such file" in err
     assert err.count("\n") == 1
+
+
+def test_a_folder_without_logs_is_not_said_to_be_good(tmp_path: Path, capsys: Output) -> None:
+    assert run(["scrub", str(tmp_path)]) == 1
+    assert "there is no log in this folder" in capsys.readouterr().err

@@ -65,7 +65,7 @@ def test_a_changed_record(log: Path) -> None:
     size = batch_size(log)
     change(segments(log)[1], 2 * size + 70)
     base = int(segments(log)[1].stem)
-    assert damage(log) == [Damage(str(segments(log)[1]), "not readable", 2 * size, base + 2)]
+    assert damage(log) == [Damage(str(segments(log)[1]), "wrong checksum", 2 * size, base + 2)]
 
 
 def test_a_changed_header_without_a_checksum(log: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_changed_header_without_a_checksum(log: Path) -> None:
 def test_a_header_that_is_none(log: Path) -> None:
     size = batch_size(log)
     change(segments(log)[0], size + 16)
-    assert damage(log) == [Damage(str(segments(log)[0]), "not readable", size, 1)]
+    assert damage(log) == [Damage(str(segments(log)[0]), "no batch where one should be", size, 1)]
 
 
 def test_a_lost_end(log: Path) -> None:

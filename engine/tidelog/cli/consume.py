@@ -7,10 +7,12 @@ records that were printed.
 from __future__ import annotations
 
 import select
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Final
+from types import FrameType, TracebackType
+from typing import Annotated, Final, Self
 
 import typer
 from confluent_kafka import (
@@ -35,10 +37,15 @@ from tidelog.cli.cluster import (
     topic_partitions,
 )
 from tidelog.cli.formats import Format, json_format, keyed_format, template_format, value_format
+from tidelog.cli.unreadable import trouble
 
 #: Records asked of the library at once.
 BATCH_RECORDS: Final = 500
 POLL_S: Final = 0.2
+#: Silence after which it is said what is waited for.
+NOTICE_S: Final = 5.0
+#: Silence after which the end of what is there is not waited for if it cannot be read.
+PATIENCE_S: Final = TIMEOUT_S
 
 
 def consume(
@@ -95,27 +102,65 @@ def consume(
     if isolation_level not in ("read_committed", "read_uncommitted"):
         raise typer.BadParameter(f"--isolation-level {isolation_level}")
     check_reachable(bootstrap)
-    consumer = _consumer(bootstrap, group, from_beginning, exit_at_end, isolation_level)
+    consumer = _consumer(bootstrap, group, from_beginning, isolation_level)
     try:
-        reading = Reading(consumer, max_messages, timeout, exit_at_end, group=group)
-        start = OFFSET_BEGINNING if from_beginning else OFFSET_END
-        _start(consumer, topic, reading, partition, start, offset)
-        _print(reading, show)
+        with Stop() as stop:
+            reading = Reading(
+                consumer, max_messages, timeout, exit_at_end, topic=topic, group=group, stop=stop
+            )
+            start = OFFSET_BEGINNING if from_beginning else OFFSET_END
+            _start(consumer, topic, reading, partition, start, offset)
+            _print(reading, show)
     except KafkaException as error:
         raise CommandError(f"topic {topic} cannot be read: {reason(error)}") from error
     finally:
         consumer.close()
 
 
-def _consumer(
-    bootstrap: str, group: str | None, from_beginning: bool, exit_at_end: bool, isolation: str
-) -> Consumer:
+class Stop:
+    """Ctrl-C and SIGTERM, which is what timeout, systemd and docker stop with: both end the
+    command in order, so that a group is left.
+
+    They must not raise within the library, which would lose the exception: while it is asked for
+    records they are only noted.
+    """
+
+    def __init__(self) -> None:
+        self.asking = False
+        #: The exit status, once one came.
+        self.status: int | None = None
+
+    def __enter__(self) -> Self:
+        self._before = {
+            number: signal.signal(number, self._on_signal)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _where: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if self.status is not None and (kind is None or kind is KeyboardInterrupt):
+            raise typer.Exit(self.status) from None
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self.status = 128 + number
+        if not self.asking:
+            raise KeyboardInterrupt
+
+
+def _consumer(bootstrap: str, group: str | None, from_beginning: bool, isolation: str) -> Consumer:
     settings = client_settings(
         bootstrap,
         group_id=group or "tidelog-consume",
         enable_auto_commit=False,
         enable_auto_offset_store=False,
-        enable_partition_eof=exit_at_end,
+        enable_partition_eof=True,  # tells what is read to its end from what is not read at all
         auto_offset_reset="earliest" if from_beginning else "latest",
         isolation_level=isolation,
         check_crcs=True,
@@ -136,15 +181,22 @@ class Reading:
         timeout_s: float | None,
         exit_at_end: bool,
         *,
+        topic: str,
         group: str | None,
+        stop: Stop,
     ) -> None:
         self._consumer = consumer
         self._left = max_messages
         self._timeout_s = timeout_s
         self._exit_at_end = exit_at_end
+        self._topic = topic
         self.group = group
+        self._stop = stop
+        self._notice_s = NOTICE_S
+        self._noticed = False
         #: Whether there is anything to read from: members of a group are told what.
         self._assigned = group is None
+        self._assigned_s = self._last_s = time.monotonic()
         self._output = select.poll()
         self._output.register(sys.stdout, 0)
         self._ended: set[tuple[str | None, int | None]] = set()
@@ -152,13 +204,13 @@ class Reading:
 
     def batches(self) -> Iterator[list[Message]]:
         """Raises CommandError."""
-        last_s = time.monotonic()
+        self._last_s = time.monotonic()
         while self._left is None or self._left > 0:
             wanted = BATCH_RECORDS if self._left is None else min(self._left, BATCH_RECORDS)
             records = []
             if self._reader_left():
                 return
-            for message in self._consumer.consume(wanted, POLL_S):
+            for message in self._asked(wanted):
                 error = message.error()
                 if error is None:
                     self._ended.discard((message.topic(), message.partition()))
@@ -167,26 +219,70 @@ class Reading:
                     self._ended.add((message.topic(), message.partition()))
                 else:
                     raise CommandError(f"it cannot be read: {reason(KafkaException(error))}")
+            if self._stop.status is not None:
+                return
             now_s = time.monotonic()
+            silent_s = now_s - self._last_s
             if records:
-                last_s = now_s
+                self._last_s = now_s
                 if self._left is not None:
                     self._left -= len(records)
                 yield records
-            elif self._is_over(now_s - last_s):
-                self._check_assigned(now_s - last_s)
+            elif self._is_over(silent_s):
+                self._check_read(silent_s)
                 return
+            elif self._timeout_s is None:
+                self._wait(silent_s)
+
+    def _asked(self, wanted: int) -> list[Message]:
+        self._stop.asking = True
+        try:
+            return self._consumer.consume(wanted, POLL_S)
+        finally:
+            self._stop.asking = False
 
     def assigned(self, _consumer: object, _partitions: object) -> None:
         """The group has answered, perhaps with nothing for this member."""
         self._assigned = True
+        self._assigned_s = time.monotonic()
 
-    def _check_assigned(self, silent_s: float) -> None:
-        """Nothing was read, but it is not known whether there is anything. Raises CommandError."""
-        if not self._assigned:
-            raise CommandError(
+    def _check_read(self, silent_s: float) -> None:
+        """Nothing came, but perhaps not because nothing is there. Raises CommandError."""
+        problem = self._trouble(silent_s)
+        if problem is None and not self._assigned:
+            problem = (
                 f"group {self.group}: its coordinator assigned no partitions in {silent_s:.0f} s"
             )
+        if problem is not None:
+            raise CommandError(problem)
+
+    def _wait(self, silent_s: float) -> None:
+        """Says once what is waited for. Raises CommandError when the end that is waited for cannot
+        be read.
+        """
+        if silent_s < self._notice_s:
+            return
+        self._notice_s = silent_s + PATIENCE_S
+        if self._noticed and not self._exit_at_end:
+            return
+        problem = self._trouble(silent_s)
+        if problem is not None and self._exit_at_end and silent_s >= PATIENCE_S:
+            raise CommandError(problem)
+        if not self._noticed:
+            self._noticed = True
+            typer.echo(f"tidelog: {problem or 'no record came'}: {self._waiting()}", err=True)
+
+    def _waiting(self) -> str:
+        if not self._assigned:
+            return f"waiting for group {self.group} to assign partitions"
+        what = "the end" if self._exit_at_end else "new records"
+        return f"waiting for {what} of topic {self._topic}"
+
+    def _trouble(self, silent_s: float) -> str | None:
+        mine = {(one.topic, one.partition) for one in self._consumer.assignment()}
+        unread = {partition for _, partition in mine - self._ended if partition is not None}
+        since_s = min(silent_s, time.monotonic() - self._assigned_s)
+        return trouble(self._consumer, self._topic, unread, since_s)
 
     def _reader_left(self) -> bool:
         """Whether whoever reads this output has gone: with nothing to print, no write tells."""
@@ -223,14 +319,11 @@ class Reading:
 
 def _print(reading: Reading, show: Format) -> None:
     out = sys.stdout.buffer
-    try:
-        for records in reading.batches():
-            out.write(b"".join(map(show, records)))
-            out.flush()
-            reading.printed(records)
-            reading.commit()
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+    for records in reading.batches():
+        out.write(b"".join(map(show, records)))
+        out.flush()
+        reading.printed(records)
+        reading.commit()
 
 
 def _start(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, TopicPartition
+import typer
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from tidelog.cli.app import run
 from tidelog.cli.cluster import CommandError
-from tidelog.cli.consume import Reading, first_offsets
+from tidelog.cli.consume import Reading, Stop, first_offsets
 
 
 class Message:
@@ -42,6 +44,8 @@ class FakeConsumer:
         self.batches = list(batches)
         self.wanted: list[int] = []
         self.committed: list[dict[int, int]] = []
+        self.away = False
+        self.offline: set[int] = set()
 
     def consume(self, count: int, timeout: float) -> list[Message]:
         self.wanted.append(count)
@@ -49,6 +53,17 @@ class FakeConsumer:
 
     def assignment(self) -> list[Any]:
         return [SimpleNamespace(topic="t", partition=0), SimpleNamespace(topic="t", partition=1)]
+
+    def list_topics(self, topic: str, timeout: float) -> Any:
+        if self.away:
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+        partitions = {index: SimpleNamespace(error=None) for index in (0, 1)}
+        return SimpleNamespace(topics={topic: SimpleNamespace(error=None, partitions=partitions)})
+
+    def get_watermark_offsets(self, partition: TopicPartition, timeout: float) -> tuple[int, int]:
+        if partition.partition in self.offline:
+            raise KafkaException(KafkaError(KafkaError.KAFKA_STORAGE_ERROR))
+        return 0, 10
 
     def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> list[TopicPartition]:
         self.committed.append({one.partition: one.offset for one in offsets})
@@ -62,7 +77,7 @@ def _output(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def reading(consumer: FakeConsumer, **given: Any) -> Reading:
     options = {"max_messages": None, "timeout_s": None, "exit_at_end": False, "group": None} | given
-    return Reading(consumer, **options)  # type: ignore[arg-type]
+    return Reading(consumer, topic="t", **({"stop": Stop()} | options))  # type: ignore[arg-type]
 
 
 def offsets(reading: Reading) -> list[list[int | None]]:
@@ -140,3 +155,74 @@ def test_an_offset_is_within_the_log() -> None:
         first_offsets("t", 101, ends)
     with pytest.raises(CommandError, match="its end is 5"):
         first_offsets("t", 6, {1: (0, 5)})
+
+
+def test_what_cannot_be_read_is_no_end() -> None:
+    consumer = FakeConsumer([Message(0), Message(1, error=END)])
+    consumer.offline = {0, 1}
+    with pytest.raises(CommandError, match="t-1 cannot be read: .*KAFKA_STORAGE_ERROR"):
+        offsets(reading(consumer, timeout_s=0.0))
+    consumer = FakeConsumer([Message(2, error=END), Message(0, 1, error=END)])
+    consumer.offline = {0, 1}
+    assert offsets(reading(consumer, timeout_s=0.0)) == [], "both were read to their ends"
+
+
+@pytest.mark.parametrize("group", [None, "g"])
+def test_a_cluster_that_is_gone_is_no_end(group: str | None) -> None:
+    consumer = FakeConsumer([Message(0)])
+    consumer.away = True
+    with pytest.raises(CommandError, match="t cannot be read: the cluster cannot be reached"):
+        offsets(reading(consumer, timeout_s=0.0, group=group))
+
+
+def test_an_end_that_cannot_be_read_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidelog.cli.consume.NOTICE_S", 0.0)
+    monkeypatch.setattr("tidelog.cli.consume.PATIENCE_S", 0.0)
+    consumer = FakeConsumer([Message(0)])
+    consumer.offline = {1}
+    with pytest.raises(CommandError, match="t-1 cannot be read"):
+        offsets(reading(consumer, exit_at_end=True))
+
+
+class LastlyStopped(FakeConsumer):
+    """Sends a signal when it has nothing more, from within the library."""
+
+    def __init__(self, number: int, *batches: list[Message]) -> None:
+        super().__init__(*batches)
+        self.number = number
+
+    def consume(self, count: int, timeout: float) -> list[Message]:
+        if not self.batches:
+            signal.raise_signal(self.number)
+        return super().consume(count, timeout)
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_what_is_waited_for_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], offline: bool
+) -> None:
+    monkeypatch.setattr("tidelog.cli.consume.NOTICE_S", 0.0)
+    monkeypatch.setattr("tidelog.cli.consume.PATIENCE_S", 0.0)
+    monkeypatch.setattr(sys, "stdout", sys.__stdout__)
+    consumer = LastlyStopped(signal.SIGINT, [], [], [])
+    consumer.offline = {0} if offline else set()
+    with pytest.raises(typer.Exit), Stop() as stop:
+        offsets(reading(consumer, stop=stop))
+    err = capsys.readouterr().err
+    assert err.endswith(": waiting for new records of topic t\n")
+    assert err.count("\n") == 1
+    assert ("KAFKA_STORAGE_ERROR" in err) == offline
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_in_order(number: int, status: int) -> None:
+    before = signal.getsignal(number)
+    consumer = LastlyStopped(number, [Message(0)])
+    with pytest.raises(typer.Exit) as ended, Stop() as stop:
+        assert offsets(reading(consumer, stop=stop)) == [[0]]
+    assert ended.value.exit_code == status
+    with pytest.raises(typer.Exit) as ended, Stop():
+        signal.raise_signal(number)
+        pytest.fail("outside of the library it raises")
+    assert ended.value.exit_code == status
+    assert signal.getsignal(number) is before

@@ -262,7 +262,7 @@ class Reading:
         """
         if silent_s < self._notice_s:
             return
-        self._notice_s = silent_s + PATIENCE_S
+        self._notice_s = max(PATIENCE_S, silent_s + NOTICE_S)
         if self._noticed and not self._exit_at_end:
             return
         problem = self._trouble(silent_s)
@@ -280,7 +280,7 @@ class Reading:
 
     def _trouble(self, silent_s: float) -> str | None:
         mine = {(one.topic, one.partition) for one in self._consumer.assignment()}
-        unread = {partition for _, partition in mine - self._ended if partition is not None}
+        unread = {partition for _, partition in mine - self._ended}
         since_s = min(silent_s, time.monotonic() - self._assigned_s)
         return trouble(self._consumer, self._topic, unread, since_s)
 

@@ -6,8 +6,9 @@ Runs in the user's shell. Memory is bounded by the client's queue: when it is fu
 from __future__ import annotations
 
 import sys
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Final
 
@@ -25,9 +26,15 @@ from tidelog.cli.cluster import (
     client_settings,
     reason,
     silent_logger,
-    topic_partitions,
 )
 
+#: How long nothing is written before the command gives up, and before it says that it waits.
+GIVE_UP_S: Final = 60.0
+NOTICE_S: Final = 10.0
+WAIT_S: Final = 0.1
+#: The library's own time for a record; a slow cluster is no reason to give up.
+MESSAGE_TIMEOUT_S: Final = 300.0
+MESSAGE_TIMEOUT_MAX_S: Final = 2_000_000.0
 #: Records between two looks at what was delivered.
 POLL_EVERY: Final = 1_000
 QUEUE_RECORDS_MAX: Final = 100_000
@@ -47,6 +54,45 @@ class Delivery:
             self.delivered += 1
         else:
             self.failed[reason(KafkaException(error))] += 1
+
+    @property
+    def settled(self) -> int:
+        return self.delivered + self.failed.total()
+
+
+class GaveUp(Exception):
+    """Nothing was answered for as long as the user would wait."""
+
+
+class Patience:
+    """How long no record was answered while some wait for it."""
+
+    def __init__(self, delivery: Delivery, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        self._delivery = delivery
+        self._said = False
+        self.start()
+
+    def start(self) -> None:
+        """Waiting begins."""
+        self._settled = self._delivery.settled
+        self._since_s = time.monotonic()
+
+    def look(self) -> None:
+        """Called again and again while waiting; says once that nothing comes. Raises GaveUp."""
+        if self._delivery.settled != self._settled:
+            self.start()
+            return
+        silent_s = time.monotonic() - self._since_s
+        if silent_s >= self.timeout_s:
+            raise GaveUp
+        if silent_s >= NOTICE_S and not self._said:
+            self._said = True
+            typer.echo(
+                f"tidelog: the cluster has not answered for {silent_s:.0f} s: waiting for it, "
+                f"at most {self.timeout_s:.0f} s (--timeout)",
+                err=True,
+            )
 
 
 def produce(
@@ -74,6 +120,10 @@ def produce(
         str, typer.Option(help="none, gzip, snappy, lz4 or zstd.", metavar="CODEC")
     ] = "none",
     acks: Annotated[str, typer.Option(help="0, 1 or all.")] = "all",
+    timeout: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", min=1, help="Give up when nothing is written for so long."),
+    ] = GIVE_UP_S,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> None:
     """Write records: one for each line of standard input."""
@@ -91,6 +141,7 @@ def produce(
         queue_buffering_max_messages=QUEUE_RECORDS_MAX,
         queue_buffering_max_kbytes=QUEUE_KIB_MAX,
         message_max_bytes=1_000_000_000,
+        message_timeout_ms=int(min(max(timeout, MESSAGE_TIMEOUT_S), MESSAGE_TIMEOUT_MAX_S) * 1000),
     )
     check_reachable(bootstrap)
     producer = Producer(settings, logger=silent_logger())
@@ -102,15 +153,32 @@ def produce(
     if partition >= 0:
         options["partition"] = partition
     null = None if null_value is None else null_value.encode()
-    stopped = False
+    patience = Patience(delivery, timeout)
+    stopped, wrong_line = False, ""
     try:
         with _source(file) as lines:
-            send_lines(producer, topic, lines, separator, null, options)
-        left = producer.flush(TIMEOUT_S)
+            try:
+                send_lines(producer, topic, lines, separator, null, options, patience)
+            except LineError as error:
+                wrong_line = str(error)
+        drain(producer, patience)
     except KeyboardInterrupt:
         stopped = True
-        left = producer.flush(TIMEOUT_S)
-    _report(delivery, left, stopped)
+        producer.flush(TIMEOUT_S)
+    except GaveUp:
+        pass
+    _report(delivery, len(producer), timeout, wrong_line=wrong_line, stopped=stopped)
+
+
+class LineError(CommandError):
+    """A line that is no record, or that the library refuses."""
+
+
+def drain(producer: Producer, patience: Patience) -> None:
+    """Waits until every record is answered. Raises GaveUp."""
+    patience.start()
+    while producer.flush(WAIT_S):
+        patience.look()
 
 
 CODECS: Final = ("none", "gzip", "snappy", "lz4", "zstd")
@@ -123,8 +191,11 @@ def send_lines(
     separator: bytes | None,
     null: bytes | None,
     options: dict[str, Any],
+    patience: Patience,
 ) -> None:
-    """Gives every line to the producer. Raises CommandError for a line without a key."""
+    """Gives every line to the producer. Raises LineError for a line without a key, GaveUp when the
+    queue stays full.
+    """
     for number, line in enumerate(_progress(lines), 1):
         text = line.removesuffix(b"\n").removesuffix(b"\r")
         key: bytes | None = None
@@ -132,19 +203,22 @@ def send_lines(
         if separator is not None:
             key, found, value = text.partition(separator)
             if not found:
-                producer.flush(TIMEOUT_S)
-                raise CommandError(f"line {number} has no {separator.decode(errors='replace')!r}")
+                raise LineError(f"line {number} has no {separator.decode(errors='replace')!r}")
         if value == null:
             value = None
+        waiting = False
         while True:
             try:
                 producer.produce(topic, value, key, **options)
                 break
             except BufferError:  # the queue is full: wait for room
-                producer.poll(0.1)
+                if not waiting:
+                    waiting = True
+                    patience.start()
+                producer.poll(WAIT_S)
+                patience.look()
             except KafkaException as error:
-                producer.flush(TIMEOUT_S)
-                raise CommandError(f"line {number} was not sent: {reason(error)}") from error
+                raise LineError(f"line {number} was not sent: {reason(error)}") from error
         if not number % POLL_EVERY:
             producer.poll(0)
 
@@ -164,14 +238,21 @@ def _progress(lines: BinaryIO) -> Iterator[bytes]:
             yield line
 
 
-def _report(delivery: Delivery, left: int, stopped: bool) -> None:
+def _report(
+    delivery: Delivery, left: int, timeout_s: float, *, wrong_line: str, stopped: bool
+) -> None:
     problems = [f"{count} records: {text}" for text, count in delivery.failed.most_common(3)]
     if left:
-        problems.append(f"{left} records: no answer in {TIMEOUT_S:.0f} s")
+        waited_s = TIMEOUT_S if stopped else timeout_s
+        problems.append(f"{left} records: no answer in {waited_s:.0f} s")
+    before = f"{wrong_line}: " if wrong_line else ""
     if problems:
         raise CommandError(
-            f"{delivery.delivered} records were written, these were not: {'; '.join(problems)}"
+            f"{before}{delivery.delivered} records were written, these were not: "
+            f"{'; '.join(problems)}"
         )
+    if wrong_line:
+        raise CommandError(f"{before}{delivery.delivered} records before it were written")
     if stopped or sys.stderr.isatty():
         typer.echo(f"{delivery.delivered} records were written", err=True)
     if stopped:
@@ -188,11 +269,37 @@ def _source(file: Path | None) -> BinaryIO:
 
 
 def _check_partition(producer: Producer, topic: str, partition: int) -> None:
-    """The library would keep records of a partition that is not there until their time is up."""
+    """The library would keep records of a partition that is not there until their time is up. A
+    topic that does not exist is created, as by a record without a partition. Raises CommandError.
+    """
     if partition < -1:
         raise typer.BadParameter(f"--partition {partition}")
-    if partition >= 0 and partition not in topic_partitions(producer, [topic])[topic]:
+    if partition >= 0 and partition not in _partitions(producer, topic):
         raise CommandError(f"topic {topic} has no partition {partition}")
+
+
+def _partitions(producer: Producer, topic: str) -> Collection[int]:
+    """A producer's question for one topic creates it where the broker does that; it takes a moment.
+    Raises CommandError.
+    """
+    give_up_s = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            found = producer.list_topics(topic, TIMEOUT_S).topics[topic]
+        except KafkaException as error:
+            raise CommandError(f"topic {topic} cannot be looked up: {reason(error)}") from error
+        if found.error is None:
+            return set(found.partitions)
+        if not found.error.retriable() and found.error.code() not in _BEING_MADE:
+            refusal = KafkaException(found.error)
+            raise CommandError(f"topic {topic} cannot be written: {reason(refusal)}")
+        if time.monotonic() >= give_up_s:
+            raise CommandError(f"topic {topic} is not known")
+        time.sleep(WAIT_S)
+
+
+#: What is answered while a topic is created; the first one also where topics are not.
+_BEING_MADE: Final = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.LEADER_NOT_AVAILABLE)
 
 
 def _separator(text: str | None) -> bytes | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from tidelog.cli.cluster import reason
 
@@ -18,9 +18,7 @@ ASK_TIMEOUT_S: Final = 3.0
 SILENT_S: Final = 5.0
 
 
-def trouble(
-    consumer: Consumer, topic: str, unread: Collection[int], silent_s: float
-) -> str | None:
+def trouble(consumer: Consumer, topic: str, unread: Collection[int], silent_s: float) -> str | None:
     """What keeps the topic from being read, None when nothing does. unread: assigned partitions
     that did not tell their end since their last record; silent_s: for how long nothing came.
     """
@@ -37,7 +35,9 @@ def trouble(
         try:
             consumer.get_watermark_offsets(TopicPartition(topic, one), ASK_TIMEOUT_S)
         except KafkaException as error:
-            return f"{topic}-{one} cannot be read: {reason(error)}"
+            # Without the library's own words, which name its function.
+            plain = KafkaException(KafkaError(error.args[0].code()))
+            return f"{topic}-{one} cannot be read: {reason(plain)}"
         if silent_s >= SILENT_S:
             return f"{topic}-{one} cannot be read: nothing came of it in {silent_s:.0f} s"
     return None

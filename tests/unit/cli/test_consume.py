@@ -160,7 +160,7 @@ def test_an_offset_is_within_the_log() -> None:
 def test_what_cannot_be_read_is_no_end() -> None:
     consumer = FakeConsumer([Message(0), Message(1, error=END)])
     consumer.offline = {0, 1}
-    with pytest.raises(CommandError, match="t-1 cannot be read: .*KAFKA_STORAGE_ERROR"):
+    with pytest.raises(CommandError, match=r"t-1 cannot be read: .*KAFKA_STORAGE_ERROR"):
         offsets(reading(consumer, timeout_s=0.0))
     consumer = FakeConsumer([Message(2, error=END), Message(0, 1, error=END)])
     consumer.offline = {0, 1}

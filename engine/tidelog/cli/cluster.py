@@ -23,6 +23,8 @@ Client = AdminClient | Consumer | Producer
 #: How long a command waits for the cluster. Seconds, as confluent-kafka takes them.
 TIMEOUT_S: Final = 15.0
 
+PORT_MAX: Final = 65535
+
 #: How long one address is tried.
 CONNECT_TIMEOUT_S: Final = 5.0
 
@@ -73,20 +75,26 @@ def client_settings(bootstrap: str, **more: object) -> dict[str, Any]:
 
 def check_reachable(bootstrap: str) -> None:
     """Raises CommandError when nobody listens at any address: a client would go on trying until
-    its time is up.
+    its time is up. Raises typer.BadParameter for what is no address.
     """
+    places = [(address.strip(), *_host_port(address.strip())) for address in bootstrap.split(",")]
     problems = []
-    for address in bootstrap.split(","):
-        host, _, port = address.strip().rpartition(":")
-        if not host or not (port.isascii() and port.isdigit()):
-            raise CommandError(f"--bootstrap {address.strip()}: HOST:PORT is expected")
+    for address, host, port in places:
         try:
-            socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S).close()
+            socket.create_connection((host, port), CONNECT_TIMEOUT_S).close()
             break
-        except (OSError, OverflowError) as error:
-            problems.append(f"{address.strip()}: {getattr(error, 'strerror', None) or error}")
+        except OSError as error:
+            problems.append(f"{address}: {error.strerror or error}")
     else:
         raise CommandError(f"the cluster cannot be reached: {', '.join(problems)}")
+
+
+def _host_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    number = int(port) if port.isascii() and port.isdigit() and len(port) <= 5 else 0
+    if not host or not 1 <= number <= PORT_MAX:
+        raise typer.BadParameter(f"--bootstrap {address}: HOST:PORT is expected")
+    return host.strip("[]"), number
 
 
 def result_of(future: Future[T], what: str) -> T:
@@ -109,15 +117,15 @@ def reason(error: KafkaException) -> str:
     return f"{text} ({name})" if name and name not in text else text
 
 
-def parse_configs(given: Iterable[str] | None) -> dict[str, str]:
-    """`key=value` texts by key. Raises typer.BadParameter."""
+def parse_configs(given: Iterable[str] | None, option: str = "--config") -> dict[str, str]:
+    """`key=value` texts of an option by key. Raises typer.BadParameter."""
     configs: dict[str, str] = {}
     for text in given or ():
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
-            raise typer.BadParameter(f"--config {text}: it is not KEY=VALUE")
+            raise typer.BadParameter(f"{option} {text}: it is not KEY=VALUE")
         if key.strip() in configs:
-            raise typer.BadParameter(f"--config {key.strip()} is given twice")
+            raise typer.BadParameter(f"{option} {key.strip()} is given twice")
         configs[key.strip()] = value.strip()
     return configs
 

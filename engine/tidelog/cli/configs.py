@@ -17,7 +17,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from tidelog.cli import quotas
+from tidelog.cli import cluster_configs, quotas
 from tidelog.cli.cluster import (
     DEFAULT_BOOTSTRAP,
     TIMEOUT_S,
@@ -35,7 +35,9 @@ from tidelog.cli.cluster import (
 app = typer.Typer(help="Describe and change configs.", no_args_is_help=True)
 
 Topic = Annotated[str | None, typer.Option(help="Of this topic.")]
-Broker = Annotated[str | None, typer.Option(help="Of the node with this id.")]
+Broker = Annotated[
+    str | None, typer.Option(help="Of the node with this id. 'default': of all nodes.")
+]
 _ANY = "'default': of all without their own."
 User = Annotated[str | None, typer.Option(help=f"Quotas of this user. {_ANY}")]
 ClientId = Annotated[str | None, typer.Option("--client", help=f"Quotas of this client id. {_ANY}")]
@@ -60,21 +62,40 @@ def describe(
     if entity:
         _print_quotas(quotas.describe(bootstrap, entity), json)
         return
+    if topic is None and broker == cluster_configs.DEFAULT:
+        found = cluster_configs.describe(bootstrap)
+        rows = [
+            _row(one.name, one.value, one.config_source, one.is_sensitive, one.read_only)
+            for one in found
+        ]
+        _print_rows(rows, json)
+        return
     resource = _resource(topic, broker)
     admin = connect(bootstrap)
     _check_node(admin, broker)
     futures = admin.describe_configs([resource], request_timeout=TIMEOUT_S)
     entries = result_of(futures[resource], f"{_name(resource)} cannot be described")
     rows = [
-        {
-            "name": entry.name,
-            "value": "(secret)" if entry.is_sensitive else entry.value,
-            "source": source_name(entry.source),
-            "read_only": bool(entry.is_read_only),
-        }
-        for entry in sorted(entries.values(), key=lambda entry: entry.name)
+        _row(entry.name, entry.value, entry.source, entry.is_sensitive, entry.is_read_only)
+        for entry in entries.values()
         if everything or source_name(entry.source) != "default"
     ]
+    _print_rows(rows, json)
+
+
+def _row(
+    name: str, value: str | None, source: Any, is_sensitive: bool, read_only: bool
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "value": "(secret)" if is_sensitive else value,
+        "source": source_name(source),
+        "read_only": bool(read_only),
+    }
+
+
+def _print_rows(rows: list[dict[str, Any]], json: bool) -> None:
+    rows.sort(key=lambda row: str(row["name"]))
     if json:
         print_json(rows)
         return
@@ -119,29 +140,46 @@ def alter(
     if entity:
         if append or subtract:
             raise typer.BadParameter("a quota is no list: --set or --delete")
-        numbers = parse_configs(values)
+        numbers = parse_configs(values, "--set")
         if not numbers and not delete:
             raise typer.BadParameter("nothing to change: --set or --delete")
         quotas.alter(bootstrap, entity, numbers, delete or (), validate_only=validate_only)
         typer.echo(f"{'valid for' if validate_only else 'changed'} {quotas.words(entity)}")
         return
-    resource = _resource(topic, broker)
     changes = [
-        (AlterConfigOpType.SET, parse_configs(values)),
-        (AlterConfigOpType.APPEND, parse_configs(append)),
-        (AlterConfigOpType.SUBTRACT, parse_configs(subtract)),
+        (AlterConfigOpType.SET, parse_configs(values, "--set")),
+        (AlterConfigOpType.APPEND, parse_configs(append, "--append")),
+        (AlterConfigOpType.SUBTRACT, parse_configs(subtract, "--subtract")),
         # The library wants a value also where none is sent.
         (AlterConfigOpType.DELETE, dict.fromkeys(delete or (), "")),
     ]
+    if not any(configs for _, configs in changes):
+        raise typer.BadParameter("nothing to change: --set, --delete, --append or --subtract")
+    if topic is None and broker == cluster_configs.DEFAULT:
+        _alter_all(bootstrap, changes, validate_only)
+        typer.echo(f"{'valid for' if validate_only else 'changed'} all nodes")
+        return
+    resource = _resource(topic, broker)
     entries = [
         ConfigEntry(key, value, incremental_operation=operation)
         for operation, configs in changes
         for key, value in configs.items()
     ]
-    if not entries:
-        raise typer.BadParameter("nothing to change: --set, --delete, --append or --subtract")
     _alter(connect(bootstrap), resource, entries, validate_only)
     typer.echo(f"{'valid for' if validate_only else 'changed'} {_name(resource)}")
+
+
+def _alter_all(
+    bootstrap: str, changes: list[tuple[AlterConfigOpType, dict[str, str]]], validate_only: bool
+) -> None:
+    wanted = [
+        cluster_configs.Change(
+            key, operation.value, None if operation is AlterConfigOpType.DELETE else value
+        )
+        for operation, configs in changes
+        for key, value in configs.items()
+    ]
+    cluster_configs.alter(bootstrap, wanted, validate_only=validate_only)
 
 
 def _alter(
@@ -182,7 +220,7 @@ def _resource(topic: str | None, broker: str | None) -> ConfigResource:
         return ConfigResource(ResourceType.TOPIC, topic)
     assert broker is not None
     if not (broker.isascii() and broker.isdigit()):
-        raise typer.BadParameter(f"--broker {broker}: a node id is expected")
+        raise typer.BadParameter(f"--broker {broker}: a node id or 'default' is expected")
     return ConfigResource(ResourceType.BROKER, broker)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from confluent_kafka import (
     ConsumerGroupTopicPartitions,
@@ -61,3 +62,27 @@ def committed_offsets(client: AdminClient, group: str) -> dict[Key, int]:
         for one in found.topic_partitions or ()
         if one.offset >= 0
     }
+
+
+def check_inactive(client: AdminClient, group: str) -> None:
+    """A group that does not exist is made by the reset, as with Kafka's tool.
+    Raises CommandError when it has members.
+    """
+    (future,) = client.describe_consumer_groups([group], request_timeout=TIMEOUT_S).values()
+    try:
+        described = future.result(TIMEOUT_S + 5)
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+            return
+        raise CommandError(f"group {group} cannot be described: {reason(error)}") from error
+    if count := len(described.members):
+        raise CommandError(
+            f"group {group} has {count} {'member' if count == 1 else 'members'} "
+            f"({word(described.state)}): stop them first"
+        )
+
+
+def word(value: Any) -> str:
+    """A state or type as ListGroups writes it: PreparingRebalance, Consumer."""
+    name = "".join(part.title() for part in value.name.split("_"))
+    return name.replace("Rebalancing", "Rebalance")

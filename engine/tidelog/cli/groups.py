@@ -13,8 +13,6 @@ from confluent_kafka import (
     ConsumerGroupState,
     ConsumerGroupTopicPartitions,
     ConsumerGroupType,
-    KafkaError,
-    KafkaException,
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient, ConsumerGroupDescription
@@ -28,11 +26,10 @@ from tidelog.cli.cluster import (
     connect,
     print_json,
     print_table,
-    reason,
     result_of,
     topic_partitions,
 )
-from tidelog.cli.group_offsets import Key, committed_offsets, end_offsets
+from tidelog.cli.group_offsets import Key, check_inactive, committed_offsets, end_offsets, word
 from tidelog.cli.group_resets import Reset, chosen, planned
 
 app = typer.Typer(help="List, describe, reset and delete consumer groups.", no_args_is_help=True)
@@ -69,7 +66,7 @@ def list_groups(
     if found.errors:
         raise CommandError(f"not all groups can be listed: {found.errors[0]}")
     rows = [
-        {"group": one.group_id, "type": _word(one.type), "state": _word(one.state)}
+        {"group": one.group_id, "type": word(one.type), "state": word(one.state)}
         for one in sorted(found.valid, key=lambda one: str(one.group_id))
     ]
     if json:
@@ -141,6 +138,8 @@ def reset(
     """Move the committed offsets of a group that has no members. Without --execute nothing is
     changed.
     """
+    if not group:
+        raise typer.BadParameter("GROUP is empty")
     where = Reset.parse(
         to_earliest=to_earliest,
         to_latest=to_latest,
@@ -152,7 +151,7 @@ def reset(
     if bool(topic) == all_topics:
         raise typer.BadParameter("either --topic or --all-topics is needed")
     client = connect(bootstrap)
-    _check_inactive(client, group)
+    check_inactive(client, group)
     committed = committed_offsets(client, group)
     keys = sorted(committed) if all_topics else chosen(topic or (), _partitions_of(client, topic))
     if not keys:
@@ -215,22 +214,6 @@ def _descriptions(client: AdminClient, names: Sequence[str]) -> list[ConsumerGro
     return found
 
 
-def _check_inactive(client: AdminClient, group: str) -> None:
-    """A group that does not exist is made by the reset, as with Kafka's tool."""
-    (future,) = client.describe_consumer_groups([group], request_timeout=TIMEOUT_S).values()
-    try:
-        described = future.result(TIMEOUT_S + 5)
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-            return
-        raise CommandError(f"group {group} cannot be described: {reason(error)}") from error
-    if count := len(described.members):
-        raise CommandError(
-            f"group {group} has {count} {'member' if count == 1 else 'members'} "
-            f"({_word(described.state)}): stop them first"
-        )
-
-
 def _partitions_of(client: AdminClient, topics: Iterable[str] | None) -> dict[str, list[int]]:
     return topic_partitions(client, [name.rpartition(":")[0] or name for name in topics or ()])
 
@@ -286,8 +269,8 @@ def _described(client: AdminClient, found: ConsumerGroupDescription) -> dict[str
         )
     return {
         "group": group,
-        "type": _word(found.type),
-        "state": _word(found.state),
+        "type": word(found.type),
+        "state": word(found.state),
         "coordinator": found.coordinator.id,
         "assignor": found.partition_assignor or None,
         "members": members,
@@ -314,16 +297,10 @@ def _print(rows: list[dict[str, Any]], numbers: Sequence[str]) -> None:
     print_table(columns, (["-" if v is None else v for v in row.values()] for row in rows))
 
 
-def _word(value: Any) -> str:
-    """A state or type as ListGroups writes it: PreparingRebalance, Consumer."""
-    name = "".join(part.title() for part in value.name.split("_"))
-    return name.replace("Rebalancing", "Rebalance")
-
-
 def _known(option: str, name: str, words: dict[str, Any]) -> Any:
     """The state or type of that name, however it is written."""
     for value in words.values():
-        if _word(value).lower() == name.lower():
+        if word(value).lower() == name.lower():
             return value
-    known = ", ".join(_word(value) for value in words.values())
+    known = ", ".join(word(value) for value in words.values())
     raise typer.BadParameter(f"{option} {name}: one of {known} is expected")

@@ -30,7 +30,7 @@ from tidelog.cli.cluster import (
     silent_logger,
     topic_partitions,
 )
-from tidelog.cli.group_offsets import Key, listed_offsets
+from tidelog.cli.group_offsets import Key, check_inactive, listed_offsets
 
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
@@ -169,6 +169,7 @@ def _committed(client: AdminClient, group: str) -> dict[Key, int]:
 
 
 def _reset(client: AdminClient, bootstrap: str, group: str, topics: list[str], where: str) -> None:
+    check_inactive(client, group)
     keys = _keys(client, topics)
     ends = _ends(client, keys)
     if where in ("earliest", "latest"):

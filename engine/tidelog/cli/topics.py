@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from confluent_kafka import KafkaException, Node, TopicCollection
@@ -35,6 +35,12 @@ from tidelog.cli.cluster import (
 
 app = typer.Typer(help="Create, list, describe, delete and alter topics.", no_args_is_help=True)
 
+#: What the broker keeps in topics of its own, by their names.
+INTERNAL: Final = {
+    "__consumer_offsets": "groups and their offsets",
+    "__transaction_state": "transactions",
+}
+
 Names = Annotated[list[str], typer.Argument(metavar="TOPIC...")]
 
 
@@ -56,17 +62,22 @@ def create(
 ) -> None:
     """Create topics."""
     configs = parse_configs(config)
-    wanted = [
-        NewTopic(
-            name,
-            num_partitions=partitions,
-            replication_factor=replication_factor,
-            config=dict(configs),
-        )
-        for name in names
-    ]
     client = connect(bootstrap)
-    futures = client.create_topics(wanted, operation_timeout=TIMEOUT_S, request_timeout=TIMEOUT_S)
+    try:
+        wanted = [
+            NewTopic(
+                name,
+                num_partitions=partitions,
+                replication_factor=replication_factor,
+                config=dict(configs),
+            )
+            for name in names
+        ]
+        futures = client.create_topics(
+            wanted, operation_timeout=TIMEOUT_S, request_timeout=TIMEOUT_S
+        )
+    except (ValueError, OverflowError) as error:  # the client library has limits of its own
+        raise typer.BadParameter(str(error)) from error
     done, problems = [], []
     for name, future in futures.items():
         try:
@@ -129,8 +140,20 @@ def describe(
 
 
 @app.command()
-def delete(names: Names, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP, json: Json = False) -> None:
+def delete(
+    names: Names,
+    internal: Annotated[
+        bool, typer.Option("--internal", help="Also topics that the broker keeps for itself.")
+    ] = False,
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+    json: Json = False,
+) -> None:
     """Delete topics with all their records."""
+    for name in names:
+        if name in INTERNAL and not internal:
+            raise typer.BadParameter(
+                f"{name} holds the broker's {INTERNAL[name]}: --internal deletes it all the same"
+            )
     client = connect(bootstrap)
     futures = client.delete_topics(names, operation_timeout=TIMEOUT_S, request_timeout=TIMEOUT_S)
     done, problems = [], []
@@ -178,11 +201,14 @@ def alter(
         ).values():
             result_of(future, f"topic {name} was not changed")
     if partitions is not None:
-        futures = client.create_partitions(
-            [NewPartitions(name, partitions)],
-            operation_timeout=TIMEOUT_S,
-            request_timeout=TIMEOUT_S,
-        )
+        try:
+            futures = client.create_partitions(
+                [NewPartitions(name, partitions)],
+                operation_timeout=TIMEOUT_S,
+                request_timeout=TIMEOUT_S,
+            )
+        except (ValueError, OverflowError) as error:
+            raise typer.BadParameter(str(error)) from error
         for future in futures.values():
             result_of(future, f"topic {name} got no more partitions")
     _report([name], [], "changed", json)

@@ -16,6 +16,7 @@ from tidelog.cli.cluster import (
     print_table,
 )
 from tidelog.cli.wire import Wire, check
+from tidelog.coordinator.txn.states import BY_LABEL
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.protocol.messages.describe_producers import (
     DescribeProducersRequest,
@@ -71,7 +72,7 @@ def list_(
     """Transactional ids that the cluster knows, with their states."""
     found: list[dict[str, Any]] = []
     request = ListTransactionsRequest(
-        state_filters=state or [],
+        state_filters=[_state(name) for name in state or ()],
         duration_filter=-1 if longer_than < 0 else int(longer_than * 1000),
     )
     with Wire(bootstrap) as wire:
@@ -98,6 +99,14 @@ def list_(
         {"transactional id": "left", "state": "left", "producer": "right", "coordinator": "right"},
         (one.values() for one in found),
     )
+
+
+def _state(name: str) -> str:
+    """The state of that name, however it is written."""
+    for label in BY_LABEL:
+        if label.lower() == name.lower():
+            return label
+    raise typer.BadParameter(f"--state {name}: one of {', '.join(BY_LABEL)} is expected")
 
 
 @app.command()

@@ -28,20 +28,25 @@ from tidelog.config.listeners import parse_listeners, parse_protocol_map
 def value_problem(name: str, text: str) -> str | None:
     """What is wrong with one static config by itself, None if nothing (or it is unknown)."""
     try:
-        definition = find(name)
-        if definition is not None:
-            value = parse_value(definition, text)
-            if name in _NOT_ZERO and value == 0:
-                return f"invalid value 0 for {name}: must be positive, or -1 for no limit"
-            if name == _PER_IP_OVERRIDES:
-                parse_ip_overrides(text)
-            if name in _FROM_ONE and isinstance(value, int) and value < 1:
-                return f"invalid value {value} for {name}: must be at least 1"
-        elif name.startswith(OWN_PREFIX):
-            raise UnknownConfigError("Tidelog", name)
+        _check_value(name, text)
     except (ConfigValueError, UnknownConfigError) as error:
         return str(error)
     return None
+
+
+def _check_value(name: str, text: str) -> None:
+    """Raises ConfigValueError, UnknownConfigError."""
+    definition = find(name)
+    if definition is not None:
+        value = parse_value(definition, text)
+        if name in _NOT_ZERO and value == 0:
+            raise ConfigValueError(name, 0, "must be positive, or -1 for no limit")
+        if name == _PER_IP_OVERRIDES:
+            parse_ip_overrides(text)
+        if name in _FROM_ONE and isinstance(value, int) and value < 1:
+            raise ConfigValueError(name, value, "must be at least 1")
+    elif name.startswith(OWN_PREFIX):
+        raise UnknownConfigError("Tidelog", name)
 
 
 _PER_IP = "max.connections.per.ip"
@@ -71,9 +76,10 @@ def check_dynamic(
             raise ConfigValueError(name, text, "it cannot change while the broker runs")
         if mode is UpdateMode.PER_BROKER and not per_broker:
             raise ConfigValueError(name, text, "it is set for one broker, not for all")
-        problem = value_problem(name, text)
-        if problem is not None:
-            raise ConfigValueError(name, text, problem)
+        try:
+            _check_value(name, text)
+        except UnknownConfigError as error:
+            raise ConfigValueError(name, text, str(error)) from error
     if configs.get(_PER_IP, "").strip() == "0":
         held = None if layers is None else layers.value(_PER_IP_OVERRIDES)
         if not configs.get(_PER_IP_OVERRIDES, held):

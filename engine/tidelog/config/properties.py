@@ -158,6 +158,8 @@ def load_static(
         places[key] = f"{file_name}:{line}"
     for setting in settings:
         key, value = parse_setting(setting)
+        if places.get(key) == "--set":
+            warnings.append(f"--set: {key} was already set by --set")
         values[key] = value
         places[key] = "--set"
     for key, place in places.items():

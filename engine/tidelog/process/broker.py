@@ -156,6 +156,8 @@ def resolve_static(options: BrokerOptions) -> StaticConfig:
     if options.listen is not None:
         settings.append(f"listeners={_listener(options.listen)}")
     if options.data_dir is not None:
+        if not options.data_dir.strip():
+            raise ConfigFileError(["--data-dir is empty"])
         settings.append(f"log.dirs={options.data_dir}")
     return load_static(
         options.properties,

@@ -95,6 +95,8 @@ class DataDirectory:
             lock = FileLock.take(path / LOCK_FILE)
         except LockedError:
             raise
+        except FileExistsError as error:
+            raise DataDirectoryError(f"data directory {path} is not a directory") from error
         except (OSError, ValueError) as error:  # (a zero byte in a name is a ValueError)
             reason = error.strerror if isinstance(error, OSError) else error
             raise DataDirectoryError(f"data directory {path} cannot be used: {reason}") from error

@@ -9,7 +9,7 @@ import typer
 from confluent_kafka import KafkaError, KafkaException
 
 from tidelog.cli.app import run
-from tidelog.cli.cluster import CommandError, connect, parse_configs, print_table, reason
+from tidelog.cli.cluster import connect, parse_configs, print_table, reason
 
 
 def test_a_cluster_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,10 +29,23 @@ def test_one_address_that_answers_is_enough() -> None:
         assert connect(", ".join(addresses)) is not None
 
 
-@pytest.mark.parametrize("bootstrap", ["", "localhost", "localhost:", "localhost:x", "h:\u0661"])
-def test_addresses_that_are_none(bootstrap: str) -> None:
-    with pytest.raises(CommandError, match="HOST:PORT"):
-        connect(bootstrap)
+@pytest.mark.parametrize(
+    "bootstrap",
+    ["", "localhost", "localhost:", "localhost:x", "h:\u0661", "h:0", "h:99999", f"h:{'9' * 5000}"],
+)
+def test_addresses_that_are_none(bootstrap: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["topics", "list", "--bootstrap", bootstrap]) == 2
+    err = capsys.readouterr().err
+    assert "HOST:PORT is expected" in err
+    assert err.count("\n") == 1
+
+
+def test_every_address_is_looked_at() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as there,
+        pytest.raises(typer.BadParameter, match="--bootstrap other: HOST:PORT"),
+    ):
+        connect(f"127.0.0.1:{there.getsockname()[1]},other")
 
 
 def test_reasons() -> None:
@@ -47,8 +60,10 @@ def test_configs() -> None:
     assert parse_configs(None) == {}
     assert parse_configs([" a = b ", "c=", "d=e=f"]) == {"a": "b", "c": "", "d": "e=f"}
     for wrong in (["a"], ["=b"], ["a=1", "a=2"]):
-        with pytest.raises(typer.BadParameter):
+        with pytest.raises(typer.BadParameter, match="--config"):
             parse_configs(wrong)
+        with pytest.raises(typer.BadParameter, match="--set"):
+            parse_configs(wrong, "--set")
 
 
 def test_tables_are_not_cut_for_programs(capsys: pytest.CaptureFixture[str]) -> None:

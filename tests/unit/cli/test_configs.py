@@ -46,13 +46,23 @@ def test_changes(cluster: FakeCluster, capsys: Output) -> None:
     [
         "",
         "--topic t --broker 1",
-        "--broker one",
+        "--broker one --set a=1",
+        "--broker default",
+        "--broker default --topic t --set a=1",
         "--topic t --set x",
         "--topic t --set a=1 --set a=2",
     ],
 )
 def test_wrong_options(cluster: FakeCluster, options: str) -> None:
     assert run(["configs", "alter", *options.split()]) == 2
+
+
+@pytest.mark.parametrize("option", ["--set", "--append", "--subtract"])
+def test_the_option_that_is_wrong_is_named(
+    cluster: FakeCluster, capsys: Output, option: str
+) -> None:
+    assert run(["configs", "alter", "--topic", "t", option, "retention.ms"]) == 2
+    assert f"{option} retention.ms: it is not KEY=VALUE" in capsys.readouterr().err
 
 
 def test_sources_in_words() -> None:

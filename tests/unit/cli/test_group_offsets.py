@@ -7,11 +7,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import ConsumerGroupState, KafkaError
 
 from tests.unit.cli.clusters import failed
 from tidelog.cli.cluster import CommandError
-from tidelog.cli.group_offsets import committed_offsets, end_offsets, listed_offsets
+from tidelog.cli.group_offsets import (
+    check_inactive,
+    committed_offsets,
+    end_offsets,
+    listed_offsets,
+)
 
 
 class Client:
@@ -44,6 +49,36 @@ class Client:
 def test_offsets_that_are_committed() -> None:
     client: Any = Client()
     assert committed_offsets(client, "g") == {("t", 0): 5}
+
+
+class Describing:
+    """Describes the group, or fails with `code`."""
+
+    def __init__(self, members: int = 0, code: int | None = None) -> None:
+        self.members, self.code = members, code
+
+    def describe_consumer_groups(self, names: list[str], **_: object) -> dict[str, Future[Any]]:
+        future = Future[Any]()
+        if self.code is None:
+            found = SimpleNamespace(members=[None] * self.members, state=ConsumerGroupState.STABLE)
+            future.set_result(found)
+        else:
+            future.set_exception(failed(self.code, "no"))
+        return dict.fromkeys(names, future)
+
+
+def test_a_group_with_members_is_not_moved() -> None:
+    idle: Any = Describing()
+    check_inactive(idle, "g")
+    new: Any = Describing(code=KafkaError.GROUP_ID_NOT_FOUND)
+    check_inactive(new, "g")
+    for count, word in ((1, "1 member "), (2, "2 members ")):
+        busy: Any = Describing(count)
+        with pytest.raises(CommandError, match=f"group g has {word}.*: stop them first"):
+            check_inactive(busy, "g")
+    refused: Any = Describing(code=KafkaError.GROUP_AUTHORIZATION_FAILED)
+    with pytest.raises(CommandError, match="group g cannot be described: no"):
+        check_inactive(refused, "g")
 
 
 def test_ends_of_deleted_topics_are_left_out() -> None:

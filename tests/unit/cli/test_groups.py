@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import ConsumerGroupState, ConsumerGroupType
 
 from tidelog.cli.app import run
-from tidelog.cli.groups import _word
+from tidelog.cli.group_offsets import word
 
 
 @pytest.mark.parametrize(
@@ -23,15 +23,16 @@ from tidelog.cli.groups import _word
         "reset g --to-offset -1 --topic t",
         "reset g --by-duration soon --topic t",
         "reset g --to-datetime soon --topic t",
+        "reset  --to-latest --topic t",
         "delete",
         "reset",
     ],
 )
 def test_a_wrong_command_line(options: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["groups", *options.split()]) == 2
+    assert run(["groups", *options.split(" ")]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_words() -> None:
-    assert _word(ConsumerGroupState.PREPARING_REBALANCING) == "PreparingRebalance"
-    assert _word(ConsumerGroupType.CONSUMER) == "Consumer"
+    assert word(ConsumerGroupState.PREPARING_REBALANCING) == "PreparingRebalance"
+    assert word(ConsumerGroupType.CONSUMER) == "Consumer"

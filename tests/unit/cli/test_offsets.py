@@ -8,6 +8,7 @@ import pytest
 import typer
 
 from tidelog.cli.app import run
+from tidelog.cli.cluster import CommandError
 from tidelog.cli.offsets import parse_time
 
 
@@ -20,6 +21,18 @@ def test_times() -> None:
     for wrong in ("", "yesterday", "-5", "2026-13-01"):
         with pytest.raises(typer.BadParameter):
             parse_time(wrong)
+
+
+def test_a_group_with_members_is_not_reset(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def busy(client: object, group: str) -> None:
+        raise CommandError(f"group {group} has 1 member (Stable): stop them first")
+
+    monkeypatch.setattr("tidelog.cli.offsets.connect", lambda bootstrap: None)
+    monkeypatch.setattr("tidelog.cli.offsets.check_inactive", busy)
+    assert run(["offsets", "t", "--group", "g", "--reset-to", "earliest"]) == 1
+    assert capsys.readouterr().err == "tidelog: group g has 1 member (Stable): stop them first\n"
 
 
 @pytest.mark.parametrize("options", ["t --reset-to earliest", "--group g --reset-to earliest"])

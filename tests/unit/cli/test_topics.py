@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from tests.unit.cli.clusters import FakeCluster
 from tidelog.cli.app import run
+from tidelog.cli.cluster import silent_logger
 
 
 @pytest.fixture
@@ -75,6 +77,33 @@ def test_delete(cluster: FakeCluster, capsys: Output) -> None:
     assert out == "deleted t\n"
     assert err.startswith("tidelog: topic none was not deleted: no such topic")
     assert cluster.topics == {}
+
+
+@pytest.mark.parametrize("name", ["__consumer_offsets", "__transaction_state"])
+def test_the_brokers_own_topics_are_not_deleted_by_mistake(
+    cluster: FakeCluster, capsys: Output, name: str
+) -> None:
+    run(["topics", "create", "t", name])
+    capsys.readouterr()
+    assert run(["topics", "delete", "t", name]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"{name} holds the broker's " in err and "--internal" in err
+    assert set(cluster.topics) == {"t", name}
+    assert run(["topics", "delete", "t", name, "--internal"]) == 0
+    assert cluster.topics == {}
+
+
+def test_what_the_client_library_does_not_take(
+    monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    client = AdminClient({"bootstrap.servers": "127.0.0.1:1"}, logger=silent_logger())
+    monkeypatch.setattr("tidelog.cli.topics.connect", lambda bootstrap: client)
+    for command in ("create", "alter"):
+        for count in ("1000000", str(10**12)):
+            assert run(["topics", command, "t", "--partitions", count]) == 2
+            err = capsys.readouterr().err
+            assert err.startswith("tidelog: ") and err.count("\n") == 1
 
 
 def test_alter(cluster: FakeCluster, capsys: Output) -> None:

@@ -69,6 +69,15 @@ def test_what_may_change_at_runtime() -> None:
             check_dynamic(configs, per_broker=per_broker)
 
 
+def test_a_wrong_value_is_said_once() -> None:
+    with pytest.raises(ConfigValueError) as refused:
+        check_dynamic({"num.io.threads": "abc"}, per_broker=True)
+    expected = "invalid value abc for num.io.threads: not a number of type INT"
+    assert str(refused.value) == expected
+    with pytest.raises(ConfigValueError, match="no Tidelog config named"):
+        check_dynamic({"tidelog.no.such": "1"}, per_broker=False)
+
+
 def test_nobody_may_connect_only_if_somebody_may() -> None:
     overrides = {"max.connections.per.ip.overrides": "10.0.0.1:5"}
     check_dynamic({"max.connections.per.ip": "0", **overrides}, per_broker=False)

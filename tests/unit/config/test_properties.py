@@ -147,6 +147,13 @@ def test_a_later_line_wins_and_is_told() -> None:
     assert static.warnings == ("server.properties:2: num.partitions was already set in line 1",)
 
 
+def test_a_later_setting_wins_and_is_told() -> None:
+    settings = ["num.partitions=2", "num.partitions=3"]
+    static = load_static("num.partitions=1", settings=settings)
+    assert static.values == {"num.partitions": "3"}
+    assert static.warnings == ("--set: num.partitions was already set by --set",)
+
+
 def test_the_command_lines_own_values_lie_below() -> None:
     static = load_static("node.id=2", base={"node.id": "1", "log.dirs": "/a"})
     assert static.values == {"node.id": "2", "log.dirs": "/a"}

@@ -73,6 +73,11 @@ def test_addresses_that_are_none(listen: str) -> None:
         resolve_static(BrokerOptions(listen=listen))
 
 
+def test_a_data_directory_without_a_name() -> None:
+    with pytest.raises(ConfigFileError, match="--data-dir is empty"):
+        resolve_static(BrokerOptions(data_dir=""))
+
+
 def test_apaches_own_file() -> None:
     """The lines of a KRaft server.properties that are about roles, listeners and directories."""
     file = (

@@ -89,7 +89,9 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
 
 def test_a_path_that_is_no_directory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for path in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / "zero\0byte"):
+    with pytest.raises(DataDirectoryError, match="file is not a directory"):
+        DataDirectory.open(tmp_path / "file")
+    for path in (tmp_path / "file" / "below", tmp_path / "zero\0byte"):
         with pytest.raises(DataDirectoryError, match="cannot be used"):
             DataDirectory.open(path)
     assert issubclass(DataDirectoryError, StorageError)

@@ -149,7 +149,7 @@ def test_metadata(broker: ServedBroker) -> None:
     ("arguments", "status", "hint"),
     [
         ("consume none", 1, "none is not known"),
-        ("produce none --partition 1", 1, "none is not known"),
+        ("produce fresh --partition 5", 1, "topic fresh has no partition 5"),
         ("consume none --format %z", 2, "%z"),
         ("consume none --group g --offset 3", 2, "--group"),
         ("produce none --compression brotli", 2, "brotli"),
@@ -215,6 +215,32 @@ def test_a_pipe_that_ends_early(broker: ServedBroker, tmp_path: Path) -> None:
     assert process.stderr is not None
     assert process.stderr.read() == b""
     process.stderr.close()
+
+
+def test_a_member_that_is_terminated_leaves_its_group(broker: ServedBroker) -> None:
+    run(broker, "topics", "create", "terminated")
+    run(broker, "produce", "terminated", given=b"a\n")
+    process = start(broker, "consume", "terminated", "--from-beginning", "--group", "leavers")
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"a\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=TIMEOUT_S) == (b"", b"")
+    assert process.returncode == 143
+    (group,) = json.loads(run(broker, "groups", "describe", "leavers", "--json")[0])
+    assert group["members"] == []
+
+
+def test_a_broker_that_is_gone_is_no_end(tmp_path: Path) -> None:
+    with ServedBroker(tmp_path / "data", ["--workers", "1"]) as broker:
+        run(broker, "topics", "create", "gone")
+        run(broker, "produce", "gone", given=b"a\n")
+        process = start(broker, "consume", "gone", "--from-beginning", "--timeout", "5")
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"a\n"
+        broker.kill()
+        _, err = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 1
+    assert err == b"tidelog: topic gone cannot be read: the cluster cannot be reached\n"
 
 
 def test_control_c(broker: ServedBroker) -> None:

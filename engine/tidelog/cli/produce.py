@@ -129,20 +129,7 @@ def produce(
     """Write records: one for each line of standard input."""
     separator = _separator(key_separator)
     headers = _headers(header)
-    settings = client_settings(
-        bootstrap,
-        compression_type=_one_of("--compression", compression, CODECS),
-        acks=_one_of("--acks", acks, ("0", "1", "all", "-1")),
-        enable_idempotence=acks in ("all", "-1"),
-        linger_ms=5,
-        # Before the time is up: then the broker's own reason is reported (10 s of growing waits).
-        message_send_max_retries=RETRIES_MAX,
-        retry_backoff_max_ms=1000,
-        queue_buffering_max_messages=QUEUE_RECORDS_MAX,
-        queue_buffering_max_kbytes=QUEUE_KIB_MAX,
-        message_max_bytes=1_000_000_000,
-        message_timeout_ms=int(min(max(timeout, MESSAGE_TIMEOUT_S), MESSAGE_TIMEOUT_MAX_S) * 1000),
-    )
+    settings = _settings(bootstrap, compression, acks, timeout)
     check_reachable(bootstrap)
     producer = Producer(settings, logger=silent_logger())
     _check_partition(producer, topic, partition)
@@ -168,6 +155,25 @@ def produce(
     except GaveUp:
         pass
     _report(delivery, len(producer), timeout, wrong_line=wrong_line, stopped=stopped)
+
+
+def _settings(bootstrap: str, compression: str, acks: str, timeout_s: float) -> dict[str, Any]:
+    """What the producer is made with. Raises typer.BadParameter."""
+    message_timeout_s = min(max(timeout_s, MESSAGE_TIMEOUT_S), MESSAGE_TIMEOUT_MAX_S)
+    return client_settings(
+        bootstrap,
+        compression_type=_one_of("--compression", compression, CODECS),
+        acks=_one_of("--acks", acks, ("0", "1", "all", "-1")),
+        enable_idempotence=acks in ("all", "-1"),
+        linger_ms=5,
+        # Before the time is up: then the broker's own reason is reported (10 s of growing waits).
+        message_send_max_retries=RETRIES_MAX,
+        retry_backoff_max_ms=1000,
+        queue_buffering_max_messages=QUEUE_RECORDS_MAX,
+        queue_buffering_max_kbytes=QUEUE_KIB_MAX,
+        message_max_bytes=1_000_000_000,
+        message_timeout_ms=int(message_timeout_s * 1000),
+    )
 
 
 class LineError(CommandError):

@@ -27,7 +27,7 @@ ROWS: tuple[Row, ...] = (
     ("tidelog.process.max.queued.bytes", LONG, 67108864, at_least(1048576), MEDIUM, READ_ONLY,
      "Bytes of requests and answers that one worker holds before it stops reading and closes"
      " connections that hold much and make no progress; queued.max.request.bytes, if smaller."),
-    ("tidelog.sendfile.slice.bytes", INT, 1048576, at_least(4096), LOW, READ_ONLY,
+    ("tidelog.sendfile.slice.bytes", INT, 262144, at_least(4096), LOW, READ_ONLY,
      "Most bytes sent to one connection before the others get their turn."),
     ("tidelog.open.segments.max", INT, 1000, at_least(1), LOW, READ_ONLY,
      "Files of segments that take no more appends which one worker keeps open; those that were not"

@@ -284,7 +284,12 @@ class _Loader:
 
     def _written_bytes(self, base: int) -> int:
         written = self.request.written
-        return written.position if written is not None and base == written.base_offset else 0
+        if written is None or base > written.base_offset:
+            return 0
+        if base < written.base_offset:
+            # All of it: the process had gone on to a segment that has nothing in it yet.
+            return self.files.size_of(path_of(self.directory, base, LOG_SUFFIX))
+        return written.position
 
     def _open_believed(self, base: int, following: int | None) -> None:
         try:

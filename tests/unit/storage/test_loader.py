@@ -52,6 +52,18 @@ def test_after_a_clean_stop_everything_is_believed(directory: str) -> None:
     assert [kept[0] for kept in entry.retained] == [29]  # of the snapshot
 
 
+def test_a_process_that_had_just_rolled_had_written_all_of_the_segment_before(
+    directory: str,
+) -> None:
+    written = write_log(directory, clean=False)
+    for suffix in (".log", ".index", ".timeindex"):
+        Path(path_of(directory, 30, suffix)).touch()
+    loaded = load(directory, written=Written(30, 0))
+    assert content(loaded) == b"".join(written)
+    assert (loaded.log_end_offset, loaded.report.verified_bytes) == (30, 0)
+    assert bases(directory)[-1] < 30
+
+
 def test_after_a_crash_only_what_may_be_unsynced_is_read(directory: str) -> None:
     written = write_log(directory, clean=False)
     starts = bases(directory)

@@ -16,6 +16,7 @@ from tidelog.errors import KafkaError
 from tidelog.handlers.api import Api
 from tidelog.handlers.authorization import Operation, Resource
 from tidelog.handlers.context import RequestContext
+from tidelog.handlers.partitions import codes_of
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.protocol.messages.offset_commit import (
@@ -69,16 +70,9 @@ def _resolve(topic: OffsetCommitRequestTopic, context: RequestContext) -> dict[i
         unknown = ErrorCode.UNKNOWN_TOPIC_ID
     indexes = [partition.partition_index for partition in topic.partitions]
     known = image.topics.get(topic.name)
-    if known is None:
-        return dict.fromkeys(indexes, unknown)
-    if not context.authorize(Operation.READ, Resource.TOPIC, topic.name):
+    if known is not None and not context.authorize(Operation.READ, Resource.TOPIC, topic.name):
         return dict.fromkeys(indexes, ErrorCode.TOPIC_AUTHORIZATION_FAILED)
-    return {
-        index: ErrorCode.NONE
-        if 0 <= index < len(known.partitions)
-        else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
-        for index in indexes
-    }
+    return codes_of(known, indexes, unknown)
 
 
 def _only(topic: OffsetCommitRequestTopic, codes: dict[int, int]) -> OffsetCommitRequestTopic:

@@ -20,6 +20,7 @@ from tidelog.errors import KafkaError
 from tidelog.handlers.api import Api
 from tidelog.handlers.authorization import Operation, Resource
 from tidelog.handlers.context import RequestContext
+from tidelog.handlers.partitions import codes_of
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.protocol.messages.txn_offset_commit import (
@@ -82,12 +83,7 @@ def _resolve(topic: TxnOffsetCommitRequestTopic, context: RequestContext) -> dic
     indexes = [each.partition_index for each in topic.partitions]
     if not context.authorize(Operation.READ, Resource.TOPIC, topic.name):
         return dict.fromkeys(indexes, ErrorCode.TOPIC_AUTHORIZATION_FAILED)
-    known = context.image.topics.get(topic.name)
-    count = 0 if known is None else len(known.partitions)
-    return {
-        index: ErrorCode.NONE if 0 <= index < count else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
-        for index in indexes
-    }
+    return codes_of(context.image.topics.get(topic.name), indexes)
 
 
 def _only(topic: TxnOffsetCommitRequestTopic, codes: dict[int, int]) -> TxnOffsetCommitRequestTopic:

@@ -7,24 +7,14 @@ Loop thread only.
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int32_t, int64_t
-from posix.time cimport clock_gettime, timespec
 
 from tidelog._native.request cimport Gates, RequestHeader
+from tidelog._native.request_stats cimport now_ns
 from tidelog._native.response cimport Peer
-
-cdef extern from "time.h" nogil:
-    enum:
-        CLOCK_MONOTONIC
-
-
-cdef int64_t clock_ns() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <int64_t>now.tv_sec * 1000000000 + now.tv_nsec
 
 
 cdef int64_t begin_charge(Gates gates) noexcept:
-    return 0 if gates.quotas is None else clock_ns()
+    return 0 if gates.quotas is None else now_ns()
 
 
 cdef bytes client_of(const RequestHeader* header):
@@ -34,8 +24,8 @@ cdef bytes client_of(const RequestHeader* header):
 cdef int32_t charge_produce(
     Gates gates, Peer peer, const RequestHeader* header, size_t n, int64_t began
 ) except -1:
-    return gates.quotas.produced(peer.info, client_of(header), n, clock_ns() - began)
+    return gates.quotas.produced(peer.info, client_of(header), n, now_ns() - began)
 
 
 cdef int64_t busy_ns(int64_t began) noexcept:
-    return clock_ns() - began
+    return now_ns() - began

@@ -28,8 +28,8 @@ compat: build ## real clients: Java, Go, Node, kcat (each is installed, or named
 lint: build ## ruff, mypy, cython-lint, import-linter
 	@$(VENV)/python tests/house/lint.py $(SUITE)
 
-bench: build ## micro benchmarks (the whole broker under load: bench/load)
-	@$(VENV)/python -m pytest -q -p no:cacheprovider --benchmark-disable-gc bench/micro $(ARGS)
+bench: build ## micro benchmarks: what has moved since the committed figures; make bench ARGS=--update
+	@$(VENV)/python -m bench.micro $(ARGS)
 
 debug: build ## the unit tests on modules compiled with -O0, assertions and bounds checks; SANITIZE=address
 	@$(PYTHON) ext/tools/build.py --mode $(if $(SANITIZE),$(SANITIZE),debug)

@@ -6,6 +6,7 @@ Nothing here sleeps for a fixed time or uses a fixed port.
 from __future__ import annotations
 
 import os
+import signal
 import time
 import tomllib
 from collections.abc import Callable, Iterator
@@ -18,6 +19,15 @@ from tests.house import seeds as seed_plans
 from tests.house.broker import ServedBroker
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Whoever runs the tests in the background of a shell, or under nohup, has these ignored; so would
+# every process that a test starts and ends with them.
+for _number, _handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 # No deadlines: how long an example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("dev", deadline=None, max_examples=50)

@@ -371,7 +371,9 @@ def test_cython_rule_can_fail() -> None:
 
 # --- processes ------------------------------------------------------------------------------------
 
-_CLIENT_LIBRARIES = ("aiokafka", "click", "confluent_kafka", "kafka", "kio", "rich", "typer")
+_CLIENT_LIBRARIES = (
+    "aiokafka", "click", "confluent_kafka", "kafka", "kazoo", "kio", "rich", "typer",
+)  # fmt: skip
 
 
 def imported_by(*modules: str) -> set[str]:

@@ -27,10 +27,11 @@ from statistics import median
 import confluent_kafka
 import confluent_kafka.admin
 
-from bench.load.cluster import Cluster
 from bench.load.disturbed import Tail, beside
-from bench.load.targets import BROKER_CONFIGS, KafkaTarget, Target, TidelogTarget
-from bench.load.workload import MEGABYTE
+from bench.load.targets import KafkaTarget
+from tidelog.benchmarks.cluster import Cluster
+from tidelog.benchmarks.shapes import MEGABYTE
+from tidelog.benchmarks.targets import BROKER_CONFIGS, Target, TidelogTarget
 from tidelog.storage.checkpoints import CLEANER_CHECKPOINT, read_offsets
 from tidelog.storage.segment_files import LOG_SUFFIX, parse_name
 

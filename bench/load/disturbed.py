@@ -19,15 +19,15 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from statistics import median, quantiles
 
-from bench.load.cluster import Cluster, TopicLayout
-from bench.load.targets import TidelogTarget
-from bench.load.workload import MEGABYTE, WORKLOADS, Load, Workload, fill
+from tidelog.benchmarks.cluster import Cluster, TopicLayout
+from tidelog.benchmarks.shapes import MEGABYTE, WORKLOADS, Load, Workload, fill
+from tidelog.benchmarks.targets import TidelogTarget
 
 PRODUCE = Workload("tail", "produce", 4096)
 TAIL = Workload("tail", "fetch", 4096, fetch_mode="tail")
@@ -36,6 +36,9 @@ ROLLING = {"segment.bytes": "4194304", "retention.bytes": "16777216", "file.dele
 SETTINGS = ("log.retention.check.interval.ms=200",)
 EVICT_EVERY_S = 0.1
 TIMEOUT_S = 60.0
+
+#: Figures by name, by case.
+Cases = dict[str, dict[str, float]]
 
 
 class Tail:
@@ -95,6 +98,16 @@ def beside(work: Callable[[threading.Event], None]) -> Iterator[None]:
         thread.join(TIMEOUT_S)
 
 
+def evict(files: Sequence[Path], sync: bool = True) -> None:
+    """Throws the files' pages out of the cache; only clean ones go."""
+    for path in files:
+        fd = os.open(path, os.O_RDONLY)
+        if sync:
+            os.fdatasync(fd)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(fd)
+
+
 class Backlog:
     """A topic that is read from the disk, again and again."""
 
@@ -105,14 +118,7 @@ class Backlog:
         self.layout = cluster.create_topic("backlog", 1)
         fill(cluster, replace(DRAIN, fill_bytes=size_bytes), self.layout)
         self.files = sorted(data.glob("node-*/backlog-0/*.log"))
-        self.evict()
-
-    def evict(self) -> None:
-        for path in self.files:
-            fd = os.open(path, os.O_RDONLY)
-            os.fdatasync(fd)
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-            os.close(fd)
+        evict(self.files)
 
     def drain(self, stop: threading.Event) -> None:
         with beside(self._keep_cold), Load(self.cluster, DRAIN, self.layout) as reader:
@@ -125,10 +131,10 @@ class Backlog:
 
     def _keep_cold(self, stop: threading.Event) -> None:
         while not stop.wait(EVICT_EVERY_S):
-            self.evict()
+            evict(self.files)
 
 
-def measure(folder: Path, args: argparse.Namespace) -> dict[str, dict[str, float]]:
+def measure(folder: Path, args: argparse.Namespace) -> Cases:
     folder.mkdir(parents=True)
     target = TidelogTarget(folder, workers=args.workers, settings=SETTINGS)
     target.start()
@@ -157,6 +163,29 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, dict[str, float
     return found
 
 
+def run_rounds(
+    name: str, args: argparse.Namespace, measure: Callable[[Path, argparse.Namespace], Cases]
+) -> None:
+    """Measures args.rounds times, each in a folder of its own, and prints medians by case; figures
+    that the case "alone" has, too, as multiples of it. args: rounds, data_parent, json.
+    """
+    rounds = []
+    with tempfile.TemporaryDirectory(prefix=f"tidelog-{name}-", dir=args.data_parent) as parent:
+        for number in range(args.rounds):
+            rounds.append(measure(Path(parent) / str(number), args))
+    for case in rounds[0]:
+        for figure in rounds[0][case]:
+            values = [one[case][figure] for one in rounds]
+            ratio = ""
+            if figure in rounds[0]["alone"]:
+                base = median(one["alone"][figure] for one in rounds)
+                ratio = f"  {median(values) / base:6.2f} x"
+            print(f"{case:12}{figure:22}{median(values):10,.0f}"
+                  f"  ({min(values):,.0f} - {max(values):,.0f}){ratio}")  # fmt: skip
+    if args.json:
+        args.json.write_text(json.dumps(rounds, indent=1))
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -170,21 +199,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--data-parent", type=Path, help="on the disk that is meant")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args(argv)
-    rounds = []
-    with tempfile.TemporaryDirectory(prefix="tidelog-disturbed-", dir=args.data_parent) as parent:
-        for number in range(args.rounds):
-            rounds.append(measure(Path(parent) / str(number), args))
-    for case in rounds[0]:
-        for name in rounds[0][case]:
-            values = [one[case][name] for one in rounds]
-            ratio = ""
-            if name in rounds[0]["alone"]:
-                base = median(one["alone"][name] for one in rounds)
-                ratio = f"  {median(values) / base:6.2f} x"
-            print(f"{case:12}{name:18}{median(values):10,.0f}"
-                  f"  ({min(values):,.0f} - {max(values):,.0f}){ratio}")  # fmt: skip
-    if args.json:
-        args.json.write_text(json.dumps(rounds, indent=1))
+    run_rounds("disturbed", args, measure)
 
 
 if __name__ == "__main__":

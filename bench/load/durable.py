@@ -17,8 +17,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.load.targets import TidelogTarget
-from bench.load.workload import Load, Workload, prepare_topic
+from tidelog.benchmarks.shapes import Load, Workload, prepare_topic
+from tidelog.benchmarks.targets import TidelogTarget
 
 MODES = {"flush.messages=1": ("log.flush.interval.messages=1",), "page cache": ()}
 WORKLOAD = Workload("durable", "produce", 1024, in_flight=1)

@@ -9,8 +9,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.load.batches import unsigned_varint
-from bench.load.cluster import Reader, text
+from tidelog.benchmarks.batches import unsigned_varint
+from tidelog.benchmarks.cluster import Reader, text
 
 OFFSET_COMMIT, FIND_COORDINATOR, JOIN_GROUP, HEARTBEAT = 8, 10, 11, 12
 SYNC_GROUP, CONSUMER_HEARTBEAT = 14, 68

@@ -24,8 +24,9 @@ from statistics import median
 import uvloop
 
 from bench.load import group_requests as wire
-from bench.load.cluster import Cluster, Reader, parse_address, text
-from bench.load.targets import ForeignTarget, KafkaTarget, Target, TidelogTarget
+from bench.load.targets import KafkaTarget
+from tidelog.benchmarks.cluster import Cluster, Reader, parse_address, text
+from tidelog.benchmarks.targets import ForeignTarget, Target, TidelogTarget
 
 CLIENT = text("members")
 REBALANCE_IN_PROGRESS, UNKNOWN_MEMBER_ID = 27, 25

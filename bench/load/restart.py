@@ -22,8 +22,8 @@ from statistics import median
 import confluent_kafka
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from bench.load import process_stats
-from bench.load.targets import TidelogTarget
+from tidelog.benchmarks import process_stats
+from tidelog.benchmarks.targets import TidelogTarget
 
 TOPIC = "many"
 TIMEOUT_S = 60.0

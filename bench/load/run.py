@@ -9,10 +9,10 @@ import os
 from dataclasses import replace
 from typing import Any
 
-from bench.load import process_stats
-from bench.load.cluster import Cluster, parse_address
-from bench.load.floor import FloorCluster
-from bench.load.workload import WORKLOADS, ClusterLike, Load, Report, Workload, prepare_topic
+from tidelog.benchmarks import process_stats
+from tidelog.benchmarks.cluster import Cluster, parse_address
+from tidelog.benchmarks.floor import FloorCluster
+from tidelog.benchmarks.shapes import WORKLOADS, ClusterLike, Load, Report, Workload, prepare_topic
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:

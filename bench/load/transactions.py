@@ -2,9 +2,12 @@
 
 python -m bench.load.transactions [--producers 4] [--seconds 10] [--rounds 3] [--json FILE]
 
-Two shapes, with librdkafka's producers, each in a process of its own: *stream* writes 1 KiB records
-as fast as it can and commits every 100 ms; *small* commits transactions of one record, one after
-the other. Both brokers have their default settings; the rounds are interleaved.
+Four shapes, the producers each in a process of its own. With librdkafka's producers *stream*
+writes 1 KiB records as fast as it can and commits every 100 ms, and *small* commits transactions of
+one record, one after the other. librdkafka is then what limits a stream, so *encoded* is one stream
+of batches that were encoded before (`encoded_transactions`): what is left is the broker; *wide*
+is one producer, too, whose transactions are a request with a batch for each of ten partitions. Both
+brokers have their default settings; the rounds are interleaved.
 """
 
 import argparse
@@ -21,14 +24,18 @@ from typing import Any
 import confluent_kafka
 from confluent_kafka import admin
 
-from bench.load.targets import KafkaTarget, Target, TidelogTarget
+from bench.load.encoded_transactions import EncodedProducer
+from bench.load.targets import KafkaTarget
+from tidelog.benchmarks.targets import Target, TidelogTarget
 
 TOPIC = "transactions"
 PARTITIONS = 4
+WIDE_PARTITIONS = 10
 RECORD = bytes(1024)
 COMMIT_EVERY_S = 0.1
 TIMEOUT_S = 60.0
 Counts = tuple[int, int, float]  # records, transactions, seconds
+Run = Callable[[float], Counts]
 
 
 def producer_of(bootstrap: str, transactional_id: str) -> confluent_kafka.Producer:
@@ -73,28 +80,52 @@ def small(producer: confluent_kafka.Producer, seconds: float) -> Counts:
     return transactions, transactions, time.monotonic() - began
 
 
-SHAPES: dict[str, Callable[[confluent_kafka.Producer, float], Counts]] = {
-    "stream": stream,
-    "small": small,
+def streaming(bootstrap: str, name: str) -> Run:
+    producer = producer_of(bootstrap, name)
+    return lambda seconds: stream(producer, seconds)
+
+
+def committing(bootstrap: str, name: str) -> Run:
+    producer = producer_of(bootstrap, name)
+    return lambda seconds: small(producer, seconds)
+
+
+def encoded(bootstrap: str, name: str) -> Run:
+    producer = EncodedProducer(bootstrap, name, TOPIC, PARTITIONS)
+    return lambda seconds: producer.stream(seconds, COMMIT_EVERY_S)
+
+
+def wide(bootstrap: str, name: str) -> Run:
+    return EncodedProducer(bootstrap, name, TOPIC, WIDE_PARTITIONS).wide
+
+
+#: How each shape begins: its producer is connected, and what it gives runs for so many seconds.
+SHAPES: dict[str, Callable[[str, str], Run]] = {
+    "stream": streaming,
+    "encoded": encoded,
+    "small": committing,
+    "wide": wide,
 }
+#: Shapes of one producer alone.
+ALONE = ("encoded", "wide")
 
 
 def work(pipe: Connection, bootstrap: str, name: str, shape: str, seconds: float) -> None:
     """One producer's process."""
-    producer = producer_of(bootstrap, name)
-    SHAPES[shape](producer, 0.5)  # warm
+    run = SHAPES[shape](bootstrap, name)
+    run(0.5)  # warm
     pipe.send(None)
     pipe.recv()
-    pipe.send(SHAPES[shape](producer, seconds))
+    pipe.send(run(seconds))
 
 
-def make_topic(bootstrap: str) -> None:
+def make_topic(bootstrap: str, partitions: int) -> None:
     client = admin.AdminClient({"bootstrap.servers": bootstrap})
-    client.create_topics([admin.NewTopic(TOPIC, PARTITIONS, 1)])[TOPIC].result(TIMEOUT_S)
+    client.create_topics([admin.NewTopic(TOPIC, partitions, 1)])[TOPIC].result(TIMEOUT_S)
 
 
 def measure(target: Target, shape: str, producers: int, seconds: float) -> dict[str, float]:
-    make_topic(target.bootstrap)
+    make_topic(target.bootstrap, WIDE_PARTITIONS if shape == "wide" else PARTITIONS)
     pipes = []
     processes = []
     for number in range(producers):
@@ -102,6 +133,7 @@ def measure(target: Target, shape: str, producers: int, seconds: float) -> dict[
         arguments = (theirs, target.bootstrap, f"{shape}-{number}", shape, seconds)
         process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
         process.start()
+        theirs.close()  # or nobody would notice when the producer fails
         pipes.append(ours)
         processes.append(process)
     for pipe in pipes:
@@ -144,8 +176,9 @@ def main(argv: list[str] | None = None) -> None:
         for number in range(args.rounds):
             for shape in args.shapes.split(","):
                 for name in args.targets.split(","):
+                    producers = 1 if shape in ALONE else args.producers
                     with kinds[name](Path(parent) / f"{number}-{shape}-{name}") as target:
-                        figures = measure(target, shape, args.producers, args.seconds)
+                        figures = measure(target, shape, producers, args.seconds)
                     found.setdefault(shape, {}).setdefault(name, []).append(figures)
                     shown = " ".join(f"{key}={value:,.1f}" for key, value in figures.items())
                     print(f"{number} {shape} {name}: {shown}", flush=True)

@@ -7,6 +7,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from tidelog._native import batch, records
 
+pytestmark = pytest.mark.benchmark(group="native")
+
 NOW_MS = 1_700_000_000_000
 LIMITS: batch.Limits = (1 << 30, 1 << 62, 1 << 62, False, False, -1)
 PRODUCE_VERSION = 9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from tidelog.protocol.codec import decode, encode
@@ -14,6 +15,8 @@ from tidelog.protocol.messages.metadata import (
     MetadataResponsePartition,
     MetadataResponseTopic,
 )
+
+pytestmark = pytest.mark.benchmark(group="python")
 
 METADATA_VERSION = 12
 

@@ -9,6 +9,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from tidelog._native.crc32c import crc32c
 
+pytestmark = pytest.mark.benchmark(group="native")
+
 
 @pytest.mark.parametrize("size", [255, 16 << 10, 1 << 20])
 def test_crc32c(benchmark: BenchmarkFixture, size: int) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.load.batches import encode_batch
 from tidelog._native.batch import BatchHeader, parse
 from tidelog._native.producer_state import ProducerStates
+from tidelog.benchmarks.batches import encode_batch
+
+pytestmark = pytest.mark.benchmark(group="native")
 
 NOW_MS = 1_700_000_000_000
 NO_ERROR = 0

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.load.batches import sized_batch
 from tidelog._native.log import STATUS_APPENDED, LogCore
 from tidelog._native.producer_state import ProducerStates
 from tidelog._native.segment import Segment
+from tidelog.benchmarks.batches import sized_batch
 from tidelog.storage.files import SYSTEM_FILES
 from tidelog.storage.segment_files import SegmentSettings, create_segment
 
@@ -52,6 +52,7 @@ def drop(segment: Segment) -> None:
     path.unlink()
 
 
+@pytest.mark.benchmark(group="python")
 @pytest.mark.parametrize("entries", [10, 10_000, 1_000_000])
 def test_offset_index_find(
     benchmark: BenchmarkFixture, new_segment: Callable[[], Segment], entries: int
@@ -64,6 +65,7 @@ def test_offset_index_find(
     assert position == (offset - 1) // 7 * 1600
 
 
+@pytest.mark.benchmark(group="python")
 def test_time_index_find(benchmark: BenchmarkFixture, new_segment: Callable[[], Segment]) -> None:
     index = new_segment().time_index
     for number in range(10_000):
@@ -72,6 +74,7 @@ def test_time_index_find(benchmark: BenchmarkFixture, new_segment: Callable[[], 
     assert timestamp == NOW_MS + 15_000
 
 
+@pytest.mark.benchmark(group="disk")
 @pytest.mark.parametrize("size", BATCHES_A_ROUND)
 def test_segment_append(
     benchmark: BenchmarkFixture, new_segment: Callable[[], Segment], size: int
@@ -95,6 +98,7 @@ def test_segment_append(
     assert last[0].size == size * count
 
 
+@pytest.mark.benchmark(group="disk")
 @pytest.mark.parametrize("size", BATCHES_A_ROUND)
 @pytest.mark.parametrize("idempotent", [False, True])
 def test_log_produce(
@@ -137,6 +141,7 @@ def test_log_produce(
     assert last[0][0].log_end_offset == count * record_count
 
 
+@pytest.mark.benchmark(group="python")
 @pytest.mark.parametrize("size", [255, 16_384])
 def test_read_region(
     benchmark: BenchmarkFixture, new_segment: Callable[[], Segment], size: int

@@ -55,6 +55,12 @@ class MessageEncodeError(InvariantError, ValueError):
     dropped silently."""
 
 
+class TextTooLongError(PeerError, ValueError):
+    """A text that is too long for any message (32,767 bytes). What is ours is far from it: it is a
+    peer's own text with something added, as a member id that begins with the client's id. Kafka
+    closes the connection, too."""
+
+
 class UnsupportedVersionError(PeerError):
     """An API key or a version of it that has no table here."""
 

@@ -81,11 +81,11 @@ def test_a_topics_life(client: confluent.AdminClient, name: str) -> None:
     [
         ("exists", {}, "TOPIC_ALREADY_EXISTS"),
         ("bad name", {}, "TOPIC_EXCEPTION"),
-        ("new", {"replication_factor": 2}, "INVALID_REPLICATION_FACTOR"),
+        ("new", {"replication_factor": 3}, "INVALID_REPLICATION_FACTOR"),
         ("new", {"num_partitions": 0}, "INVALID_PARTITIONS"),
         ("new", {"config": {"retention.ms": "soon"}}, "INVALID_CONFIG"),
         ("new", {"config": {"no.such.config": "1"}}, "INVALID_CONFIG"),
-        ("new", {"replica_assignment": [[1, 2]]}, "INVALID_REPLICA_ASSIGNMENT"),
+        ("new", {"replica_assignment": [[1, 1]]}, "INVALID_REPLICA_ASSIGNMENT"),
     ],
 )
 def test_refused_topics(

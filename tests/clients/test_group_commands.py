@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
-import confluent_kafka
 import pytest
-from confluent_kafka import TopicPartition
-from confluent_kafka import admin as confluent
 
-from tests.clients.python_clients import TIMEOUT_S
+from tests.clients.read_groups import filled_topic, reader
 from tests.house.broker import ServedBroker
 from tidelog.cli.main import main
 
@@ -34,37 +30,16 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedBroker]:
 
 @pytest.fixture
 def topic(broker: ServedBroker) -> str:
-    name = f"t-{uuid.uuid4().hex[:12]}"
-    client = confluent.AdminClient({"bootstrap.servers": broker.bootstrap_servers})
-    (future,) = client.create_topics([confluent.NewTopic(name, 2, 1)]).values()
-    future.result(TIMEOUT_S)
-    producer = confluent_kafka.Producer({"bootstrap.servers": broker.bootstrap_servers})
-    for n in range(2 * RECORDS):
-        producer.produce(name, b"x", partition=n % 2, timestamp=1_000_000 + n // 2)
-    assert producer.flush(TIMEOUT_S) == 0
-    return name
+    return filled_topic(broker.bootstrap_servers, RECORDS, first_timestamp_ms=1_000_000)
 
 
 @contextmanager
 def member(broker: ServedBroker, group: str, topic: str, protocol: str) -> Iterator[None]:
     """Has read everything and committed COMMITTED in each partition."""
-    consumer = confluent_kafka.Consumer(
-        {
-            "bootstrap.servers": broker.bootstrap_servers,
-            "group.id": group,
-            "group.protocol": protocol,
-            "client.id": "reader",
-            "auto.offset.reset": "earliest",
-            "enable.auto.commit": False,
-        }
+    servers = broker.bootstrap_servers
+    consumer = reader(
+        servers, topic, group, records=RECORDS, committed=COMMITTED, protocol=protocol
     )
-    consumer.subscribe([topic])
-    deadline, seen = time.monotonic() + TIMEOUT_S, 0
-    while seen < 2 * RECORDS:
-        assert time.monotonic() < deadline
-        seen += len(consumer.consume(2 * RECORDS - seen, 0.1))
-    offsets = [TopicPartition(topic, index, COMMITTED) for index in (0, 1)]
-    consumer.commit(offsets=offsets, asynchronous=False)
     yield
     consumer.close()
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import confluent_kafka
 import pytest
-from confluent_kafka import TopicPartition
 from confluent_kafka import admin as confluent
 
 from tests.clients.python_clients import TIMEOUT_S
+from tests.clients.read_groups import filled_topic, reader
 from tests.clients.scrapes import get_json, scrape
 from tests.house.broker import ServedBroker
 from tidelog.process.metrics.definitions import METRICS
@@ -33,43 +32,15 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedBroker]:
 @pytest.fixture
 def topic(broker: ServedBroker) -> str:
     """A topic with a partition on each node, and RECORDS records in each."""
-    name = f"metrics-{uuid.uuid4().hex[:12]}"
-    client = confluent.AdminClient({"bootstrap.servers": broker.bootstrap_servers})
-    (future,) = client.create_topics([confluent.NewTopic(name, 2, 1)]).values()
-    future.result(TIMEOUT_S)
-    producer = confluent_kafka.Producer(
-        {"bootstrap.servers": broker.bootstrap_servers, "linger.ms": 0, "batch.num.messages": 1}
-    )
-    for n in range(2 * RECORDS):
-        producer.produce(name, b"x" * 100, partition=n % 2)
-    assert producer.flush(TIMEOUT_S) == 0
-    return name
+    return filled_topic(broker.bootstrap_servers, RECORDS)
 
 
 def consume(
-    broker: ServedBroker, topic: str, group: str, count: int, protocol: str = "classic"
+    broker: ServedBroker, topic: str, group: str, committed: int, protocol: str = "classic"
 ) -> confluent_kafka.Consumer:
-    """A member that has read `count` records of each partition and committed them."""
-    consumer = confluent_kafka.Consumer(
-        {
-            "bootstrap.servers": broker.bootstrap_servers,
-            "group.id": group,
-            "group.protocol": protocol,
-            "auto.offset.reset": "earliest",
-            "enable.auto.commit": False,
-        }
-    )
-    consumer.subscribe([topic])
-    deadline = time.monotonic() + TIMEOUT_S
-    seen = 0
-    while seen < 2 * RECORDS:
-        assert time.monotonic() < deadline
-        seen += len(consumer.consume(2 * RECORDS - seen, 0.1))
-    consumer.commit(
-        offsets=[TopicPartition(topic, partition, count) for partition in (0, 1)],
-        asynchronous=False,
-    )
-    return consumer
+    """A member that has read everything and committed `committed` in each partition."""
+    servers = broker.bootstrap_servers
+    return reader(servers, topic, group, records=RECORDS, committed=committed, protocol=protocol)
 
 
 def test_every_metric_is_there_and_no_other(broker: ServedBroker, topic: str) -> None:

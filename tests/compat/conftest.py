@@ -17,6 +17,8 @@ import pytest
 from tests.compat.reference import ReferenceBroker, ReferenceMissing, install
 from tests.compat.tools import ToolServer
 from tests.house.broker import ServedBroker
+from tests.house.zookeeper import ZooKeeper, ZooKeeperMissing
+from tests.house.zookeeper import install as install_zookeeper
 
 TARGET_IS_REFERENCE = os.environ.get("TIDELOG_COMPAT_TARGET") == "reference"
 
@@ -45,6 +47,24 @@ def java() -> None:
         install()
     except ReferenceMissing as missing:
         pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def zookeeper_files() -> None:
+    """Skips the test when ZooKeeper cannot be had here, and says why."""
+    try:
+        install_zookeeper()
+    except ZooKeeperMissing as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="module")
+def one_zookeeper(
+    zookeeper_files: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ZooKeeper]:
+    """A ZooKeeper of one server; each test has a path of its own in it."""
+    with ZooKeeper(tmp_path_factory.mktemp("zookeeper")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

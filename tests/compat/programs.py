@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-BUILD = HERE.parents[1] / "build" / "compat"
+BUILD = Path(os.environ.get("TIDELOG_COMPAT_DIR") or HERE.parents[1] / "build" / "compat")
 INSTALL_TIMEOUT_S = 600.0
 RUN_TIMEOUT_S = 55.0
 
@@ -27,8 +27,8 @@ class ProgramMissing(Exception):
     """A program is not on this machine and could not be installed; names it and says why."""
 
 
-def _run(name: str, command: Sequence[str], cwd: Path, **variables: str) -> None:
-    """One step of an installation."""
+def run_step(name: str, command: Sequence[str], cwd: Path, **variables: str) -> None:
+    """One step of an installation. Raises ProgramMissing."""
     try:
         done = subprocess.run(
             command,
@@ -46,12 +46,13 @@ def _run(name: str, command: Sequence[str], cwd: Path, **variables: str) -> None
         raise ProgramMissing(f"{name}: {' '.join(command)}: {(done.stdout + done.stderr)[-1000:]}")
 
 
-def _need(name: str, program: str) -> None:
+def need(name: str, program: str) -> None:
+    """Raises ProgramMissing unless the program is installed."""
     if shutil.which(program) is None:
         raise ProgramMissing(f"{name}: {program} is not installed")
 
 
-def _folder(name: str, sources: Sequence[Path]) -> Path:
+def folder_of(name: str, sources: Sequence[Path]) -> Path:
     """The folder of a program built from these sources."""
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
     return BUILD / f"{name}-{digest}"
@@ -61,26 +62,26 @@ def _folder(name: str, sources: Sequence[Path]) -> Path:
 def kcat() -> list[str]:
     """Debian's kcat; installed by apt-get if it is missing and we are root."""
     if shutil.which("kcat") is None:
-        _need("kcat", "apt-get")
+        need("kcat", "apt-get")
         if os.geteuid() != 0:
             raise ProgramMissing("kcat: not installed, and only root can install it")
         quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-        _run("kcat", ["apt-get", "update", "-qq"], HERE, **quiet)
+        run_step("kcat", ["apt-get", "update", "-qq"], HERE, **quiet)
         install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "kcat"]
-        _run("kcat", install, HERE, **quiet)
+        run_step("kcat", install, HERE, **quiet)
     return ["kcat"]
 
 
 @cache
 def franz_go() -> list[str]:
     """The client of tests/compat/go, compiled."""
-    _need("franz-go", "go")
+    need("franz-go", "go")
     source = HERE / "go"
-    target = _folder("go", sorted(source.iterdir())) / "client"
+    target = folder_of("go", sorted(source.iterdir())) / "client"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = target.with_name(f"client.{os.getpid()}")
-        _run("franz-go", ["go", "build", "-buildvcs=false", "-o", str(scratch), "."], source)
+        run_step("franz-go", ["go", "build", "-buildvcs=false", "-o", str(scratch), "."], source)
         scratch.rename(target)
     return [str(target)]
 
@@ -88,17 +89,17 @@ def franz_go() -> list[str]:
 @cache
 def kafkajs() -> list[str]:
     """The client of tests/compat/node with its packages."""
-    _need("kafkajs", "node")
-    _need("kafkajs", "npm")
+    need("kafkajs", "node")
+    need("kafkajs", "npm")
     sources = sorted(path for path in (HERE / "node").iterdir() if path.is_file())
-    folder = _folder("node", sources)
+    folder = folder_of("node", sources)
     if not folder.exists():
         scratch = folder.with_name(f"{folder.name}.{os.getpid()}")
         scratch.mkdir(parents=True)
         for path in sources:
             shutil.copy(path, scratch)
         quiet = ["--no-audit", "--no-fund", "--ignore-scripts"]
-        _run("kafkajs", ["npm", "ci", *quiet], scratch)
+        run_step("kafkajs", ["npm", "ci", *quiet], scratch)
         scratch.rename(folder)
     return ["node", str(folder / "client.mjs")]
 

@@ -31,11 +31,15 @@ class BrokerError(Exception):
 class ServedBroker:
     """`tidelog serve` on free ports of 127.0.0.1 with the given data folder.
 
-    `arguments` are added to the command line; `--listen` and `--data-dir` there win.
+    `arguments` are added to the command line; `--listen`, `--data-dir` and log.dirs there win.
+    `prefix` comes before it, e.g. for a network namespace, and must end in the same process.
     """
 
-    def __init__(self, data_dir: Path, arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self, data_dir: Path, arguments: Sequence[str] = (), prefix: Sequence[str] = ()
+    ) -> None:
         self.data_dir = data_dir
+        self._prefix = list(prefix)
         self.arguments = list(arguments)
         self.bootstrap_servers = ""
         self.pid = 0
@@ -45,19 +49,28 @@ class ServedBroker:
 
     def start(self) -> None:
         """Start and wait for the ready line."""
+        self.begin_start()
+        self.wait_started()
+
+    def begin_start(self) -> None:
+        """Start; `wait_started` has to follow."""
         command = [str(Path(sys.executable).with_name("tidelog")), "serve"]
         if "--listen" not in self.arguments:
             command += ["--listen", "127.0.0.1:0"]
-        if "--data-dir" not in self.arguments:
+        placed = any(word.startswith("log.dirs=") for word in self.arguments)
+        if "--data-dir" not in self.arguments and not placed:
             command += ["--data-dir", str(self.data_dir)]
         self._errors.parent.mkdir(parents=True, exist_ok=True)
         with open(self._errors, "ab") as errors:
             self._process = subprocess.Popen(
-                [*command, *self.arguments],
+                [*self._prefix, *command, *self.arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
             )
+
+    def wait_started(self) -> None:
+        """Wait for the ready line. Raises BrokerError, and then it does not run."""
         line = self._first_line()
         match = READY.match(line)
         if match is None:
@@ -82,6 +95,11 @@ class ServedBroker:
                 break
             seen += chunk
         return seen.partition(b"\n")[0].decode(errors="replace")
+
+    @property
+    def runs(self) -> bool:
+        """Whether it was started, and not stopped or killed by this object."""
+        return self._process is not None
 
     def log(self) -> str:
         """What the broker wrote to standard error."""

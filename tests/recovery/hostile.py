@@ -1,11 +1,12 @@
 """A well-behaved client beside thousands of hostile ones: it is served throughout.
 
-    python -m tests.recovery.hostile [--scenario kinds|idle|deaf|holders] [--seconds 30]
+    python -m tests.recovery.hostile [--scenario kinds|idle|deaf|holders|members] [--seconds 30]
 
 A broker with its real processes; a client that writes with acks=all and reads every record back,
 first alone, then while hostile_peers.py attacks. The scenarios, one after the other unless one is
 named: 3,000 connections of every hostile kind, 5,000 that are idle, 500 that ask for large answers
-and never read, 500 that stop in the middle of a large request. What must hold in each:
+and never read, 500 that stop in the middle of a large request, 60 that join groups with very large
+metadata. What must hold in each:
 
 - every record is acknowledged and read at its offset;
 - no worker is started again;
@@ -70,6 +71,7 @@ SCENARIOS: Final = {
     "idle": Scenario(5_000, "idle"),
     "deaf": Scenario(500, "deaf", is_wide=True),
     "holders": Scenario(500, "half_a_batch"),
+    "members": Scenario(60, "large_members"),
 }
 
 
@@ -410,7 +412,8 @@ def check_log(text: str, worker_count: int, findings: Findings) -> None:
 
 
 _REFUSED: Final = re.compile(
-    r"(?P<time>\S+) warning node=\d+ event=\"(connection (closed|refused)|more of the same)\" "
+    r"(?P<time>\S+) warning node=\d+ "
+    r"event=\"(connection (closed|refused)|group member refused|more of the same)\" "
     r".*?(reason=\"?(?P<reason>[^\"]*)\"?)?$"
 )
 _NUMBER: Final = re.compile(r"-?\d+")

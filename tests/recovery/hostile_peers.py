@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import random
 import resource
@@ -29,6 +30,7 @@ from tidelog.protocol.api import ApiKey
 from tidelog.protocol.codec import encode_request_frame
 from tidelog.protocol.messages.api_versions import ApiVersionsRequest
 from tidelog.protocol.messages.fetch import FetchPartition, FetchRequest, FetchTopic
+from tidelog.protocol.messages.join_group import JoinGroupRequest, JoinGroupRequestProtocol
 from tidelog.protocol.messages.metadata import MetadataRequest
 from tidelog.protocol.messages.produce import (
     PartitionProduceData,
@@ -140,6 +142,19 @@ def produce(batch: bytes, topic: str) -> bytes:
     )
 
 
+def join_group(group: str, metadata_bytes: int) -> bytes:
+    protocol = JoinGroupRequestProtocol(name="range", metadata=bytes(metadata_bytes))
+    request = JoinGroupRequest(
+        group_id=group,
+        session_timeout_ms=300_000,
+        rebalance_timeout_ms=300_000,
+        member_id="",
+        protocol_type="consumer",
+        protocols=[protocol],
+    )
+    return encode_request_frame(request, 3, 1, "hostile")
+
+
 def bomb(codec: Codec, payload_bytes: int) -> bytes:
     """A batch of one record whose value are very many zeros."""
     payload = raw_record(value=zigzag(payload_bytes) + bytes(payload_bytes))
@@ -176,6 +191,20 @@ async def deaf(peer: Peer) -> None:
     burst = (metadata() + fetch()) * 10
     while True:
         await peer.send(burst)
+
+
+async def large_members(peer: Peer) -> None:
+    """Joins groups with more than anybody has to say, and never comes back to them."""
+    for number in itertools.count():
+        metadata_bytes = (12 << 20, 3 << 20)[number % 2]
+        await peer.send(join_group(f"hostile-{peer.rng.randrange(100)}", metadata_bytes))
+        reading = asyncio.ensure_future(peer.receive())
+        # Who is taken in waits for its round. It does not see it.
+        await asyncio.wait([reading], timeout=2.0)
+        if not reading.done():
+            reading.cancel()
+            raise ConnectionResetError
+        reading.result()
 
 
 async def half_a_header(peer: Peer) -> None:
@@ -271,7 +300,7 @@ KINDS: Final[tuple[Kind, ...]] = (
     half_open,
 )
 #: By the names that may be asked for; the last ones only when they are.
-BY_NAME: Final = {kind.__name__: kind for kind in (*KINDS, idle, deaf, half_a_batch)}
+BY_NAME: Final = {kind.__name__: kind for kind in (*KINDS, idle, deaf, half_a_batch, large_members)}
 #: Kinds that do not read have small buffers: the broker's memory is wanted, not the kernel's.
 _SMALL_BUFFER: Final = {"never_reads": 4096, "half_open": 4096, "deaf": 4096}
 _bombs: list[bytes] = []

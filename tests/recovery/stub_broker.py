@@ -39,15 +39,15 @@ class StubNode:
         self.applied: set[str] = set()
 
     async def start(self, image: MetadataImage) -> None:
-        if (self.setup.directory / "fail").exists():
+        if (self.setup.directories[0] / "fail").exists():
             raise StorageError("the stub's disk\nis broken")
-        if (self.setup.directory / "crash").exists():
+        if (self.setup.directories[0] / "crash").exists():
             os.kill(os.getpid(), signal.SIGKILL)
-        (self.setup.directory / "clean").unlink(missing_ok=True)
+        (self.setup.directories[0] / "clean").unlink(missing_ok=True)
         self.applied = set(image.topics)
 
     async def apply(self, old: MetadataImage, new: MetadataImage) -> None:
-        while (self.setup.directory / "slow").exists():
+        while (self.setup.directories[0] / "slow").exists():
             await asyncio.sleep(0.01)
         self.applied = set(new.topics)
 
@@ -57,8 +57,11 @@ class StubNode:
                 asyncio.ensure_future(asyncio.start_server(self._client, sock=sock))
             )
 
+    async def hand_over(self) -> None:
+        return
+
     async def stop(self, grace_ms: int) -> None:
-        (self.setup.directory / "clean").write_text(f"{grace_ms}\n")
+        (self.setup.directories[0] / "clean").write_text(f"{grace_ms}\n")
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while line := await reader.readline():

@@ -33,7 +33,7 @@ def is_alive(pid: int) -> bool:
     """Whether the process runs (a zombie doesn't)."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"
 

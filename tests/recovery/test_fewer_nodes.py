@@ -224,7 +224,11 @@ async def change(root: Path, workers: int, steps: Steps) -> MetadataImage:
     moving = asyncio.ensure_future(move())
     try:
         done, _ = await asyncio.wait({moving, running}, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
+        if moving in done and running not in done:
+            await asyncio.wait({running}, timeout=0)
+            done = {task for task in (moving, running) if task.done()}
+        # (What the store's death leaves unanswered is no error of the move.)
+        for task in sorted(done, key=lambda one: one is moving):
             task.result()
         return runtime.image
     finally:

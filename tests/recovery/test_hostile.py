@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.recovery import hostile, hostile_peers
+from tidelog import limits
 
 
 def test_every_kind_at_once(tmp_path: Path) -> None:
@@ -26,6 +27,16 @@ def test_who_never_reads_is_not_answered_for_ever(tmp_path: Path) -> None:
     assert found.problems == []
     assert found.acknowledged == found.read > 0
     assert found.peers["deaf connected"] >= 60
+
+
+def test_members_that_say_very_much(tmp_path: Path) -> None:
+    scenario = hostile.Scenario(60, "large_members")
+    found = hostile.run(tmp_path / "data", scenario, seconds=4, worker_count=1, seed=3)
+    assert found.problems == []
+    assert found.acknowledged == found.read > 0
+    # More than ever may be held came, and was answered.
+    assert found.peers["large_members bytes sent"] > 2 * limits.GROUPS_BYTES_MAX
+    assert any("of one member" in reason for reason in found.reasons), found.reasons
 
 
 def test_what_is_wrong_is_found() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.sim.schedules import run_all
+from tests.sim.transaction_history import Attempt, check_attempts, outcomes_by_attempt
 from tests.sim.transaction_world import TIMEOUT_MS, Refused, World
 from tidelog.coordinator.txn.decisions import Change, Identity
 from tidelog.coordinator.txn.shard import TransactionShard
@@ -26,15 +27,6 @@ STEPS = 1_500
 PATIENCE = 20
 AGAIN = (14, 15, 16, 51)
 TIDS = ("a", "b", "c")
-
-
-class Attempt:
-    """One transaction as its producer sees it. told: what it was answered (None: nothing)."""
-
-    def __init__(self, tid: str) -> None:
-        self.tid = tid
-        self.acknowledged = 0
-        self.told: bool | None = None
 
 
 class Producer:
@@ -107,11 +99,12 @@ class Producer:
         identity = self.identity
 
         def request(reply: Callable[[Any], None]) -> None:
-            fence = self.world.fences.get(self.tid, -1)
+            fences = self.world.fences
+            fence = fences.of(self.tid)
 
             def checked(answer: Any) -> None:
                 if identity is not None and not isinstance(answer, Refused):
-                    assert identity.producer_epoch >= fence, (self.tid, identity)
+                    fences.check(self.tid, identity.producer_epoch, fence)
                 reply(answer)
 
             self.world.coordinator(self.tid).ask(operation, checked)
@@ -125,8 +118,8 @@ class Producer:
             def given(answer: Any) -> None:
                 if isinstance(answer, Change) and not answer.error_code:
                     epoch = answer.identity.producer_epoch
-                    assert epoch > world.fences.get(tid, -1)
-                    world.fences[tid] = epoch
+                    assert epoch > world.fences.of(tid)
+                    world.fences.given(tid, epoch)
                 reply(answer)
 
             world.coordinator(tid).ask(
@@ -284,27 +277,6 @@ class Scene:
         for partition in world.partitions:
             assert partition.last_stable_offset == len(partition.log)
 
-    def check_attempts(self) -> None:
-        """All or nothing, and as its producer was told."""
-        outcomes = outcomes_of(self.world)
-        assert set(outcomes) <= set(self.attempts)
-        for attempt in self.attempts:
-            found = outcomes.get(attempt, [])
-            assert len(set(found)) <= 1, (attempt.tid, found)
-            if attempt.told is not None:
-                assert set(found) <= {attempt.told}
-            if attempt.told:
-                assert len(found) == attempt.acknowledged
-
-
-def outcomes_of(world: World) -> dict[Any, list[bool | None]]:
-    """What became of every record, by attempt."""
-    found: dict[Any, list[bool | None]] = {}
-    for partition in world.partitions:
-        for _, attempt, commit in partition.outcomes():
-            found.setdefault(attempt, []).append(commit)
-    return found
-
 
 ACTIONS = {
     "run": 60,
@@ -320,6 +292,11 @@ ACTIONS = {
     "replace": 1,
     "failures": 1,
 }
+
+
+def outcomes_of(world: World) -> dict[Any, list[bool | None]]:
+    """What became of every record, by attempt."""
+    return outcomes_by_attempt(partition.log for partition in world.partitions)
 
 
 def run(seed: int, version: int) -> Scene:
@@ -361,7 +338,7 @@ def play(scene: Scene) -> Scene:
             world.check_readers()
     scene.settle()
     world.check_readers()
-    scene.check_attempts()
+    check_attempts(scene.attempts, outcomes_of(world))
     return scene
 
 

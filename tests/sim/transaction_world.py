@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
+from tests.sim.transaction_history import Entry, Fences, outcomes
 from tidelog.coordinator.shard import CoordinatorRecord, Result, TimerOperation
 from tidelog.coordinator.txn.config import TransactionConfig
 from tidelog.coordinator.txn.decisions import Identity, ProducerIdNeeded
@@ -88,15 +89,6 @@ class Network:
 
 
 @dataclass(slots=True)
-class Entry:
-    """A record (attempt) or a marker (commit) of a producer in a partition's log."""
-
-    producer_id: int
-    attempt: Any = None
-    commit: bool | None = None
-
-
-@dataclass(slots=True)
 class ProducerState:
     """What a partition knows of a producer id. guard: of a question to the coordinator that is
     under way; a marker makes its answer worthless (KIP-890).
@@ -161,7 +153,8 @@ class Partition:
     def _append(
         self, state: ProducerState, producer: Identity, sequence: int, attempt: Any
     ) -> None:
-        self.world.check_not_fenced(attempt.tid, producer)
+        fences = self.world.fences
+        fences.check(attempt.tid, producer.producer_epoch, fences.of(attempt.tid))
         if state.open_since is None:
             state.open_since = len(self.log)
         state.epoch = producer.producer_epoch
@@ -187,18 +180,6 @@ class Partition:
         state.coordinator_epoch = coordinator_epoch
         state.open_since = state.guard = None
         return 0
-
-    def outcomes(self) -> list[tuple[int, Any, bool | None]]:
-        """(offset, attempt, what its marker says) of every record."""
-        found = []
-        decided: dict[int, bool] = {}
-        for offset in range(len(self.log) - 1, -1, -1):
-            entry = self.log[offset]
-            if entry.commit is not None:
-                decided[entry.producer_id] = entry.commit
-            else:
-                found.append((offset, entry.attempt, decided.get(entry.producer_id)))
-        return found[::-1]
 
     def read_committed(self) -> list[int]:
         """The offsets that a reader of committed records gets: below the LSO, without the aborted
@@ -380,8 +361,7 @@ class World:
         self.write_failures = 0.0
         self.is_over = False  # nobody asks for anything new
         self.last_producer_id = 0
-        #: The last epoch that InitProducerId gave out, by transactional id.
-        self.fences: dict[str, int] = {}
+        self.fences = Fences()
         self.network = Network(self.rng)
         self.partitions = [Partition(self, index) for index in range(partitions)]
         self.coordinators = [Coordinator(self, index) for index in range(coordinators)]
@@ -412,10 +392,6 @@ class World:
 
         self.network.send((place, "verify"), ask)
 
-    def check_not_fenced(self, tid: str, producer: Identity) -> None:
-        """What succeeds is not asked by somebody whose place another one has been given."""
-        assert producer.producer_epoch >= self.fences.get(tid, -1), (tid, producer)
-
     def pass_time(self, ms: int) -> None:
         self.now_ms += ms
         for coordinator in self.coordinators:
@@ -437,7 +413,7 @@ class World:
         """A reader of committed records gets what was committed, and nothing else."""
         for partition in self.partitions:
             lso = partition.last_stable_offset
-            outcomes = [each for each in partition.outcomes() if each[0] < lso]
-            assert all(commit is not None for _, _, commit in outcomes)
-            committed = [offset for offset, _, commit in outcomes if commit]
+            ended = [each for each in outcomes(partition.log) if each[0] < lso]
+            assert all(commit is not None for _, _, commit in ended)
+            committed = [offset for offset, _, commit in ended if commit]
             assert partition.read_committed() == committed

@@ -52,7 +52,8 @@ class RequestTemplate(Protocol):
 
 @type_check_only
 class RunCounts(TypedDict):
-    """elapsed: from the first send to the last answer; user, system: CPU of the client's thread."""
+    """elapsed: from the first send to the last answer; user, system: CPU of the client's thread;
+    unsent: requests that were due within the run and never sent; delays: see schedules."""
 
     requests: int
     bytes_sent: int
@@ -68,8 +69,10 @@ class RunCounts(TypedDict):
     elapsed_ns: int
     user_ns: int
     system_ns: int
+    unsent: int
     last_base_offset: int
     latency: Histogram
+    delays: Histogram
 
 class LoadError(Exception):
     reason: str
@@ -100,6 +103,18 @@ class LoadGenerator:
     error_position: kind "raw" only, where an int16 error code stands behind the correlation id.
     With acks0 a latency is the time until the kernel has the request, and a run ends when the
     fence (any request with an answer, correlation id FENCE_CORRELATION_ID) is answered.
+
+    With interval_ns a connection's requests are due at start_at_ns (CLOCK_MONOTONIC; 0: now) +
+    offset_ns + n * interval_ns. A latency then counts from that time on, also when the request had
+    to wait for room (in_flight), so that a slow answer delays no later one out of sight
+    (coordinated omission). What was due before the end may still be sent within grace_ns after it.
+
+    schedules: for each cursor of a fetch (first due time in ns after start_at_ns, period in ns,
+    records a batch) of the only producer of that partition, whose first batch stands at the
+    cursor's start. `delays` of the result then tells how long after its due time each batch came.
+
+    progress: (requests, records, bytes of record batches) of the current or the last run, from any
+    thread.
     """
 
     def __init__(
@@ -117,10 +132,26 @@ class LoadGenerator:
         error_position: int = -1,
     ) -> None: ...
     def add_connection(
-        self, fd: int, templates: Sequence[RequestTemplate], fence: bytes = b""
+        self,
+        fd: int,
+        templates: Sequence[RequestTemplate],
+        fence: bytes = b"",
+        *,
+        interval_ns: int = 0,
+        offset_ns: int = 0,
+        schedules: Sequence[tuple[int, int, int]] = (),
     ) -> None: ...
-    def run(self, *, max_requests: int = 0, seconds: float = 0.0) -> RunCounts: ...
+    def run(
+        self,
+        *,
+        max_requests: int = 0,
+        seconds: float = 0.0,
+        start_at_ns: int = 0,
+        grace_ns: int = 0,
+    ) -> RunCounts: ...
     def stop(self) -> None: ...
+    @property
+    def progress(self) -> tuple[int, int, int]: ...
 
 class FloorServer:
     def __init__(

@@ -1,14 +1,20 @@
 """Stub of the native partition module (ext/tidelog/_native/partition.pyx)."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, Protocol
 
+from tidelog._native.followers import ClusterView, FollowerTable
 from tidelog._native.log import LogCore
 
 NOT_LEADER: int
 OFFLINE: int
 LOADING: int
 DELETED: int
+
+class Throttle(Protocol):
+    def record(self, size: int) -> object: ...
+    def is_exceeded(self) -> bool: ...
+    def wait_ms(self) -> int: ...
 
 class Waiter:
     pass
@@ -28,6 +34,7 @@ class Partition:
     topic_id: bytes
     index: int
     log: LogCore | None
+    role: int
     gates: int
     leader_id: int
     leader_epoch: int
@@ -37,10 +44,14 @@ class Partition:
     min_insync_replicas: int
     replicas: tuple[int, ...]
     isr: tuple[int, ...]
+    followers: FollowerTable | None
+    epoch_start_offset: int
+    served_epoch: int
     bytes_in: int
     records_in: int
     bytes_out: int
     records_out: int
+    throttle: Throttle | None
     def __init__(self, topic: bytes, topic_id: bytes, index: int, progress: Progress) -> None: ...
     def set_leadership(
         self,
@@ -50,14 +61,30 @@ class Partition:
         replicas: tuple[int, ...],
         isr: tuple[int, ...],
     ) -> None: ...
-    def open_as_leader(self, log: LogCore) -> None: ...
+    def open_as_leader(
+        self, log: LogCore, high_watermark: int = -1, view: ClusterView | None = None
+    ) -> None: ...
+    def follow_replicas(self, view: ClusterView | None) -> None: ...
+    def set_isr(self, isr: tuple[int, ...], partition_epoch: int) -> None: ...
+    def set_maximal_isr(self, isr: Collection[int]) -> None: ...
+    def open_as_follower(self, log: LogCore, high_watermark: int = -1) -> None: ...
+    def set_follower_high_watermark(self, high_watermark: int) -> None: ...
+    def follower_appended(self) -> None: ...
     def close(self, gates: int) -> None: ...
     def set_min_insync_replicas(self, value: int) -> None: ...
+    def set_throttle(self, throttle: Throttle | None) -> None: ...
     def update_progress(self) -> int: ...
     @property
     def error_code(self) -> int: ...
     @property
     def is_leader(self) -> bool: ...
+    @property
+    def is_follower(self) -> bool: ...
+    @property
+    def under_min_isr(self) -> bool: ...
+    def replica_fetched(
+        self, node_id: int, node_epoch: int, fetch_offset: int, log_start_offset: int
+    ) -> int: ...
     @property
     def waiting_fetches(self) -> int: ...
     @property

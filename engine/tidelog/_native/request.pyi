@@ -8,6 +8,6 @@ class Gates:
     authorizer: Any
     quotas: Any
     transactions: Any
-    followers: Any
+    near_racks: dict[bytes, frozenset[int]] | None
     stats: RequestStats
     def __init__(self) -> None: ...

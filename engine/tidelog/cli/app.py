@@ -12,7 +12,16 @@ from typing import Annotated, Any
 
 import typer
 
-from tidelog.cli import configs, groups, metadata, topics, transactions
+from tidelog.cli import (
+    bench,
+    cluster_status,
+    configs,
+    groups,
+    metadata,
+    profile,
+    topics,
+    transactions,
+)
 from tidelog.cli.cluster import CommandError, give_up_output
 from tidelog.cli.consume import consume
 from tidelog.cli.dump_log import dump_log
@@ -40,8 +49,11 @@ app.command("consume")(consume)
 app.command("offsets")(offsets)
 app.add_typer(groups.app, name="groups")
 app.command("top")(top)
+app.add_typer(bench.app, name="bench")
+app.add_typer(profile.app, name="profile")
 app.add_typer(configs.app, name="configs")
 app.add_typer(metadata.app, name="metadata")
+app.add_typer(cluster_status.app, name="cluster")
 app.add_typer(transactions.app, name="transactions")
 app.command("dump-log")(dump_log)
 app.command("scrub")(scrub)

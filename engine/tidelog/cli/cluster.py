@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Annotated, Any, Final, TypeVar
 
@@ -117,6 +117,15 @@ def reason(error: KafkaException) -> str:
     return f"{text} ({name})" if name and name not in text else text
 
 
+def named(given: Any) -> Any:
+    """Callback of arguments that name something: one name, several or none. Raises
+    typer.BadParameter.
+    """
+    if "" in ([given] if isinstance(given, str) else given or ()):
+        raise typer.BadParameter("a name is empty")
+    return given
+
+
 def parse_configs(given: Iterable[str] | None, option: str = "--config") -> dict[str, str]:
     """`key=value` texts of an option by key. Raises typer.BadParameter."""
     configs: dict[str, str] = {}
@@ -164,9 +173,14 @@ def print_table(columns: Mapping[str, str], rows: Iterable[Iterable[object]]) ->
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title, side in columns.items():
         table.add_column(title, justify="right" if side == "right" else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(str(cell) for cell in row))
     console = Console(file=sys.stdout, highlight=False, markup=False)
+    shown = [[str(cell) for cell in row] for row in rows]
     if not console.is_terminal:
-        console.width = 10_000
+        console.width = 10_000 + sum(len(cell) for cell in max(shown, key=_width, default=[]))
+    for row in shown:
+        table.add_row(*row)
     console.print(table)
+
+
+def _width(row: Sequence[str]) -> int:
+    return sum(map(len, row))

@@ -32,6 +32,7 @@ from tidelog.cli.cluster import (
     CommandError,
     check_reachable,
     client_settings,
+    named,
     reason,
     silent_logger,
     topic_partitions,
@@ -49,7 +50,7 @@ PATIENCE_S: Final = TIMEOUT_S
 
 
 def consume(
-    topic: Annotated[str, typer.Argument(metavar="TOPIC")],
+    topic: Annotated[str, typer.Argument(metavar="TOPIC", callback=named)],
     from_beginning: Annotated[
         bool,
         typer.Option("--from-beginning", help="Start with the first record, not with new ones."),

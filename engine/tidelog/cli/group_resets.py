@@ -87,6 +87,14 @@ def parse_duration_ms(text: str) -> int:
     )
 
 
+def topic_names(wanted: Iterable[str]) -> list[str]:
+    """The topics of what is wanted, `topic` or `topic:0,1` each. Raises typer.BadParameter."""
+    names = [text.rpartition(":")[0] if ":" in text else text for text in wanted]
+    if not all(names):
+        raise typer.BadParameter("--topic: the name of a topic is missing")
+    return names
+
+
 def chosen(wanted: Iterable[str], known: Mapping[str, Sequence[int]]) -> list[Key]:
     """The partitions that `topic` or `topic:0,1` name. Raises typer.BadParameter, CommandError."""
     keys: list[Key] = []

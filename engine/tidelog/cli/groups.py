@@ -5,7 +5,7 @@ Groups of both protocols. What a reset would do is shown; only `--execute` does 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -24,17 +24,18 @@ from tidelog.cli.cluster import (
     CommandError,
     Json,
     connect,
+    named,
     print_json,
     print_table,
     result_of,
     topic_partitions,
 )
 from tidelog.cli.group_offsets import Key, check_inactive, committed_offsets, end_offsets, word
-from tidelog.cli.group_resets import Reset, chosen, planned
+from tidelog.cli.group_resets import Reset, chosen, planned, topic_names
 
 app = typer.Typer(help="List, describe, reset and delete consumer groups.", no_args_is_help=True)
 
-Group = Annotated[str, typer.Argument(metavar="GROUP")]
+Group = Annotated[str, typer.Argument(metavar="GROUP", callback=named)]
 _STATES = {state.name.lower(): state for state in ConsumerGroupState}
 _TYPES = {kind.name.lower(): kind for kind in ConsumerGroupType}
 
@@ -77,7 +78,7 @@ def list_groups(
 
 @app.command()
 def describe(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[GROUP...]")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[GROUP...]", callback=named)] = None,
     members: Annotated[
         bool, typer.Option("--members", help="The members and what each of them has.")
     ] = False,
@@ -150,10 +151,11 @@ def reset(
     )
     if bool(topic) == all_topics:
         raise typer.BadParameter("either --topic or --all-topics is needed")
+    names = topic_names(topic or ())
     client = connect(bootstrap)
     check_inactive(client, group)
     committed = committed_offsets(client, group)
-    keys = sorted(committed) if all_topics else chosen(topic or (), _partitions_of(client, topic))
+    keys = sorted(committed) if all_topics else chosen(topic or (), topic_partitions(client, names))
     if not keys:
         raise CommandError(f"group {group} has no committed offsets")
     plan = planned(client, where, keys, committed)
@@ -173,7 +175,7 @@ def reset(
 
 @app.command()
 def delete(
-    names: Annotated[list[str], typer.Argument(metavar="GROUP...")],
+    names: Annotated[list[str], typer.Argument(metavar="GROUP...", callback=named)],
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> None:
     """Delete groups without members, with their offsets."""
@@ -212,10 +214,6 @@ def _descriptions(client: AdminClient, names: Sequence[str]) -> list[ConsumerGro
             raise CommandError(f"group {name} is not known")
         found.append(one)
     return found
-
-
-def _partitions_of(client: AdminClient, topics: Iterable[str] | None) -> dict[str, list[int]]:
-    return topic_partitions(client, [name.rpartition(":")[0] or name for name in topics or ()])
 
 
 def _commit(client: AdminClient, group: str, targets: dict[Key, int]) -> None:

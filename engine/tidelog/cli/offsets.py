@@ -23,6 +23,7 @@ from tidelog.cli.cluster import (
     Json,
     client_settings,
     connect,
+    named,
     print_json,
     print_table,
     reason,
@@ -42,7 +43,9 @@ class Ends(NamedTuple):
 
 
 def offsets(
-    topics: Annotated[list[str] | None, typer.Argument(metavar="[TOPIC...]")] = None,
+    topics: Annotated[
+        list[str] | None, typer.Argument(metavar="[TOPIC...]", callback=named)
+    ] = None,
     group: Annotated[
         str | None, typer.Option(help="Show how far this group came, and what is left to it.")
     ] = None,

@@ -24,6 +24,7 @@ from tidelog.cli.cluster import (
     CommandError,
     check_reachable,
     client_settings,
+    named,
     reason,
     silent_logger,
 )
@@ -96,7 +97,7 @@ class Patience:
 
 
 def produce(
-    topic: Annotated[str, typer.Argument(metavar="TOPIC")],
+    topic: Annotated[str, typer.Argument(metavar="TOPIC", callback=named)],
     file: Annotated[
         Path | None,
         typer.Option("--file", metavar="FILE", help="Read from here, not from standard input."),

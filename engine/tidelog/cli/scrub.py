@@ -71,8 +71,8 @@ def _segments(directories: list[Path]) -> tuple[list[SegmentToScrub], int]:
     passed_over = logs = 0
     for directory in directories:
         try:
-            in_use = _in_use(directory)
             for folder in node_folders(directory) or [directory]:
+                in_use = _in_use(folder)
                 for log in find_logs(SYSTEM_FILES, str(folder)):
                     logs += 1
                     for segment in find_segments(SYSTEM_FILES, log):

@@ -71,7 +71,7 @@ def _take(look: Look, name: str, labels: dict[str, str], value: float) -> None:
             case "kafka_consumergroup_current_offset":
                 group.topic(labels["topic"]).committed += value
             case "kafka_consumergroup_lag":
-                group.topic(labels["topic"]).lag += value
+                group.topic(labels["topic"]).lag += int(value)
     elif "topic" in labels:
         _take_topic(look.topics.setdefault(labels["topic"], TopicTotals()), name, value)
     elif "node" in labels:
@@ -84,7 +84,7 @@ def _take(look: Look, name: str, labels: dict[str, str], value: float) -> None:
             case "process_resident_memory_bytes":
                 node.memory = value
             case "tidelog_connections":
-                node.connections = value
+                node.connections = int(value)
 
 
 def _take_topic(topic: TopicTotals, name: str, value: float) -> None:

@@ -29,7 +29,7 @@ class Progress:
     """Of a group in a topic: the sum of its committed offsets, and what is left to it."""
 
     committed: float = 0
-    lag: float = 0
+    lag: int = 0
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class NodeTotals:
     up: bool = True
     cpu_s: float | None = None
     memory: float | None = None
-    connections: float | None = None
+    connections: int | None = None
 
 
 @dataclass(slots=True)

@@ -26,6 +26,7 @@ from tidelog.cli.cluster import (
     Configs,
     Json,
     connect,
+    named,
     parse_configs,
     print_json,
     print_table,
@@ -41,7 +42,7 @@ INTERNAL: Final = {
     "__transaction_state": "transactions",
 }
 
-Names = Annotated[list[str], typer.Argument(metavar="TOPIC...")]
+Names = Annotated[list[str], typer.Argument(metavar="TOPIC...", callback=named)]
 
 
 @app.command()
@@ -110,7 +111,7 @@ def list_topics(
 
 @app.command()
 def describe(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[TOPIC...]")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[TOPIC...]", callback=named)] = None,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
     json: Json = False,
 ) -> None:
@@ -168,7 +169,7 @@ def delete(
 
 @app.command()
 def alter(
-    name: Annotated[str, typer.Argument(metavar="TOPIC")],
+    name: Annotated[str, typer.Argument(metavar="TOPIC", callback=named)],
     partitions: Annotated[
         int | None, typer.Option(help="Partitions that it shall have in all.")
     ] = None,

@@ -12,6 +12,7 @@ from tidelog.cli.cluster import (
     Bootstrap,
     CommandError,
     Json,
+    named,
     print_json,
     print_table,
 )
@@ -55,7 +56,7 @@ _TRANSACTION: Final = 1
 _ABORT_TIMEOUT_S: Final = 30.0
 _RETRY_S: Final = 0.05
 
-TransactionalId = Annotated[str, typer.Argument(metavar="TRANSACTIONAL_ID")]
+TransactionalId = Annotated[str, typer.Argument(metavar="TRANSACTIONAL_ID", callback=named)]
 
 
 @app.command("list")
@@ -143,7 +144,7 @@ def describe(
 @app.command()
 def abort(
     transactional_id: Annotated[
-        str | None, typer.Argument(metavar="[TRANSACTIONAL_ID]", show_default=False)
+        str | None, typer.Argument(metavar="[TRANSACTIONAL_ID]", show_default=False, callback=named)
     ] = None,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
     topic: Annotated[

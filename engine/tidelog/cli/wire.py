@@ -64,19 +64,27 @@ class Wire:
             topics=[MetadataRequestTopic(name=name) for name in topics],
             allow_auto_topic_creation=False,
         )
-        answer = self._ask_any(request)
+        return self._metadata(request)
+
+    def all_topics(self) -> MetadataResponse:
+        """What the cluster says of all its topics."""
+        return self._metadata(MetadataRequest(topics=None, allow_auto_topic_creation=False))
+
+    def _metadata(self, request: MetadataRequest) -> MetadataResponse:
+        answer = self.ask_any(request, _METADATA_VERSION, MetadataResponse)
         self._nodes = {node.node_id: (node.host, node.port) for node in answer.brokers}
         for topic in answer.topics:
             check(topic.error_code, f"topic {topic.name}")
         return answer
 
-    def _ask_any(self, request: MetadataRequest) -> MetadataResponse:
+    def ask_any(self, request: Request, version: int, answer: type[R]) -> R:
+        """The answer of the first of the given addresses that gives one. Raises CommandError."""
         problem: CommandError | None = None
         for address in self._bootstrap.split(","):
             host, _, port = address.strip().rpartition(":")
             try:
                 place = (host.strip("[]"), int(port))
-                return self._ask(place, request, _METADATA_VERSION, MetadataResponse)
+                return self._ask(place, request, version, answer)
             except CommandError as error:
                 problem = error
         assert problem is not None

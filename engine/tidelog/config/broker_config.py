@@ -13,6 +13,10 @@ from tidelog.config.definition import ConfigValueError, parse_value, split_list
 from tidelog.config.layers import BrokerLayers
 from tidelog.config.validators import is_number
 
+#: The classes of `replica.selector.class` that are there: Kafka's own two.
+RACK_AWARE_SELECTOR = "org.apache.kafka.common.replica.RackAwareReplicaSelector"
+LEADER_SELECTOR = "org.apache.kafka.common.replica.LeaderSelector"
+
 
 @dataclass(frozen=True, slots=True)
 class BrokerConfig:
@@ -44,6 +48,13 @@ class BrokerConfig:
     quota_window_size_seconds: int
     controller_quota_window_num: int
     controller_quota_window_size_seconds: int
+    replication_quota_window_num: int
+    replication_quota_window_size_seconds: int
+    alter_log_dirs_replication_quota_window_num: int
+    alter_log_dirs_replication_quota_window_size_seconds: int
+    replica_alter_log_dirs_io_max_bytes_per_second: int
+    leader_replication_throttled_rate: int
+    follower_replication_throttled_rate: int
     # The process of a node
     broker_heartbeat_interval_ms: int
     broker_session_timeout_ms: int
@@ -54,6 +65,9 @@ class BrokerConfig:
     default_replication_factor: int
     min_insync_replicas: int
     unclean_leader_election_enable: bool
+    unclean_leader_election_interval_ms: int
+    auto_leader_rebalance_enable: bool
+    leader_imbalance_check_interval_seconds: int
     num_recovery_threads_per_data_dir: int
     log_retention_check_interval_ms: int
     log_flush_scheduler_interval_ms: int
@@ -61,6 +75,7 @@ class BrokerConfig:
     log_flush_start_offset_checkpoint_interval_ms: int
     replica_high_watermark_checkpoint_interval_ms: int
     replica_lag_time_max_ms: int
+    replica_selector_class: str | None
     log_cleaner_backoff_ms: int
     log_cleaner_dedupe_buffer_size: int
     log_cleaner_enable: bool
@@ -68,6 +83,15 @@ class BrokerConfig:
     log_cleaner_io_buffer_size: int
     log_cleaner_io_max_bytes_per_second: float
     log_cleaner_threads: int
+    # Followers
+    num_replica_fetchers: int
+    replica_fetch_backoff_ms: int
+    replica_fetch_max_bytes: int
+    replica_fetch_min_bytes: int
+    replica_fetch_response_max_bytes: int
+    replica_fetch_wait_max_ms: int
+    replica_socket_receive_buffer_bytes: int
+    replica_socket_timeout_ms: int
     # Fetch
     fetch_max_bytes: int
     max_incremental_fetch_session_cache_slots: int
@@ -119,6 +143,11 @@ class BrokerConfig:
     def data_dirs(self) -> tuple[str, ...]:
         """The log directories: log.dirs, or log.dir when that is not set."""
         return self.log_dir if self.log_dirs is None else self.log_dirs
+
+    @property
+    def is_rack_aware(self) -> bool:
+        """Whether consumers are sent to replicas in their own rack (KIP-392)."""
+        return self.replica_selector_class == RACK_AWARE_SELECTOR
 
     @property
     def connections_per_ip_overrides(self) -> dict[str, int]:

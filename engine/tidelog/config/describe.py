@@ -127,7 +127,10 @@ def describe_broker(layers: BrokerLayers, keys: Collection[str] | None = None) -
         if hidden and value == definition.default:
             continue
         # Without a value of its own Kafka lists no synonyms, though another unit may have one.
-        held = layers.synonyms(name) if value is not None else ()
+        held = list(layers.synonyms(name)) if value is not None else []
+        if name in DYNAMIC_ONLY_NAMES:
+            # Nor their defaults, which its table of configs does not have.
+            held = [entry for entry in held if entry.source is not ConfigSource.DEFAULT]
         synonyms = _synonyms(definition, held)
         source = ConfigSource.DEFAULT
         for entry in layers.entries((name,)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from tidelog.config.broker_configs import BROKER_CONFIGS
 from tidelog.config.definition import (
     BrokerSynonym,
     ConfigDef,
@@ -20,6 +21,7 @@ from tidelog.config.definition import (
 from tidelog.config.effects import TOPIC_EFFECTS
 from tidelog.config.layers import BrokerLayers
 from tidelog.config.tables.topic import ROWS
+from tidelog.config.validators import Range
 
 _MINUTE_MS = 60_000
 _HOUR_MS = 3_600_000
@@ -184,11 +186,13 @@ def effective_value(
         return parse_value(definition, override)
     for entry in layers.entries(tuple(synonym.name for synonym in definition.synonyms)):
         factor = next(s.factor for s in definition.synonyms if s.name == entry.name)
-        if factor == 1:
-            return parse_value(definition, entry.value)
-        # -1 hours means no limit, as -1 ms does.
-        number = int(entry.value.strip())
-        return -1 if number < 0 else number * factor
+        value = parse_value(BROKER_CONFIGS[entry.name], entry.value)
+        if isinstance(value, int) and isinstance(definition.validator, Range):
+            # The broker's config may have wider bounds: what is below the topic's least is the
+            # least. So -2 ms means no limit, as -1 ms does, and -1 hours.
+            scaled, least = value * factor, definition.validator.low
+            return scaled if least is None or scaled >= least else int(least)
+        return parse_value(definition, entry.value)
     return parse_value(definition, definition.default)
 
 

@@ -18,13 +18,24 @@ class Random(Protocol):
     def getrandbits(self, k: int, /) -> int: ...
 
 
+class UncleanElection(msgspec.Struct, frozen=True):
+    """A replica that was not in sync leads now: what it lacks of the acknowledged records is
+    lost.
+    """
+
+    topic: str
+    partition: int
+    leader: int
+
+
 class Decision(msgspec.Struct, frozen=True):
     """What an event leads to: records to commit as one transaction (none: nothing changes), and
-    the answer.
+    the answer. unclean_elections: those among the records, which the log has to tell about.
     """
 
     records: list[ChangeRecord]
     answer: ControllerAnswer
+    unclean_elections: tuple[UncleanElection, ...] = ()
 
 
 class Refusal(Exception):

@@ -11,6 +11,7 @@ from enum import IntEnum
 
 import msgspec
 
+from tidelog.metadata.isr import AlteredIsr, IsrChange
 from tidelog.metadata.records import Endpoint, QuotaEntity
 
 
@@ -270,7 +271,12 @@ class AllocateProducerIdsAnswer(ControllerAnswer, frozen=True):
 
 
 class RegisterNode(ControllerRequest, frozen=True):
-    """A node begins a new life: its epoch grows, and with it the leader epochs of what it leads."""
+    """A node begins a new life: its epoch grows, and with it the leader epochs of what it leads.
+
+    unclean: the machine was started anew without a clean stop of the node, so what it had not
+    written to disk is lost; it leaves every ISR that has other members. host_id: of several hosts,
+    the one that runs it; answered with DUPLICATE_BROKER_REGISTRATION while another one does.
+    """
 
     node_id: int
     rack: str | None
@@ -278,6 +284,8 @@ class RegisterNode(ControllerRequest, frozen=True):
     internode_host: str
     internode_port: int
     directory: str = ""
+    unclean: bool = False
+    host_id: str = ""
 
 
 class RegisterNodeAnswer(ControllerAnswer, frozen=True):
@@ -302,10 +310,157 @@ class FenceNode(ControllerRequest, frozen=True):
     node_epoch: int
 
 
+class NodeDown(ControllerRequest, frozen=True):
+    """The processes of these (node id, node epoch) have ended, all at once: one decision. Others
+    take over what they led; what has no other live replica in sync waits for them, because they are
+    started again in a moment. Lives other than the present ones are passed over.
+
+    fence: they are not started again in a moment (their host is lost): FenceNode for all of them.
+    """
+
+    nodes: tuple[tuple[int, int], ...]
+    fence: bool = False
+
+
+class ShutDownNode(ControllerRequest, frozen=True):
+    """The node wants to stop: others take over what they can (controlled shutdown). Asked again
+    until nothing remains that another replica may still take over, or the node has no more time.
+    """
+
+    node_id: int
+    node_epoch: int
+
+
+class ShutDownNodeAnswer(ControllerAnswer, frozen=True):
+    """remaining: partitions that the node still leads though they have other live replicas; these
+    are not in sync. error_code: STALE_BROKER_EPOCH for an earlier life.
+    """
+
+    error_code: int
+    remaining: int = 0
+
+
+class UnregisterNode(ControllerRequest, frozen=True):
+    """An administrator takes a node out for good that does not run any more. Answered with Done.
+    Its replicas stay where they are until they are moved.
+    """
+
+    node_id: int
+
+
 class RemoveNode(ControllerRequest, frozen=True):
     """The node is taken out of the cluster; refused while replicas are placed on it."""
 
     node_id: int
+
+
+# --- replicas ----------------------------------------------------------------------------------
+
+
+class AlterIsr(ControllerRequest, frozen=True):
+    """A leader changes ISRs: Kafka's AlterPartition (KIP-497, KIP-903)."""
+
+    node_id: int
+    node_epoch: int
+    partitions: tuple[IsrChange, ...]
+
+
+class AlterIsrAnswer(ControllerAnswer, frozen=True):
+    """One result for each item of the request, in its order; none with STALE_BROKER_EPOCH."""
+
+    error_code: int
+    partitions: tuple[AlteredIsr, ...] = ()
+
+
+class ReportOffline(ControllerRequest, frozen=True):
+    """A node says which of its replicas it cannot serve, because their log directories are offline:
+    all of them, as (topic id, partition); whatever it named before and does not name now is back.
+    What AssignReplicasToDirs and the heartbeat's offline directories are in Kafka (KIP-858).
+    """
+
+    node_id: int
+    node_epoch: int
+    partitions: tuple[tuple[bytes, int], ...]
+
+
+class ElectionType(IntEnum):
+    """Kafka's codes (KIP-460)."""
+
+    PREFERRED = 0
+    UNCLEAN = 1
+
+
+class ElectLeaders(ControllerRequest, frozen=True):
+    """An administrator elects leaders of (topic, partition); None: wherever it is needed.
+
+    election_type: an ElectionType; whatever else the client sent is taken for PREFERRED.
+    """
+
+    election_type: int
+    partitions: tuple[tuple[str, int], ...] | None
+
+
+class PartitionResult(msgspec.Struct, frozen=True):
+    """The answer for one partition."""
+
+    topic: str
+    partition: int
+    error_code: int
+    error_message: str | None = None
+
+
+class ElectLeadersAnswer(ControllerAnswer, frozen=True):
+    """One result for each item of the request, in its order; without a list one for each partition
+    that needed an election.
+    """
+
+    partitions: tuple[PartitionResult, ...]
+
+
+class RebalanceLeaders(ControllerRequest, frozen=True):
+    """Gives leaderships back to the first replicas, if auto.leader.rebalance.enable. An event of a
+    timer (leader.imbalance.check.interval.seconds).
+    """
+
+
+class RebalanceLeadersAnswer(ControllerAnswer, frozen=True):
+    """moved: leaderships given back. more: there are others, for the next event, at once."""
+
+    moved: int
+    more: bool = False
+
+
+class ElectUnclean(ControllerRequest, frozen=True):
+    """Elects a live replica for each partition that has no leader and none to come, where the topic
+    allows it. An event of a timer (unclean.leader.election.interval.ms): a topic may come to allow
+    it long after the nodes went. Answered with Done.
+    """
+
+
+class PartitionReassignment(msgspec.Struct, frozen=True):
+    """The replicas that a partition shall have; None: those that it had before."""
+
+    topic: str
+    partition: int
+    replicas: tuple[int, ...] | None
+
+
+class AlterReassignments(ControllerRequest, frozen=True):
+    """An administrator moves partitions to other nodes (KIP-455). It is done when all replicas that
+    the partition shall have are in sync.
+    """
+
+    partitions: tuple[PartitionReassignment, ...]
+    allow_replication_factor_change: bool = True
+
+
+class AlterReassignmentsAnswer(ControllerAnswer, frozen=True):
+    """One result for each item of the request, in its order."""
+
+    partitions: tuple[PartitionResult, ...]
+
+
+# --- the store ---------------------------------------------------------------------------------
 
 
 class PlanMoves(ControllerRequest, frozen=True):
@@ -348,7 +503,16 @@ AnyRequest = (
     | RegisterNode
     | UnfenceNode
     | FenceNode
+    | NodeDown
+    | ShutDownNode
+    | UnregisterNode
     | RemoveNode
+    | AlterIsr
+    | ReportOffline
+    | ElectLeaders
+    | RebalanceLeaders
+    | ElectUnclean
+    | AlterReassignments
     | PlanMoves
     | FinishMoves
     | StartCluster
@@ -363,6 +527,11 @@ AnyAnswer = (
     | AlterQuotasAnswer
     | AllocateProducerIdsAnswer
     | RegisterNodeAnswer
+    | ShutDownNodeAnswer
+    | AlterIsrAnswer
+    | ElectLeadersAnswer
+    | RebalanceLeadersAnswer
+    | AlterReassignmentsAnswer
     | Done
 )
 
@@ -375,4 +544,10 @@ WorkerRequest = (
     | UpdateFeatures
     | AlterQuotas
     | AllocateProducerIds
+    | ShutDownNode
+    | UnregisterNode
+    | AlterIsr
+    | ReportOffline
+    | ElectLeaders
+    | AlterReassignments
 )

@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from tidelog.clock import Clock
-from tidelog.controller.decision import Random
+from tidelog.controller.decision import Random, UncleanElection
 from tidelog.controller.machine import Controller
 from tidelog.controller.requests import ControllerAnswer, ControllerRequest, RequestFailed
 from tidelog.limits import CONTROLLER_BATCH_EVENTS_MAX, CONTROLLER_QUEUE_MAX
@@ -79,6 +79,8 @@ class ControllerRuntime:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="metastore")
         self._applied: dict[int, int] = {}
         self._waiting: list[_Waiting] = []
+        self._carried: list[_Event] = []  # out, at this moment
+        self._ended: RequestFailed | None = None
 
     @property
     def image(self) -> MetadataImage:
@@ -92,6 +94,9 @@ class ControllerRuntime:
         led to, or as soon as that is committed.
         """
         answered: asyncio.Future[ControllerAnswer] = asyncio.get_running_loop().create_future()
+        if self._ended is not None:
+            answered.set_result(self._ended)
+            return answered
         if len(self._events) >= CONTROLLER_QUEUE_MAX:
             answered.set_result(
                 RequestFailed(ErrorCode.REQUEST_TIMED_OUT, "the controller has too much to do")
@@ -116,9 +121,18 @@ class ControllerRuntime:
             self._applied[node_id] = version
             self._release(node_id, version)
 
+    def node_version(self, node_id: int, version: int) -> None:
+        """The node, live from now on, works with that version; -1: it is gone."""
+        if version < 0:
+            self.node_gone(node_id)
+        else:
+            self.node_live(node_id, version)
+            self.node_applied(node_id, version)
+
     async def run(self) -> None:
         """Carries events out until it is cancelled. Raises VersionConflictError when another
-        process writes the store: nothing that this one holds can be trusted then.
+        process writes the store: nothing that this one holds can be trusted then. Whoever waits
+        for a decision is told NOT_CONTROLLER: what it asked may have been decided, or may be.
         """
         try:
             while True:
@@ -126,9 +140,16 @@ class ControllerRuntime:
                 self._wake.clear()
                 while self._events:
                     count = min(len(self._events), CONTROLLER_BATCH_EVENTS_MAX)
-                    await self._carry_out([self._events.popleft() for _ in range(count)])
+                    self._carried = [self._events.popleft() for _ in range(count)]
+                    await self._carry_out(self._carried)
+                    self._carried = []
+        except VersionConflictError:
+            for waiting in self._waiting:
+                _settle(waiting.answered, waiting.answer)  # it is decided, by whomever now
+            self._fail_all(ErrorCode.NOT_CONTROLLER, "another process is the controller")
+            raise
         finally:
-            self._fail_all("the controller has stopped")
+            self._fail_all(ErrorCode.REQUEST_TIMED_OUT, "the controller has stopped")
 
     async def close(self) -> None:
         """Closes the store, after `run` has ended."""
@@ -140,6 +161,7 @@ class ControllerRuntime:
         version = before.version + 1
         image = before
         records: list[ChangeRecord] = []
+        unclean: list[UncleanElection] = []
         answers: list[tuple[_Event, ControllerAnswer]] = []
         now_ms = self._clock.wall_ms()
         for event in events:
@@ -153,6 +175,7 @@ class ControllerRuntime:
                 continue
             image = after
             records.extend(decision.records)
+            unclean.extend(decision.unclean_elections)
             answers.append((event, decision.answer))
         if records:
             try:
@@ -161,15 +184,20 @@ class ControllerRuntime:
                 )
             except MetastoreError as error:
                 _log.error("metadata cannot be stored events=%d error=%s", len(events), error)
+                if isinstance(error, VersionConflictError):
+                    raise
                 failed = RequestFailed(
                     ErrorCode.KAFKA_STORAGE_ERROR, "the metadata could not be stored"
                 )
                 for event in events:
                     _settle(event.answered, failed)
-                if isinstance(error, VersionConflictError):
-                    raise
                 return
             self._image = image
+            for each in unclean:
+                _log.error(
+                    "unclean leader election topic=%s partition=%d leader=%d",
+                    *(each.topic, each.partition, each.leader),
+                )
             self._publish(version, records)
         for event, answer in answers:
             if event.when_committed:
@@ -199,12 +227,15 @@ class ControllerRuntime:
                 _settle(waiting.answered, waiting.answer)
         self._waiting = still_waiting
 
-    def _fail_all(self, reason: str) -> None:
-        failed = RequestFailed(ErrorCode.REQUEST_TIMED_OUT, reason)
-        for event in self._events:
+    def _fail_all(self, error_code: ErrorCode, reason: str) -> None:
+        # (What is being carried out may yet take effect, or have.)
+        failed = RequestFailed(error_code, reason)
+        self._ended = self._ended or failed
+        for event in (*self._carried, *self._events):
             _settle(event.answered, failed)
         for waiting in self._waiting:
             _settle(waiting.answered, failed)
+        self._carried = []
         self._events.clear()
         self._waiting.clear()
 

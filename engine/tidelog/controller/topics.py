@@ -54,13 +54,18 @@ def random_topic_id(rng: Random) -> bytes:
             return bytes(raw)
 
 
-def internal_topic(name: str, config: BrokerConfig, node_count: int) -> NewTopic | None:
+def internal_topic(
+    name: str,
+    config: BrokerConfig,
+    node_count: int,
+    replication_factor_max: int = REPLICATION_FACTOR_MAX,
+) -> NewTopic | None:
     """How the broker itself creates its own topic of that name; None for any other name.
 
     The replication factor is at most what the nodes and this version can carry: Kafka's default of
     3 would make the first consumer group on one node fail.
     """
-    most = max(1, min(node_count, REPLICATION_FACTOR_MAX))
+    most = max(1, min(node_count, replication_factor_max))
     if name == GROUP_METADATA_TOPIC:
         return NewTopic(
             name,
@@ -94,9 +99,15 @@ class TopicCreation:
     """Decides one CreateTopics request."""
 
     def __init__(
-        self, image: MetadataImage, config: BrokerConfig, layers: BrokerLayers, rng: Random
+        self,
+        image: MetadataImage,
+        config: BrokerConfig,
+        layers: BrokerLayers,
+        rng: Random,
+        replication_factor_max: int = REPLICATION_FACTOR_MAX,
     ) -> None:
         self._image = image
+        self._factor_max = replication_factor_max
         self._config = config
         self._layers = layers
         self._rng = rng
@@ -108,7 +119,9 @@ class TopicCreation:
         items = request.topics
         if request.automatic:
             items = tuple(
-                internal_topic(item.name, self._config, self._placement.node_count)
+                internal_topic(
+                    item.name, self._config, self._placement.node_count, self._factor_max
+                )
                 or NewTopic(item.name)
                 for item in items
             )
@@ -134,7 +147,9 @@ class TopicCreation:
         topic_id = random_topic_id(self._rng)
         self._new_names.add(item.name)
         self._records.append(TopicRecord(topic_id, item.name))
-        self._records.extend(new_partition(topic_id, i, r) for i, r in enumerate(partitions))
+        self._records.extend(
+            new_partition(self._image, topic_id, i, r) for i, r in enumerate(partitions)
+        )
         self._records.extend(
             ConfigRecord(ResourceType.TOPIC, item.name, key, value)
             for key, value in configs.items()
@@ -192,7 +207,7 @@ class TopicCreation:
                 ErrorCode.INVALID_PARTITIONS,
                 f"a topic has at least one partition, not {partition_count}",
             )
-        _check_replication_factor(replication_factor, self._placement.node_count)
+        _check_replication_factor(replication_factor, self._placement.node_count, self._factor_max)
         return self._placement.place(partition_count, replication_factor)
 
     def _assign_manually(self, item: NewTopic) -> list[tuple[int, ...]]:
@@ -209,7 +224,7 @@ class TopicCreation:
                     f"partition {assignment.partition} is assigned twice",
                 )
             width = len(next(iter(by_index.values()), assignment.replicas))
-            _check_assignment(self._image, assignment.replicas, width)
+            _check_assignment(self._image, assignment.replicas, width, self._factor_max)
             by_index[assignment.partition] = assignment.replicas
         if sorted(by_index) != list(range(len(by_index))):
             raise Refusal(
@@ -278,7 +293,11 @@ def _find_for_deletion(
     return topic
 
 
-def create_partitions(image: MetadataImage, request: CreatePartitions) -> Decision:
+def create_partitions(
+    image: MetadataImage,
+    request: CreatePartitions,
+    replication_factor_max: int = REPLICATION_FACTOR_MAX,
+) -> Decision:
     """Decides one CreatePartitions request."""
     names = Counter(item.name for item in request.topics)
     placement = _placement(image)
@@ -288,7 +307,7 @@ def create_partitions(image: MetadataImage, request: CreatePartitions) -> Decisi
         try:
             if names[item.name] > 1:
                 raise Refusal(ErrorCode.INVALID_REQUEST, "the topic is named twice in the request")
-            added = _more_partitions(image, placement, item, len(records))
+            added = _more_partitions(image, placement, item, len(records), replication_factor_max)
         except Refusal as refusal:
             results.append(NamedResult(item.name, refusal.error_code, refusal.message))
             continue
@@ -300,7 +319,11 @@ def create_partitions(image: MetadataImage, request: CreatePartitions) -> Decisi
 
 
 def _more_partitions(
-    image: MetadataImage, placement: Placement, item: MorePartitions, placed_before: int
+    image: MetadataImage,
+    placement: Placement,
+    item: MorePartitions,
+    placed_before: int,
+    replication_factor_max: int,
 ) -> list[PartitionRecord]:
     topic = image.topics.get(item.name)
     if topic is None:
@@ -319,7 +342,7 @@ def _more_partitions(
         raise Refusal(*_too_many_partitions())
     width = len(topic.partitions[0].replicas)
     if item.assignments is None:
-        _check_replication_factor(width, placement.node_count)
+        _check_replication_factor(width, placement.node_count, replication_factor_max)
         existing = [partition.replicas for partition in topic.partitions]
         replica_lists: Sequence[tuple[int, ...]] = placement.place(added, width, existing)
     else:
@@ -331,30 +354,48 @@ def _more_partitions(
                 f"{len(replica_lists)} assignment(s) were specified.",
             )
         for replicas in replica_lists:
-            _check_assignment(image, replicas, width)
+            _check_assignment(image, replicas, width, replication_factor_max)
         for replicas in replica_lists:
             placement.count(replicas)
     return [
-        new_partition(topic.topic_id, present + i, replicas)
+        new_partition(image, topic.topic_id, present + i, replicas)
         for i, replicas in enumerate(replica_lists)
     ]
 
 
-def new_partition(topic_id: bytes, index: int, replicas: tuple[int, ...]) -> PartitionRecord:
-    """A partition at its beginning: all replicas in sync, led by the first, epochs 0."""
+def new_partition(
+    image: MetadataImage, topic_id: bytes, index: int, replicas: tuple[int, ...]
+) -> PartitionRecord:
+    """A partition at its beginning: all live replicas in sync, led by the first of them, epochs 0.
+
+    Without a live one it waits for the first that is about to come back.
+    """
+    nodes = image.nodes
+    isr = tuple(replica for replica in replicas if nodes[replica].is_live) or next(
+        (replica,) for replica in replicas if not nodes[replica].fenced
+    )
     return PartitionRecord(
         topic_id,
         index,
         replicas=replicas,
-        isr=replicas,
-        leader=replicas[0],
+        isr=isr,
+        leader=isr[0],
         leader_epoch=0,
         partition_epoch=0,
     )
 
 
 def _placement(image: MetadataImage) -> Placement:
-    return Placement([node.node_id for node in image.alive_nodes()], image.leader_counts)
+    """Nodes that are fenced or shut down take followers only, and only where it needs them."""
+    able = {
+        node.node_id for node in image.nodes.values() if not (node.fenced or node.shutting_down)
+    }
+    return Placement(
+        sorted(able),
+        image.leader_counts,
+        {node.node_id: node.rack or node.host_id for node in image.nodes.values()},
+        sorted(image.nodes.keys() - able),
+    )
 
 
 def _total_partitions(items: Sequence[NewTopic], default_count: int) -> int:
@@ -374,7 +415,9 @@ def _too_many_partitions() -> tuple[int, str]:
     )
 
 
-def _check_replication_factor(replication_factor: int, node_count: int) -> None:
+def _check_replication_factor(
+    replication_factor: int, node_count: int, replication_factor_max: int
+) -> None:
     if replication_factor > node_count:
         raise Refusal(
             ErrorCode.INVALID_REPLICATION_FACTOR,
@@ -383,15 +426,17 @@ def _check_replication_factor(replication_factor: int, node_count: int) -> None:
             f"{node_count} broker(s) are registered or some brokers have all their log "
             "directories cordoned.",
         )
-    if replication_factor > REPLICATION_FACTOR_MAX:
+    if replication_factor > replication_factor_max:
         raise Refusal(
             ErrorCode.INVALID_REPLICATION_FACTOR,
-            f"replication factor {replication_factor} is not supported yet, only "
-            f"{REPLICATION_FACTOR_MAX}",
+            f"replication factor {replication_factor} is not supported, at most "
+            f"{replication_factor_max}",
         )
 
 
-def _check_assignment(image: MetadataImage, replicas: tuple[int, ...], width: int) -> None:
+def _check_assignment(
+    image: MetadataImage, replicas: tuple[int, ...], width: int, replication_factor_max: int
+) -> None:
     """Refuses a manual replica list that cannot be; width: replicas of the topic's other
     partitions.
     """
@@ -402,17 +447,18 @@ def _check_assignment(image: MetadataImage, replicas: tuple[int, ...], width: in
         problem = f"replicas {list(replicas)} name a node twice"
     elif len(replicas) != width:
         problem = f"partitions of one topic have equally many replicas: {len(replicas)}, {width}"
-    elif len(replicas) > REPLICATION_FACTOR_MAX:
-        problem = f"more than {REPLICATION_FACTOR_MAX} replica(s) are not supported yet"
+    elif len(replicas) > replication_factor_max:
+        problem = f"more than {replication_factor_max} replica(s) are not supported"
     else:
-        for node_id in replicas:
-            node = image.nodes.get(node_id)
-            if node is None:
-                problem = (
-                    f"The manual partition assignment includes broker {node_id}, but no such "
-                    "broker is registered."
-                )
-            elif node.fenced:
-                problem = f"node {node_id} is not available"
+        missing = next((node_id for node_id in replicas if node_id not in image.nodes), None)
+        if missing is not None:
+            problem = (
+                f"The manual partition assignment includes broker {missing}, but no such broker is "
+                "registered."
+            )
+        else:
+            nodes = [image.nodes[node_id] for node_id in replicas]
+            if all(node.fenced or node.shutting_down for node in nodes):
+                problem = f"none of the nodes {list(replicas)} is available"
     if problem is not None:
         raise Refusal(ErrorCode.INVALID_REPLICA_ASSIGNMENT, problem)

@@ -7,21 +7,25 @@ nothing about groups.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from tidelog.bounded_log import BoundedLog
 from tidelog.clock import Clock
 from tidelog.config import BrokerConfig
 from tidelog.coordinator.group.assignors import usable
 from tidelog.coordinator.group.classic import member_id_of
 from tidelog.coordinator.group.config import GroupConfig
 from tidelog.coordinator.group.member import Caller
+from tidelog.coordinator.group.memory import GroupMemory, MemoryLimitError
 from tidelog.coordinator.group.shard import GroupShard
 from tidelog.coordinator.group.subscriptions import TopicMatcher
 from tidelog.coordinator.partitioning import coordinator_partition
 from tidelog.coordinator.runtime import CoordinatorRuntime, LogSettings, translated
 from tidelog.coordinator.shard import Random, Result, Timers
 from tidelog.errors import KafkaError
+from tidelog.limits import GROUP_LOG_LINES_PER_SECOND
 from tidelog.metadata.image import MetadataImage, TopicImage
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.protocol.messages.consumer_group_describe import DescribedGroup as ConsumerDescribed
@@ -47,11 +51,13 @@ from tidelog.protocol.messages.txn_offset_commit import (
 )
 from tidelog.record.builder import Producer
 from tidelog.replication.markers import Marker
-from tidelog.replication.transaction_gate import TransactionGate
+from tidelog.replication.transaction_gate import TransactionGate, Writer
 from tidelog.types import GROUP_METADATA_TOPIC
 
 if TYPE_CHECKING:
     from tidelog.replication.replica_manager import ReplicaManager
+
+log: Final = logging.getLogger(__name__)
 
 #: From this version a new member is first told its id (KIP-394).
 _KNOWN_MEMBER_ID_FROM = 4
@@ -70,6 +76,10 @@ _NOT_HERE = frozenset(
         ErrorCode.NOT_COORDINATOR,
     )
 )
+
+
+#: So much of a name of the peer's choice stands in the log.
+_LOGGED_CHARS_MAX = 255
 
 
 class ClientConnection(Protocol):
@@ -107,6 +117,8 @@ class GroupService:
         self._config = config
         self._rng = rng
         self._matcher = TopicMatcher()
+        self._memory = GroupMemory(self._held_bytes)
+        self._refusals = BoundedLog(log, clock, GROUP_LOG_LINES_PER_SECOND)
         self.runtime: CoordinatorRuntime[GroupShard] = CoordinatorRuntime(
             GROUP_METADATA_TOPIC,
             replicas,
@@ -128,7 +140,21 @@ class GroupService:
         self.transactions: TransactionGate | None = None
 
     def _make_shard(self, index: int, timers: Timers) -> GroupShard:
-        return GroupShard(self.group_config, self._image, timers, self._rng, self._matcher)
+        return GroupShard(
+            self.group_config, self._image, timers, self._rng, self._matcher, self._memory
+        )
+
+    def _held_bytes(self) -> int:
+        return sum(shard.registry.held_bytes for shard in self.runtime.active_shards())
+
+    def _note(self, group_id: str, context: RequestInfo, error: MemoryLimitError) -> None:
+        self._refusals.warning(
+            "group member refused group=%s client=%s client_id=%s reason=%s",
+            group_id[:_LOGGED_CHARS_MAX],
+            context.connection.client_host,
+            (context.client_id or "")[:_LOGGED_CHARS_MAX],
+            error.message,
+        )
 
     def group_config(self) -> GroupConfig:
         """The broker's configs of the moment, as shards want them: made once per change."""
@@ -173,6 +199,7 @@ class GroupService:
             supports_skip_assignment=version >= _SKIP_ASSIGNMENT_FROM,
         )
         group_id = request.group_id
+        request.reason = None  # Nobody reads it, and the request stays in memory while it waits.
         try:
             index = self._index(group_id)
             if self.runtime.read(index, lambda shard: group_id in shard.registry.consumer):
@@ -183,6 +210,8 @@ class GroupService:
                 index, lambda shard, now_ms: shard.join(request, caller, now_ms)
             )
         except KafkaError as error:
+            if isinstance(error, MemoryLimitError):
+                self._note(group_id, context, error)
             answer = JoinGroupResponse(
                 error_code=error.error_code,
                 protocol_name=None,
@@ -195,8 +224,10 @@ class GroupService:
     async def sync_group(
         self, request: SyncGroupRequest, context: RequestInfo
     ) -> SyncGroupResponse:
-        """SyncGroup; waits for the leader's assignment."""
-        return await self.runtime.write(
+        """SyncGroup; waits for the leader's assignment, which the others get also when the leader
+        has gone.
+        """
+        return await self.runtime.write_through(
             self._index(request.group_id), lambda shard, now_ms: shard.sync(request, now_ms)
         )
 
@@ -265,10 +296,8 @@ class GroupService:
         if self.transactions is None:
             raise KafkaError(ErrorCode.COORDINATOR_NOT_AVAILABLE)
         code = await self.transactions.ask(
-            partition,
+            Writer(partition, request.producer_id, request.producer_epoch),
             request.transactional_id,
-            request.producer_id,
-            request.producer_epoch,
             abortable=version >= _ABORTABLE_FROM,
             adds=version >= _ADDS_FROM,
         )
@@ -317,10 +346,17 @@ class GroupService:
             raise KafkaError(ErrorCode.UNSUPPORTED_VERSION)
         version = context.api_version
         caller = Caller(context.client_id or "", f"/{context.connection.client_host}")
-        return await self.runtime.write(
-            self._index(request.group_id),
-            lambda shard, now_ms: shard.consumer_heartbeat(request, caller, version, now_ms),
-        )
+        try:
+            return await self.runtime.write(
+                self._index(request.group_id),
+                lambda shard, now_ms: shard.consumer_heartbeat(request, caller, version, now_ms),
+            )
+        except MemoryLimitError as error:
+            self._note(request.group_id, context, error)
+            if error.error_code == ErrorCode.MESSAGE_TOO_LARGE:
+                # Here the message tells the rest, and clients end by this code and show it.
+                raise KafkaError(ErrorCode.INVALID_REQUEST, error.message) from error
+            raise
 
     def describe_consumer(self, group_id: str, context: RequestInfo) -> ConsumerDescribed:
         """ConsumerGroupDescribe for one group."""

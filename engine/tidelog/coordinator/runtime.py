@@ -3,11 +3,13 @@ partition, appends what they decide, answers.
 
 Belongs to the worker's loop task. Operations of a shard run one after another: decide, append,
 replay; the wait for the commit is outside that
-order, so that operations pipeline. It never looks into a shard's state, and knows nothing of
-groups or transactions.
+order, so that operations pipeline. An operation without records waits, too, for what was written
+before it: its answer may tell of that, and what is lost with this node must have been told to
+nobody (the next coordinator may decide otherwise). It never looks into a shard's state, and knows
+nothing of groups or transactions.
 
 Loading reads the log in pieces on a helper thread and replays them on the loop, yielding between
-pieces.
+pieces. It ends when all of that is committed.
 """
 
 from __future__ import annotations
@@ -88,6 +90,7 @@ class CoordinatorRuntime(Generic[S]):
         self._settings = settings
         self._contexts: dict[int, _Context[S]] = {}
         self._sweeps: set[asyncio.Task[None]] = set()
+        self._writes: set[asyncio.Future[Any]] = set()
         replicas.leadership_listeners.append(self._on_leadership)
 
     # -- operations ---------------------------------------------------------------------------
@@ -100,6 +103,18 @@ class CoordinatorRuntime(Generic[S]):
         COORDINATOR_NOT_AVAILABLE, or what the operation raises.
         """
         return await self._write(index, operation, NO_PRODUCER)
+
+    async def write_through(self, index: int, operation: Callable[[S, int], Result[A]]) -> A:
+        """`write` that goes on when its caller goes: for what others depend on."""
+        task = asyncio.ensure_future(self.write(index, operation))
+        self._writes.add(task)
+        task.add_done_callback(self._written)
+        return await asyncio.shield(task)
+
+    def _written(self, task: asyncio.Future[Any]) -> None:
+        self._writes.discard(task)
+        if not task.cancelled():
+            task.exception()  # Whoever waited has it; without a client it is of no interest.
 
     async def _write(
         self, index: int, operation: Callable[[S, int], Result[A]], producer: Producer
@@ -118,6 +133,8 @@ class CoordinatorRuntime(Generic[S]):
                 result.on_committed(code)
                 raise KafkaError(code) from error
             result.on_written(0)
+            if not result.records:
+                last_offset = context.last_offset
         await self._committed(context, last_offset, result)
         if isinstance(result.answer, Promise):
             return await _future_of(result.answer)
@@ -145,6 +162,7 @@ class CoordinatorRuntime(Generic[S]):
                 self._check(context)
             context.shard.end_transaction(marker.producer_id, marker.is_commit)
             last_offset = partition.log.log_end_offset - 1 if partition.log is not None else -1
+            context.last_offset = last_offset
         await self._committed(context, last_offset, Result(None))
 
     def read(self, index: int, operation: Callable[[S], A]) -> A:
@@ -211,6 +229,7 @@ class CoordinatorRuntime(Generic[S]):
         )
         outcome = await self._replicas.append(context.partition, batch, acks=1)
         self._check(context)
+        context.last_offset = outcome.last_offset
         for record in result.records:
             if is_transactional:
                 context.shard.replay_pending(producer.producer_id, record)
@@ -298,6 +317,9 @@ class CoordinatorRuntime(Generic[S]):
                 data = await self._read(held.core, offset, end)
                 records += _replay(context.shard, data, offset)
                 offset = _end_of(data)
+            # What is lost with this node must not have been acted on, either: the markers of a
+            # decision that the next coordinator does not find cannot be taken back.
+            await self._replicas.wait_committed(partition, end - 1)
         except InvariantError:
             raise
         except (TidelogError, OSError) as error:
@@ -372,6 +394,7 @@ class _Context(Generic[S]):
         self.leader_epoch = leader_epoch
         self.index = partition.index
         self.lock = asyncio.Lock()
+        self.last_offset = -1  # of what was written here
         self.loaded = False
         self.failed = False
         self.loading: asyncio.Task[None] | None = None

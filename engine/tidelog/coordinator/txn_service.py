@@ -8,7 +8,6 @@ begun for a client is ended although the client has gone.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -67,9 +66,12 @@ class TransactionService:
             self._make_shard,
             LogSettings(config().transaction_state_log_load_buffer_size),
         )
-        self.markers = MarkerSender(image, peers, self.runtime.leader_epoch, self._complete)
+        # The image of the leadership itself: to an older one a new topic would be a deleted one, in
+        # which no marker is missed.
+        self.markers = MarkerSender(
+            lambda: replicas.image, peers, self.runtime.leader_epoch, self._complete
+        )
         self._made: tuple[BrokerConfig, TransactionConfig] | None = None
-        self._writes: set[asyncio.Future[Any]] = set()
 
     def _make_shard(self, index: int, timers: Timers) -> TransactionShard:
         return TransactionShard(
@@ -194,10 +196,8 @@ class TransactionService:
     # -- writing ----------------------------------------------------------------------------------
 
     async def _complete(self, prepared: Prepared) -> bool:
-        return await self._guarded(
-            self.runtime.write(
-                prepared.index, lambda shard, now_ms: shard.complete(prepared, now_ms)
-            )
+        return await self.runtime.write_through(
+            prepared.index, lambda shard, now_ms: shard.complete(prepared, now_ms)
         )
 
     async def _write_with_id(
@@ -223,19 +223,8 @@ class TransactionService:
     async def _write(
         self, transactional_id: str, operation: Callable[[TransactionShard, int], Result[A]]
     ) -> A:
-        return await self._guarded(self.runtime.write(self._index(transactional_id), operation))
-
-    async def _guarded(self, write: Awaitable[A]) -> A:
-        """The write goes on when its client goes: what it prepared has to be carried out."""
-        task = asyncio.ensure_future(write)
-        self._writes.add(task)
-        task.add_done_callback(self._written)
-        return await asyncio.shield(task)
-
-    def _written(self, task: asyncio.Future[Any]) -> None:
-        self._writes.discard(task)
-        if not task.cancelled():
-            task.exception()  # Whoever waited has it; without a client it is of no interest.
+        # What it prepared has to be carried out, whether its client is there or not.
+        return await self.runtime.write_through(self._index(transactional_id), operation)
 
     def _index(self, transactional_id: str) -> int:
         topic = self._image().topics.get(TRANSACTION_STATE_TOPIC)

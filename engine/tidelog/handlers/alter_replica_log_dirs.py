@@ -1,8 +1,12 @@
 """AlterReplicaLogDirs (key 34), versions 1-2 (KIP-113): moves replicas between log directories.
 
-Behaviour: a node has one log directory, so a replica is where it is told to go, or the directory
-does not exist (57). Partitions that are not on this node answer 3, as in Kafka, which asks for the
-directory first.
+Behaviour:
+- The checks come in Kafka's order. A path that is no log directory of this node answers
+  LOG_DIR_NOT_FOUND (57), an offline one KAFKA_STORAGE_ERROR (56).
+- A partition that is not on this node answers REPLICA_NOT_AVAILABLE (9), or 3 when the cluster does
+  not have it, and the directory is remembered: a replica that comes here later is made there.
+- A replica that is in another directory is copied there while it is used; the answer does not wait
+  for that. One that was on its way elsewhere, or is to stay, is no longer.
 
 Version notes: 2 is the first flexible version.
 """
@@ -57,10 +61,20 @@ def _targets(request: AlterReplicaLogDirsRequest) -> dict[tuple[str, int], str]:
 
 
 def _outcome(replicas: ReplicaManager, path: str, topic: str, index: int) -> ErrorCode:
-    if path != str(replicas.logs.directory):
+    view = next((view for view in replicas.logs.views() if view.path == path), None)
+    if view is None:
         return ErrorCode.LOG_DIR_NOT_FOUND
-    if replicas.logs.get(topic, index) is None:
-        return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+    if view.failure is not None:
+        return ErrorCode.KAFKA_STORAGE_ERROR
+    held = replicas.logs.get(topic, index)
+    if held is None:
+        replicas.logs.wish(topic, index, path)
+        if replicas.partition(topic, index) is None:
+            return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        return ErrorCode.REPLICA_NOT_AVAILABLE
+    if held.offline:
+        return ErrorCode.KAFKA_STORAGE_ERROR
+    replicas.logs.move(held, path)
     return ErrorCode.NONE
 
 

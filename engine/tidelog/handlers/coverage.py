@@ -22,7 +22,6 @@ from tidelog.handlers.registry import APIS
 from tidelog.protocol.api import ApiKey
 
 SECURITY: Final = "Authentication and ACLs are still to come."
-REPLICATION: Final = "Replication is still to come: every partition has one replica."
 SHARE: Final = "Share groups are still to come."
 STREAMS: Final = "Streams groups are still to come."
 TELEMETRY: Final = "Client telemetry is not served; a Kafka without a metrics plugin omits it too."
@@ -40,8 +39,6 @@ REASONS: Final[Mapping[ApiKey, str]] = {
     ApiKey.EXPIRE_DELEGATION_TOKEN: SECURITY,
     ApiKey.DESCRIBE_DELEGATION_TOKEN: SECURITY,
     ApiKey.ALTER_USER_SCRAM_CREDENTIALS: SECURITY,
-    ApiKey.ALTER_PARTITION_REASSIGNMENTS: REPLICATION,
-    ApiKey.UNREGISTER_BROKER: REPLICATION,
     ApiKey.DESCRIBE_QUORUM: KRAFT,
     ApiKey.ADD_RAFT_VOTER: KRAFT,
     ApiKey.REMOVE_RAFT_VOTER: KRAFT,
@@ -66,12 +63,8 @@ REASONS: Final[Mapping[ApiKey, str]] = {
 #: What an API that is served leaves out.
 LIMITS: Final[Mapping[ApiKey, str]] = {
     ApiKey.PRODUCE: "Versions 0-2 are listed, as Kafka does, and refused.",
-    ApiKey.FETCH: "Followers: with replication.",
-    ApiKey.CREATE_TOPICS: "Replication factor 1 only.",
     ApiKey.DESCRIBE_USER_SCRAM_CREDENTIALS: "Nobody has any yet.",
-    ApiKey.ELECT_LEADERS: "Every partition has one replica: there is never another one to elect.",
-    ApiKey.ALTER_REPLICA_LOG_DIRS: "A node has one log directory.",
-    ApiKey.LIST_PARTITION_REASSIGNMENTS: "None is ever under way.",
+    ApiKey.UNREGISTER_BROKER: "A node that runs is refused.",
     ApiKey.ALTER_CLIENT_QUOTAS: "An ip is an address; host names are not looked up.",
     ApiKey.LIST_OFFSETS: "Nothing is tiered: -5 and -6 find nothing, -4 is -2.",
 }

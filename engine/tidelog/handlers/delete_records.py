@@ -3,7 +3,7 @@
 Behaviour: moves the log start of partitions that this node leads; offset -1 stands for the high
 watermark. Internal topics are refused with 17, topics that are compacted only with 44, offsets
 below 0 or above the high watermark with 1. Files that fall below the new start are deleted later,
-by retention.
+by retention. The answer comes when every live replica has moved its start.
 
 Version notes: 2 is the first flexible version.
 """
@@ -35,7 +35,10 @@ async def handle(request: DeleteRecordsRequest, context: RequestContext) -> Dele
     topics = []
     for topic in request.topics:
         results = await asyncio.gather(
-            *(_delete(topic.name, partition, context) for partition in topic.partitions)
+            *(
+                _delete(topic.name, partition, request.timeout_ms, context)
+                for partition in topic.partitions
+            )
         )
         topics.append(DeleteRecordsTopicResult(name=topic.name, partitions=list(results)))
     return DeleteRecordsResponse(topics=topics)
@@ -55,7 +58,7 @@ def error_answer(
 
 
 async def _delete(
-    topic: str, partition: DeleteRecordsPartition, context: RequestContext
+    topic: str, partition: DeleteRecordsPartition, timeout_ms: int, context: RequestContext
 ) -> DeleteRecordsPartitionResult:
     if not context.authorize(Operation.DELETE, Resource.TOPIC, topic):
         return _error(partition, ErrorCode.TOPIC_AUTHORIZATION_FAILED)
@@ -64,7 +67,7 @@ async def _delete(
         if topic in INTERNAL_TOPICS and topic in context.image.topics:
             raise KafkaError(ErrorCode.INVALID_TOPIC_EXCEPTION)
         led = replicas.leader(topic, partition.partition_index)
-        low_watermark = await replicas.delete_records(led, partition.offset)
+        low_watermark = await replicas.delete_records(led, partition.offset, timeout_ms)
     except KafkaError as error:
         return _error(partition, error.error_code)
     return DeleteRecordsPartitionResult(

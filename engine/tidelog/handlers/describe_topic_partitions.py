@@ -147,7 +147,9 @@ def _describe_partition(
         leader_epoch=partition.leader_epoch,
         replica_nodes=list(partition.replicas),
         isr_nodes=list(partition.isr),
-        eligible_leader_replicas=[],
+        eligible_leader_replicas=list(partition.elr),
         last_known_elr=[],
-        offline_replicas=[n for n in partition.replicas if is_offline(n, image)],
+        offline_replicas=[
+            n for n in partition.replicas if n in partition.offline or is_offline(n, image)
+        ],
     )

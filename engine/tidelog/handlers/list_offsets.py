@@ -42,6 +42,8 @@ API: Final = Api(ApiKey.LIST_OFFSETS, 1, 11)
 
 _Result = ListOffsetsPartitionResponse
 
+_OFFSET_NOT_AVAILABLE_FROM: Final = 5
+
 
 async def handle(request: ListOffsetsRequest, context: RequestContext) -> ListOffsetsResponse:
     twice = duplicates(
@@ -100,7 +102,10 @@ async def _list(
         else:
             found = await offset_of_time(led, held, timestamp, isolation_level, replica_id)
     except KafkaError as error:
-        return _error(partition, error.error_code)
+        code = error.error_code
+        if code == ErrorCode.OFFSET_NOT_AVAILABLE and version < _OFFSET_NOT_AVAILABLE_FROM:
+            code = ErrorCode.LEADER_NOT_AVAILABLE  # on which older clients ask again, too
+        return _error(partition, code)
     return _Result(
         partition_index=partition.partition_index,
         timestamp=found.timestamp,

@@ -1,8 +1,7 @@
 """ListPartitionReassignments (key 46), version 0 (KIP-455).
 
-Behaviour: the partitions among those asked for whose replicas are being moved, as the metadata has
-them. No replica is moved while the broker runs as long as there is no replication, so none is
-listed; AlterPartitionReassignments comes with it. Topics that do not exist are left out.
+Behaviour: the partitions among those asked for whose replicas are being moved
+(AlterPartitionReassignments), as the metadata has them. Topics that do not exist are left out.
 
 Version notes: there is one version.
 """
@@ -35,7 +34,7 @@ def handle(
         raise KafkaError(ErrorCode.CLUSTER_AUTHORIZATION_FAILED)
     topics = []
     for name, partitions in _wanted(request, context.image).items():
-        ongoing = [_ongoing(each) for each in partitions if _moves(each)]
+        ongoing = [_ongoing(each) for each in partitions if each.is_being_reassigned]
         if ongoing:
             topics.append(OngoingTopicReassignment(name=name, partitions=ongoing))
     return ListPartitionReassignmentsResponse(error_message=None, topics=topics)
@@ -59,10 +58,6 @@ def _wanted(
         known = (image.partition(topic.name, index) for index in topic.partition_indexes)
         wanted[topic.name] = [each for each in known if each is not None]
     return wanted
-
-
-def _moves(partition: PartitionImage) -> bool:
-    return bool(partition.adding_replicas or partition.removing_replicas)
 
 
 def _ongoing(partition: PartitionImage) -> OngoingPartitionReassignment:

@@ -4,7 +4,8 @@ Behaviour:
 * A topic that doesn't exist is created when the request and auto.create.topics.enable allow it, and
   the answer waits for that: it names leaders that serve already. (Kafka answers error 3 and lets
   the client ask again; clients take both.) While this node doesn't know the new topic yet, the
-  answer is LEADER_NOT_AVAILABLE, on which every client retries.
+  answer is LEADER_NOT_AVAILABLE, on which every client retries. What its `controller_mutation_rate`
+  does not allow is not created, and does not exist for the client (as 4.3.1 has it).
 * A bad name is INVALID_TOPIC_EXCEPTION (17), an unknown topic 3, an unknown topic id 100. When any
   topic comes with an id, ids count and names don't, as in Kafka.
 * Addresses: see nodes.py. The controller is the lowest live node: any node takes controller
@@ -26,6 +27,7 @@ from tidelog.errors import KafkaError
 from tidelog.handlers.api import Answer, Api, Encoded
 from tidelog.handlers.authorization import CLUSTER_NAME, Operation, Resource
 from tidelog.handlers.context import RequestContext
+from tidelog.handlers.mutations import mutations
 from tidelog.handlers.nodes import Address, live_addresses
 from tidelog.handlers.partitions import is_offline
 from tidelog.metadata.image import MetadataImage, PartitionImage, TopicImage
@@ -99,6 +101,12 @@ def _may_create(request: MetadataRequest, context: RequestContext) -> bool:
 async def _create_and_answer(
     request: MetadataRequest, names: tuple[str, ...], creatable: list[str], context: RequestContext
 ) -> Answer:
+    allowed = mutations(context, strict_from=0)
+    if allowed is not None:
+        # Charged to whoever uses the topic first, as in Kafka; beyond the quota there is no topic
+        # yet, and the client asks again.
+        count = context.config.num_partitions
+        creatable = [name for name in creatable if allowed.take(count)]
     codes = await context.services.topic_creation.create(creatable)
     errors = {
         name: ErrorCode.LEADER_NOT_AVAILABLE if code == ErrorCode.NONE else ErrorCode(code)
@@ -239,6 +247,8 @@ def _describe_partition(
         replica_nodes=list(partition.replicas),
         isr_nodes=list(partition.isr),
         offline_replicas=[
-            node_id for node_id in partition.replicas if is_offline(node_id, context.image)
+            node_id
+            for node_id in partition.replicas
+            if node_id in partition.offline or is_offline(node_id, context.image)
         ],
     )

@@ -33,6 +33,12 @@ def codes_of(
     }
 
 
+def merged_codes(found: list[int], answered: Iterable[int]) -> list[int]:
+    """`found` with what was answered, in turn, in the places of those without an error."""
+    answers = iter(answered)
+    return [code or next(answers) for code in found]
+
+
 def duplicates(items: Iterable[T]) -> set[T]:
     """What occurs more than once."""
     return {item for item, count in Counter(items).items() if count > 1}

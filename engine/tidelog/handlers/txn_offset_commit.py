@@ -20,7 +20,7 @@ from tidelog.errors import KafkaError
 from tidelog.handlers.api import Api
 from tidelog.handlers.authorization import Operation, Resource
 from tidelog.handlers.context import RequestContext
-from tidelog.handlers.partitions import codes_of
+from tidelog.handlers.partitions import codes_of, merged_codes
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.protocol.messages.txn_offset_commit import (
@@ -46,7 +46,7 @@ async def handle(
     accepted = [
         (position, _only(topic, codes[position]))
         for position, topic in enumerate(topics)
-        if ErrorCode.NONE in codes[position].values()
+        if ErrorCode.NONE in codes[position]
     ]
     if accepted:
         request.topics = [topic for _, topic in accepted]
@@ -54,14 +54,12 @@ async def handle(
             answer = await context.services.groups.commit_transactional(request, context)
         except KafkaError as error:
             for position, topic in accepted:
-                codes[position].update(
-                    (each.partition_index, error.error_code) for each in topic.partitions
-                )
+                refused = [error.error_code] * len(topic.partitions)
+                codes[position] = merged_codes(codes[position], refused)
         else:
             for (position, _), result in zip(accepted, answer.topics, strict=True):
-                codes[position].update(
-                    (each.partition_index, each.error_code) for each in result.partitions
-                )
+                answered = [each.error_code for each in result.partitions]
+                codes[position] = merged_codes(codes[position], answered)
     return TxnOffsetCommitResponse(
         topics=[_result(topic, code) for topic, code in zip(topics, codes, strict=True)]
     )
@@ -71,36 +69,32 @@ def error_answer(
     request: TxnOffsetCommitRequest, code: ErrorCode, message: str | None, version: int
 ) -> TxnOffsetCommitResponse:
     return TxnOffsetCommitResponse(
-        topics=[
-            _result(topic, {each.partition_index: code for each in topic.partitions})
-            for topic in request.topics
-        ]
+        topics=[_result(topic, [code] * len(topic.partitions)) for topic in request.topics]
     )
 
 
-def _resolve(topic: TxnOffsetCommitRequestTopic, context: RequestContext) -> dict[int, int]:
+def _resolve(topic: TxnOffsetCommitRequestTopic, context: RequestContext) -> list[int]:
     """For each partition whether it can be committed for."""
     indexes = [each.partition_index for each in topic.partitions]
     if not context.authorize(Operation.READ, Resource.TOPIC, topic.name):
-        return dict.fromkeys(indexes, ErrorCode.TOPIC_AUTHORIZATION_FAILED)
-    return codes_of(context.image.topics.get(topic.name), indexes)
+        return [ErrorCode.TOPIC_AUTHORIZATION_FAILED] * len(indexes)
+    found = codes_of(context.image.topics.get(topic.name), indexes)
+    return [found[index] for index in indexes]
 
 
-def _only(topic: TxnOffsetCommitRequestTopic, codes: dict[int, int]) -> TxnOffsetCommitRequestTopic:
+def _only(topic: TxnOffsetCommitRequestTopic, codes: list[int]) -> TxnOffsetCommitRequestTopic:
     """The topic with the partitions that were not refused."""
     return TxnOffsetCommitRequestTopic(
         name=topic.name,
-        partitions=[each for each in topic.partitions if codes[each.partition_index] == 0],
+        partitions=[each for each, code in zip(topic.partitions, codes, strict=True) if code == 0],
     )
 
 
-def _result(
-    topic: TxnOffsetCommitRequestTopic, codes: dict[int, int]
-) -> TxnOffsetCommitResponseTopic:
+def _result(topic: TxnOffsetCommitRequestTopic, codes: list[int]) -> TxnOffsetCommitResponseTopic:
     return TxnOffsetCommitResponseTopic(
         name=topic.name,
         partitions=[
-            TxnOffsetCommitResponsePartition(partition_index=index, error_code=code)
-            for index, code in codes.items()
+            TxnOffsetCommitResponsePartition(partition_index=each.partition_index, error_code=code)
+            for each, code in zip(topic.partitions, codes, strict=True)
         ],
     )

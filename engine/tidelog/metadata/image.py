@@ -11,6 +11,7 @@ know what changed compares by identity (`metadata/difference.py`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import msgspec
 
@@ -48,6 +49,14 @@ class NodeImage(msgspec.Struct, frozen=True, gc=False):
     internode_port: int
     fenced: bool
     directory: str
+    shutting_down: bool = False
+    down: bool = False
+    host_id: str = ""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the node may be elected and may be in an ISR."""
+        return not (self.fenced or self.shutting_down or self.down)
 
     def endpoint(self, listener: str) -> Endpoint | None:
         """The node's endpoint on that listener."""
@@ -68,6 +77,12 @@ class PartitionImage(msgspec.Struct, frozen=True, gc=False):
     partition_epoch: int
     adding_replicas: tuple[int, ...] = ()
     removing_replicas: tuple[int, ...] = ()
+    elr: tuple[int, ...] = ()
+    offline: tuple[int, ...] = ()
+
+    @property
+    def is_being_reassigned(self) -> bool:
+        return bool(self.adding_replicas or self.removing_replicas)
 
 
 class TopicImage(msgspec.Struct, frozen=True, gc=False):
@@ -153,6 +168,10 @@ class MetadataImage(msgspec.Struct, frozen=True):
             (node for node in self.nodes.values() if not node.fenced), key=lambda node: node.node_id
         )
 
+    def live_node_ids(self) -> frozenset[int]:
+        """The nodes that may be elected and may be in an ISR."""
+        return frozenset(node.node_id for node in self.nodes.values() if node.is_live)
+
     def topic_by_id(self, topic_id: bytes) -> TopicImage | None:
         name = self.topic_names.get(topic_id)
         return None if name is None else self.topics[name]
@@ -174,6 +193,15 @@ class MetadataImage(msgspec.Struct, frozen=True):
                 if node_id in partition.replicas:
                     yield topic, partition
 
+    def partitions_held_by_any(
+        self, node_ids: AbstractSet[int]
+    ) -> Iterator[tuple[TopicImage, PartitionImage]]:
+        """Every partition with a replica on one of the nodes, each once."""
+        for topic in self.topics.values():
+            for partition in topic.partitions:
+                if not node_ids.isdisjoint(partition.replicas):
+                    yield topic, partition
+
     def partitions_led_by(self, node_id: int) -> Iterator[tuple[TopicImage, PartitionImage]]:
         """Every partition that the node leads."""
         for topic in self.topics.values():
@@ -193,6 +221,9 @@ def node_record(node: NodeImage) -> NodeRecord:
         node.internode_port,
         node.fenced,
         node.directory,
+        node.shutting_down,
+        node.down,
+        node.host_id,
     )
 
 
@@ -208,6 +239,8 @@ def partition_record(topic_id: bytes, partition: PartitionImage) -> PartitionRec
         partition.partition_epoch,
         partition.adding_replicas,
         partition.removing_replicas,
+        partition.elr,
+        partition.offline,
     )
 
 
@@ -290,6 +323,9 @@ class _Change:
             record.internode_port,
             record.fenced,
             record.directory,
+            record.shutting_down,
+            record.down,
+            record.host_id,
         )
 
     def _add_producer_ids(self, record: ProducerIdsRecord) -> None:
@@ -324,6 +360,11 @@ class _Change:
             raise InvariantError(
                 f"{name}-{record.partition}: ISR {record.isr} outside the replicas"
             )
+        if not set(record.elr) <= set(record.replicas).difference(record.isr):
+            raise InvariantError(
+                f"{name}-{record.partition}: ELR {record.elr} beside replicas {record.replicas}"
+                f" and ISR {record.isr}"
+            )
         if record.leader != NO_LEADER and record.leader not in record.isr:
             raise InvariantError(
                 f"{name}-{record.partition}: leader {record.leader} outside the ISR"
@@ -337,6 +378,8 @@ class _Change:
             record.partition_epoch,
             record.adding_replicas,
             record.removing_replicas,
+            record.elr,
+            record.offline,
         )
 
     def _set_partitions(self, name: str, changed: Mapping[int, PartitionImage]) -> None:

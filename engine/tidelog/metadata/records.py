@@ -13,6 +13,7 @@ records lie in stores.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
 import msgspec
@@ -56,6 +57,9 @@ class NodeRecord(msgspec.Struct, frozen=True, gc=False, tag="node"):
 
     epoch: grows with every registration (Kafka's broker epoch); fenced: not to be led by, not
     shown to clients. directory: the node's log directory, relative to the data directory.
+    shutting_down: this life hands over what it leads and takes nothing any more (KIP-841). down:
+    the process has ended and is being started again; clients are still told about the node, but
+    nothing is given to it before it serves. host_id: of several hosts, the one that runs it.
     """
 
     kind: ClassVar[str] = "node"
@@ -68,6 +72,9 @@ class NodeRecord(msgspec.Struct, frozen=True, gc=False, tag="node"):
     internode_port: int
     fenced: bool
     directory: str = ""
+    shutting_down: bool = False
+    down: bool = False
+    host_id: str = ""
 
     @property
     def store_key(self) -> tuple[str, str]:
@@ -75,7 +82,7 @@ class NodeRecord(msgspec.Struct, frozen=True, gc=False, tag="node"):
 
 
 class RemoveNodeRecord(msgspec.Struct, frozen=True, gc=False, tag="remove_node"):
-    """The node is gone for good; nothing may be placed on it when this is decided."""
+    """The node is gone for good. Replicas that are placed on it are lost until they are moved."""
 
     kind: ClassVar[str] = "node"
 
@@ -121,7 +128,9 @@ class PartitionRecord(msgspec.Struct, frozen=True, gc=False, tag="partition"):
     decisions.
 
     leader: node id or -1; leader_epoch grows with every new leader or new life of the same one;
-    partition_epoch with every record of this partition.
+    partition_epoch with every record of this partition. elr: who may lead besides the ISR
+    (KIP-966, `controller/elr.py`). offline: replicas whose log directory is offline, whatever their
+    nodes are: none of them may lead (KIP-858).
     """
 
     kind: ClassVar[str] = "partition"
@@ -135,6 +144,8 @@ class PartitionRecord(msgspec.Struct, frozen=True, gc=False, tag="partition"):
     partition_epoch: int
     adding_replicas: tuple[int, ...] = ()
     removing_replicas: tuple[int, ...] = ()
+    elr: tuple[int, ...] = ()
+    offline: tuple[int, ...] = ()
 
     @property
     def store_key(self) -> tuple[str, str]:
@@ -263,6 +274,8 @@ def is_removal(record: ChangeRecord) -> bool:
 
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(ChangeRecord)
+_changes_encoder: Final = msgspec.msgpack.Encoder()
+_changes_decoder: Final = msgspec.msgpack.Decoder(list[ChangeRecord])
 
 
 def encode_record(record: ChangeRecord) -> bytes:
@@ -276,3 +289,15 @@ def decode_record(data: bytes | str) -> ChangeRecord:
     """The stored record; msgspec.DecodeError or msgspec.ValidationError when the text is none."""
     record: ChangeRecord = _decoder.decode(data)
     return record
+
+
+def encode_changes(records: Sequence[ChangeRecord]) -> bytes:
+    """Records of every kind, removals too, in their order, as MessagePack: what a store keeps that
+    logs transactions. TypeError for what is no record.
+    """
+    return _changes_encoder.encode(list(records))
+
+
+def decode_changes(data: bytes) -> list[ChangeRecord]:
+    """The same records; msgspec.DecodeError or msgspec.ValidationError when the bytes are none."""
+    return _changes_decoder.decode(data)

@@ -25,6 +25,7 @@ from tidelog._native.partition import PartitionTable
 from tidelog._native.produce_lane import ProduceLane
 from tidelog._native.request import Gates
 from tidelog._native.transport import Reactor
+from tidelog.bounded_log import BoundedLog
 from tidelog.clock import Clock
 from tidelog.config import BrokerConfig
 from tidelog.handlers.context import ConnectionInfo
@@ -93,8 +94,7 @@ class Server:
         self._pressure_timer: asyncio.TimerHandle | None = None
         self._stopping = False
         self._drained: asyncio.Future[None] | None = None
-        self._notes = 0
-        self._notes_since_ms = clock.monotonic_ms()
+        self._notes = BoundedLog(log, clock, CONNECTION_LOG_LINES_PER_SECOND)
         self.gates = gates if gates is not None else Gates()
         self._quotas = quotas or NodeQuotas(config, clock)
         self._quotas.pause = self._pause
@@ -248,7 +248,7 @@ class Server:
         refusal = self.admission.admit(client_host)
         if refusal is not None:
             self.refused += 1
-            self._note("connection refused client=%s reason=%s", client_host, refusal)
+            self._notes.warning("connection refused client=%s reason=%s", client_host, refusal)
             accepted.close()
             return
         try:
@@ -288,7 +288,7 @@ class Server:
         self._by_id.pop(info.connection_id, None)
         self.admission.release(info.client_host)
         if reason is not None:
-            self._note(
+            self._notes.warning(
                 "connection closed client=%s connection=%d reason=%s",
                 info.client_host,
                 info.connection_id,
@@ -296,21 +296,6 @@ class Server:
             )
         if not self._connections:
             self._stop_waiting()
-
-    def _note(self, line: str, *values: object) -> None:
-        """Log what a peer did wrong, at a bounded rate: a flood of bad peers must not fill the
-        disk.
-        """
-        now_ms = self._clock.monotonic_ms()
-        if now_ms - self._notes_since_ms >= 1000:
-            if self._notes > CONNECTION_LOG_LINES_PER_SECOND:
-                log.warning(
-                    "more of the same count=%d", self._notes - CONNECTION_LOG_LINES_PER_SECOND
-                )
-            self._notes_since_ms, self._notes = now_ms, 0
-        self._notes += 1
-        if self._notes <= CONNECTION_LOG_LINES_PER_SECOND:
-            log.warning(line, *values)
 
     # -- idle connections -----------------------------------------------------------------------
 

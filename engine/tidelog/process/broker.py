@@ -14,12 +14,14 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from setproctitle import setproctitle
 
+from tidelog.clock import Clock
 from tidelog.config import BrokerConfig, ConfigValueError
 from tidelog.config.definition import split_list
 from tidelog.config.listeners import Endpoint, parse_protocol_map
@@ -27,6 +29,7 @@ from tidelog.config.properties import ConfigFileError, StaticConfig, load_static
 from tidelog.config.validators import is_number
 from tidelog.errors import StorageError, TidelogError
 from tidelog.limits import METRICS_CONNECTIONS_MAX
+from tidelog.process.control import Control, ControlOwner
 from tidelog.process.data_directory import DataDirectory
 from tidelog.process.listening import (
     ListenError,
@@ -37,6 +40,7 @@ from tidelog.process.listening import (
 )
 from tidelog.process.log_lines import set_up_logging
 from tidelog.process.node_plan import PlanError, plan_advertised, plan_listeners, plan_nodes
+from tidelog.process.one_host import OneHost
 from tidelog.process.supervisor import (
     StartError,
     Supervisor,
@@ -45,6 +49,10 @@ from tidelog.process.supervisor import (
 )
 from tidelog.process.worker_slot import WorkerSlot
 from tidelog.process.zygote import ZygoteHandle
+
+if TYPE_CHECKING:
+    from tidelog.process.hosts.cluster import Place
+    from tidelog.process.hosts.joining import Joining
 
 log: Final = logging.getLogger(__name__)
 
@@ -77,6 +85,8 @@ class BrokerOptions(msgspec.Struct, frozen=True):
     log_level: str = "warning"
     parent_fd: int | None = None
     metrics: str | None = None
+    zookeeper: str | None = None
+    cluster_listen: str | None = None
 
 
 def run_broker(options: BrokerOptions, zygote: ZygoteHandle, say: Callable[[str], None]) -> int:
@@ -103,12 +113,26 @@ def _run(
     options: BrokerOptions, static: StaticConfig, zygote: ZygoteHandle, say: Callable[[str], None]
 ) -> int:
     config = BrokerConfig.resolve(static.layers)
-    directory = DataDirectory.open(data_directory_path(options, static, config))
+    path, *others = log_directories(options, static, config)
+    directory = DataDirectory.open(path, others=others)
     slots: list[WorkerSlot] = []
+    joining: Joining | None = None
     metrics: socket.socket | None = None
     began = False
     try:
         directory.check_nodes()
+        if options.zookeeper is not None:
+            # Only now: its client library costs a start that needs none 60 ms.
+            from tidelog.process.hosts.joining import Joining
+
+            joining = Joining(directory, options.zookeeper, config.broker_session_timeout_ms)
+        elif directory.is_shared:
+            raise StartError(
+                f"the metadata of {directory.path} is where all hosts of its cluster have it:"
+                " --zookeeper is needed"
+            )
+        elif options.cluster_listen is not None:
+            raise ConfigFileError(["--cluster-listen needs --zookeeper"])
         if options.metrics is not None:
             metrics = listen(metrics_address(options.metrics), METRICS_CONNECTIONS_MAX)
         first = _first_node_id(options, static)
@@ -117,8 +141,11 @@ def _run(
         for slot in slots:
             slot.listen(config.socket_listen_backlog_size)
             directory.add_node(slot.node_id)
+        place: Place | None = None
+        if joining is not None:
+            place = joining.take_place(cluster_address(options, slots), plan.node_ids)
         directory.save()
-        settings = _settings(options, static, config, plan.surplus)
+        settings = _settings(options, static, config, plan.surplus, directory.host_id)
 
         def ready() -> None:
             line = f"tidelog ready bootstrap={bootstrap_servers(slots)} pid={os.getpid()}"
@@ -128,9 +155,11 @@ def _run(
 
         began = True
 
+        open_control = partial(_open_control, directory, place, settings)
+
         async def supervise() -> int:
             supervisor = Supervisor(
-                settings, directory, slots, zygote, ready, metrics_socket=metrics
+                settings, directory, slots, zygote, ready, open_control, metrics_socket=metrics
             )
             return await supervisor.run()
 
@@ -143,9 +172,25 @@ def _run(
             slot.stop_listening()
         if metrics is not None:
             metrics.close()
+        if joining is not None:
+            joining.close()
         if not began:
             directory.forget_if_new()
         directory.close()
+
+
+def _open_control(
+    directory: DataDirectory,
+    place: Place | None,
+    settings: SupervisorSettings,
+    owner: ControlOwner,
+    clock: Clock,
+) -> Control:
+    if place is None:
+        return OneHost(directory, settings.static, owner, clock)
+    from tidelog.process.hosts.cluster import HostCluster
+
+    return HostCluster(place, settings.static, settings.session_timeout_ms, owner, clock)
 
 
 def resolve_static(options: BrokerOptions) -> StaticConfig:
@@ -167,15 +212,22 @@ def resolve_static(options: BrokerOptions) -> StaticConfig:
     )
 
 
-def data_directory_path(options: BrokerOptions, static: StaticConfig, config: BrokerConfig) -> Path:
-    """Where everything is kept: absolute, so that nothing depends on a working directory."""
-    path = options.data_dir
-    if path is None:
-        given = "log.dirs" in static.values or "log.dir" in static.values
-        path = config.data_dirs[0] if given else DEFAULT_DATA_DIR
-        if given and len(config.data_dirs) > 1:
-            log.warning("only the first of log.dirs is used directory=%s", path)
-    return Path(path).absolute()
+def log_directories(
+    options: BrokerOptions, static: StaticConfig, config: BrokerConfig
+) -> list[Path]:
+    """Where everything is kept: absolute, so that nothing depends on a working directory. The first
+    is the data directory, the others have logs only. Raises ConfigFileError.
+    """
+    names: tuple[str, ...] = (DEFAULT_DATA_DIR,)
+    if options.data_dir is not None:
+        names = (options.data_dir,)
+    elif "log.dirs" in static.values or "log.dir" in static.values:
+        names = config.data_dirs
+    paths = [Path(name).absolute() for name in names]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise ConfigFileError([f"log.dirs names {path} twice"])
+    return paths
 
 
 def make_slots(
@@ -214,6 +266,14 @@ def metrics_address(text: str) -> Endpoint:
     return Endpoint("METRICS", "PLAINTEXT", host.strip("[]"), port)
 
 
+def cluster_address(options: BrokerOptions, slots: list[WorkerSlot]) -> Endpoint:
+    """`--cluster-listen HOST:PORT`. Raises ConfigFileError."""
+    if options.cluster_listen is None:
+        return Endpoint("CLUSTER", "PLAINTEXT", slots[0].addresses[0].host, 0)
+    host, port = _host_and_port("--cluster-listen", options.cluster_listen)
+    return Endpoint("CLUSTER", "PLAINTEXT", host.strip("[]"), port)
+
+
 def _host_and_port(option: str, text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or not is_number(port) or int(port) > 65535 or "/" in host:
@@ -229,7 +289,11 @@ def _reachable(address: Endpoint, sock: socket.socket) -> str:
 
 
 def _settings(
-    options: BrokerOptions, static: StaticConfig, config: BrokerConfig, surplus: tuple[int, ...]
+    options: BrokerOptions,
+    static: StaticConfig,
+    config: BrokerConfig,
+    surplus: tuple[int, ...],
+    host_id: str,
 ) -> SupervisorSettings:
     return SupervisorSettings(
         static=static.values,
@@ -238,6 +302,9 @@ def _settings(
         listen_backlog=config.socket_listen_backlog_size,
         heartbeat_interval_ms=config.broker_heartbeat_interval_ms,
         session_timeout_ms=config.broker_session_timeout_ms,
+        leader_check_interval_ms=1000 * config.leader_imbalance_check_interval_seconds,
+        unclean_check_interval_ms=config.unclean_leader_election_interval_ms,
         log_level=options.log_level,
         parent_fd=options.parent_fd,
+        host_id=host_id if options.zookeeper is not None else "",
     )

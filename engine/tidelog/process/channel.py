@@ -1,9 +1,10 @@
-"""One end of a control channel: frames of MessagePack over a Unix stream socket, typed in both
+"""One end of a control channel: frames of MessagePack over a stream socket, typed in both
 directions.
 
-Used on the loop of the supervisor (one for each worker) and of the worker. It knows no meaning of
-what it carries. A frame that is too long or no message of the expected type ends the channel: both
-ends are Tidelog, so it is a bug or damage.
+Used on the loops of supervisors (one for each worker, over a Unix socket; between hosts over TCP)
+and of the worker. It knows no meaning of what it carries. A frame that is too long or no message of
+the expected type ends the channel: both ends are Tidelog, so it is a bug or damage. Over TCP the
+other end may be anybody, until the owner trusts it: its frames have to be short until then.
 
 Sending never waits and never drops: what the other end doesn't take is buffered, and
 `queued_bytes` tells the owner, who decides what not to send at all.
@@ -14,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, Generic, TypeVar, cast
 
 import msgspec
@@ -43,30 +44,31 @@ def encode_frame(message: msgspec.Struct) -> bytes:
 
 
 class FrameReader:
-    """Cuts a stream of bytes into frames. Pure; fed in pieces of any size."""
+    """Cuts a stream of bytes into frames of at most `bytes_max`. Pure; fed in pieces of any
+    size.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, bytes_max: int = CONTROL_FRAME_BYTES_MAX) -> None:
+        self.bytes_max = bytes_max
         self._buffer = bytearray()
 
-    def feed(self, data: bytes | bytearray | memoryview) -> list[bytes]:
-        """The frames that are complete now. Raises ChannelError at a length beyond the limit,
-        before anything of that length is kept.
+    def feed(self, data: bytes | bytearray | memoryview) -> Iterator[bytes]:
+        """The frames that are complete now, to be taken before the next call. Raises ChannelError
+        at a length beyond the limit, before anything of that length is kept.
         """
         self._buffer += data
-        frames = []
         position = 0
         while len(self._buffer) - position >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._buffer, position)
-            if length > CONTROL_FRAME_BYTES_MAX:
+            if length > self.bytes_max:
                 raise ChannelError(f"a control frame of {length} bytes")
             end = position + _LENGTH.size + length
             if len(self._buffer) < end:
                 break
-            frames.append(bytes(self._buffer[position + _LENGTH.size : end]))
+            yield bytes(self._buffer[position + _LENGTH.size : end])
             position = end
         if position:
             del self._buffer[:position]
-        return frames
 
 
 class ControlChannel(asyncio.Protocol, Generic[Incoming]):
@@ -79,9 +81,10 @@ class ControlChannel(asyncio.Protocol, Generic[Incoming]):
         incoming: object,
         on_message: Callable[[Incoming], None],
         on_closed: Callable[[Exception | None], None],
+        bytes_max: int = CONTROL_FRAME_BYTES_MAX,
     ) -> None:
         self._decoder: msgspec.msgpack.Decoder[Incoming] = msgspec.msgpack.Decoder(incoming)
-        self._reader = FrameReader()
+        self._reader = FrameReader(bytes_max)
         self._on_message = on_message
         self._on_closed = on_closed
         self._transport: asyncio.Transport | None = None
@@ -94,13 +97,22 @@ class ControlChannel(asyncio.Protocol, Generic[Incoming]):
         incoming: object,
         on_message: Callable[[Incoming], None],
         on_closed: Callable[[Exception | None], None],
+        bytes_max: int = CONTROL_FRAME_BYTES_MAX,
     ) -> ControlChannel[Incoming]:
-        """Takes the socket over. Messages arrive from now on."""
+        """Takes the connected socket over. Messages arrive from now on."""
         sock.setblocking(False)
         loop = asyncio.get_running_loop()
-        channel: ControlChannel[Incoming] = cls(incoming, on_message, on_closed)
-        await loop.create_unix_connection(lambda: channel, sock=sock)
+        channel: ControlChannel[Incoming] = cls(incoming, on_message, on_closed, bytes_max)
+        if sock.family == socket.AF_UNIX:
+            await loop.create_unix_connection(lambda: channel, sock=sock)
+        else:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await loop.create_connection(lambda: channel, sock=sock)
         return channel
+
+    def trust(self) -> None:
+        """The other end is one of us: it may send whatever it likes from its next frame on."""
+        self._reader.bytes_max = CONTROL_FRAME_BYTES_MAX
 
     @property
     def queued_bytes(self) -> int:
@@ -135,6 +147,8 @@ class ControlChannel(asyncio.Protocol, Generic[Incoming]):
     def data_received(self, data: bytes) -> None:
         try:
             for frame in self._reader.feed(data):
+                if self._transport is not None and self._transport.is_closing():
+                    return
                 self._on_message(self._decoder.decode(frame))
         except (ChannelError, msgspec.MsgspecError) as error:
             self._failure = error

@@ -1,4 +1,5 @@
-"""The data directory of one host: whose it is, which nodes live in it, who may use it.
+"""The data directory of one host: whose it is, which nodes live in it, who may use it; and the
+other log directories that its nodes have (log.dirs).
 
 Opened by the supervisor before anything else and held until it exits; a node's folder is locked by
 its worker (`storage/manager.py`). Never touches a log.
@@ -7,9 +8,11 @@ its worker (`storage/manager.py`). Never touches a log.
 |---|---|
 | `.lock` | flock of the supervisor; holds its pid |
 | `cluster.json` | `{"format": 1, "cluster_id": ..., "nodes": {"1": "node-1", ...}}`, replaced
-atomically |
-| `metadata.db` | the metastore (`metastore/local.py`) |
-| `node-N/` | log directory of node N, with a lock of its own |
+atomically; among several hosts also `"host_id": ..., "shared": ...` (shared: the metadata is where
+all hosts have it), with several log directories `"log_directories": [...]`, the others |
+| `metadata.db` | the metastore (`metastore/local.py`), unless the metadata is shared |
+| `metadata.db.imported` | what it was when the metadata became shared |
+| `node-N/` | log directory of node N, with a lock of its own; the same in each other directory |
 """
 
 from __future__ import annotations
@@ -18,26 +21,33 @@ import base64
 import errno
 import fcntl
 import json
+import logging
 import os
 import shlex
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from tidelog.errors import StorageError
+from tidelog.metastore.local import JOURNAL_SUFFIX, SHARED_MEMORY_SUFFIX
 from tidelog.storage.checkpoints import MalformedFileError
 from tidelog.storage.directory import DELETE_SUFFIX, STRAY_SUFFIX
 from tidelog.storage.meta_properties import META_PROPERTIES, read_meta_properties
 from tidelog.storage.partition_metadata import PARTITION_METADATA
 
+log: Final = logging.getLogger(__name__)
+
 FORMAT: Final = 1
 CLUSTER_FILE: Final = "cluster.json"
 STORE_FILE: Final = "metadata.db"
+IMPORTED_SUFFIX: Final = ".imported"
 LOCK_FILE: Final = ".lock"
 
 #: A cluster file is a few hundred bytes; more is none of ours.
 _CLUSTER_FILE_BYTES_MAX: Final = 1024 * 1024
+
+_HOST_ID_LENGTH_MAX: Final = 64
 
 
 class DataDirectoryError(StorageError):
@@ -73,19 +83,42 @@ def new_cluster_id() -> str:
             return text
 
 
+class ClusterFile(NamedTuple):
+    """The content of the cluster file; nodes: folder by node id; log_directories: without the
+    first one.
+    """
+
+    cluster_id: str
+    nodes: dict[int, str]
+    host_id: str = ""
+    shared: bool = False
+    log_directories: tuple[str, ...] = ()
+
+
 class DataDirectory:
     """See the module. `open` gives one; `close` gives up its lock."""
 
-    def __init__(self, path: Path, lock: FileLock, cluster_id: str, nodes: dict[int, str]) -> None:
+    def __init__(self, path: Path, lock: FileLock, found: ClusterFile) -> None:
         self.path = path
-        self.cluster_id = cluster_id
-        self.nodes = nodes
+        #: The other log directories; they may be missing.
+        self.others = tuple(map(Path, found.log_directories))
+        self.cluster_id = found.cluster_id
+        self.nodes = found.nodes
+        self.host_id = found.host_id
+        self.is_shared = found.shared
         self._lock = lock
         self._made: list[Path] = []
 
     @classmethod
-    def open(cls, path: Path, make_cluster_id: Callable[[], str] = new_cluster_id) -> DataDirectory:
-        """Opens the directory, or makes it. Raises DataDirectoryError, LockedError."""
+    def open(
+        cls,
+        path: Path,
+        make_cluster_id: Callable[[], str] = new_cluster_id,
+        others: Iterable[Path] = (),
+    ) -> DataDirectory:
+        """Opens the directory, or makes it, and makes new ones among the other log directories.
+        Raises DataDirectoryError, LockedError.
+        """
         new: list[Path] = []
         try:
             if not path.is_dir():
@@ -103,26 +136,71 @@ class DataDirectory:
         try:
             found = _read_cluster(path)
             if found is not None:
-                known = cls(path, lock, *found)
-                known.check_store()
+                known = cls(path, lock, found)
+                known._take_others(others)
+                if not known.is_shared:
+                    known.check_store()
                 return known
-            made = cls(path, lock, make_cluster_id(), {})
+            made = cls(path, lock, ClusterFile(make_cluster_id(), {}))
             made._made = new
+            made._take_others(others)
             made.save()
             return made
         except BaseException:
             lock.release()
             raise
 
+    def _take_others(self, others: Iterable[Path]) -> None:
+        """The other log directories from now on; `save` records them."""
+        recorded, self.others = self.others, tuple(others)
+        for path in self.others:
+            # One that was used is not made again: what is missing is a disk.
+            if path in recorded or path.is_dir():
+                continue
+            try:
+                path.mkdir(parents=True)
+                self._made.insert(0, path)
+            except OSError as error:
+                log.warning("log directory cannot be made directory=%s error=%s", path, error)
+        for path in recorded:
+            if path not in self.others:
+                log.warning("log directory not used any more directory=%s", path)
+
     @property
     def store_path(self) -> Path:
         return self.path / STORE_FILE
 
+    @property
+    def has_store(self) -> bool:
+        """Whether a store is there that was ever used."""
+        # It has pages; its journal alone (-wal) is none.
+        return self.store_path.exists() and self.store_path.stat().st_size > 0
+
+    def take_host_id(self) -> str:
+        """The host's id among several hosts, made now if it has none; `save` records it."""
+        self.host_id = self.host_id or new_cluster_id()
+        return self.host_id
+
+    def share(self) -> None:
+        """The metadata is where all hosts have it from now on; the store that was imported is put
+        aside. May be repeated. Raises DataDirectoryError.
+        """
+        self.is_shared = True
+        self.save()
+        try:
+            for suffix in (JOURNAL_SUFFIX, SHARED_MEMORY_SUFFIX, ""):
+                old = self.path / (STORE_FILE + suffix)
+                if old.exists():
+                    old.replace(self.path / (STORE_FILE + IMPORTED_SUFFIX + suffix))
+            sync_directory(self.path)
+        except OSError as error:
+            raise DataDirectoryError(
+                f"{self.store_path} cannot be moved: {error.strerror}"
+            ) from error
+
     def check_store(self) -> None:
         """Raises DataDirectoryError when the store is gone and a node holds logs."""
-        # A store that was ever used has pages; its journal alone (-wal) is none.
-        store = self.store_path
-        if not store.exists() or not store.stat().st_size:
+        if not self.has_store:
             self.check_no_logs("is missing or empty")
 
     def check_no_logs(self, problem: str) -> None:
@@ -137,16 +215,21 @@ class DataDirectory:
             )
 
     def _log_folders(self, name: str) -> Iterator[Path]:
-        for metadata in (self.path / name).glob(f"*/{PARTITION_METADATA}"):
-            if not metadata.parent.name.endswith((DELETE_SUFFIX, STRAY_SUFFIX)):
-                yield metadata.parent
+        for path in (self.path, *self.others):
+            for metadata in (path / name).glob(f"*/{PARTITION_METADATA}"):
+                if not metadata.parent.name.endswith((DELETE_SUFFIX, STRAY_SUFFIX)):
+                    yield metadata.parent
 
     def node_path(self, node_id: int) -> Path:
-        """The node's log directory."""
+        """The node's first log directory."""
         return self.path / self.nodes[node_id]
 
+    def node_paths(self, node_id: int) -> list[Path]:
+        """All its log directories."""
+        return [path / self.nodes[node_id] for path in (self.path, *self.others)]
+
     def add_node(self, node_id: int) -> None:
-        """Gives the node its folder, if it has none; `save` records it."""
+        """Gives the node its folders, where it has none; `save` records it."""
         name = self.nodes.setdefault(node_id, f"node-{node_id}")
         try:
             (self.path / name).mkdir(exist_ok=True)
@@ -154,6 +237,11 @@ class DataDirectory:
             raise DataDirectoryError(
                 f"node directory {self.path / name} cannot be made: {error.strerror}"
             ) from error
+        for path in self.others:
+            try:
+                (path / name).mkdir(exist_ok=True)
+            except OSError:
+                continue  # the node finds it missing, and tells
 
     def remove_node(self, node_id: int) -> None:
         """Forgets the node; its folder stays where it is. `save` records it."""
@@ -161,11 +249,15 @@ class DataDirectory:
 
     def save(self) -> None:
         """Replaces the cluster file, surviving a loss of power at any moment."""
-        content = {
+        content: dict[str, object] = {
             "format": FORMAT,
             "cluster_id": self.cluster_id,
             "nodes": {str(node): name for node, name in sorted(self.nodes.items())},
         }
+        if self.host_id:
+            content.update(host_id=self.host_id, shared=self.is_shared)
+        if self.others:
+            content["log_directories"] = [str(path) for path in self.others]
         temporary = self.path / (CLUSTER_FILE + ".tmp")
         try:
             with temporary.open("w") as file:
@@ -202,6 +294,8 @@ class DataDirectory:
         try:
             for name in self.nodes.values():
                 (self.path / name).rmdir()
+                for path in self.others:
+                    (path / name).rmdir()
             for name in (CLUSTER_FILE, LOCK_FILE):
                 (self.path / name).unlink(missing_ok=True)
             for directory in self._made:
@@ -251,7 +345,7 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def _read_cluster(path: Path) -> tuple[str, dict[int, str]] | None:
+def _read_cluster(path: Path) -> ClusterFile | None:
     """None for a new directory only: nodes without their record are no new cluster."""
     has_nodes = bool(node_folders(path))
     try:
@@ -267,10 +361,8 @@ def _read_cluster(path: Path) -> tuple[str, dict[int, str]] | None:
     return found
 
 
-def read_cluster_file(path: Path) -> tuple[str, dict[int, str]] | None:
-    """Cluster id and folders by node id; None when there is no such file. Raises
-    DataDirectoryError.
-    """
+def read_cluster_file(path: Path) -> ClusterFile | None:
+    """What it holds; None when there is no such file. Raises DataDirectoryError."""
     try:
         with path.open("rb") as file:
             data = file.read(_CLUSTER_FILE_BYTES_MAX)
@@ -283,13 +375,27 @@ def read_cluster_file(path: Path) -> tuple[str, dict[int, str]] | None:
             raise ValueError("no cluster id")
         if len(set(nodes.values())) != len(nodes) or not all(map(_is_folder_name, nodes.values())):
             raise ValueError("no folder name")
+        host_id = content.get("host_id", "")
+        shared = content.get("shared", False)
+        if not isinstance(host_id, str) or len(host_id) > _HOST_ID_LENGTH_MAX:
+            raise ValueError("no host id")
+        if not isinstance(shared, bool):
+            raise ValueError("shared is neither true nor false")
+        others = content.get("log_directories", [])
+        if not isinstance(others, list) or not all(map(_is_path, others)):
+            raise ValueError("log_directories is no list of paths")
     except FileNotFoundError:
         return None
     except OSError as error:
         raise DataDirectoryError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedClusterFileError(f"{path} is damaged: {error}") from error
-    return cluster_id, nodes
+    return ClusterFile(cluster_id, nodes, host_id, shared, tuple(others))
+
+
+def _is_path(path: object) -> bool:
+    """Whether it is an absolute path. Raises ValueError as `_is_folder_name`."""
+    return isinstance(path, str) and path.startswith("/") and b"\0" not in os.fsencode(path)
 
 
 def _is_folder_name(name: str) -> bool:

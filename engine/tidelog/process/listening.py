@@ -66,6 +66,13 @@ def reachable_host(host: str) -> str:
     return "::1" if host == "::" else host
 
 
+def known_host(host: str) -> str:
+    """A host by which other machines reach a socket bound to `host`: this machine's name, if it is
+    bound to every address.
+    """
+    return socket.getfqdn() if host in ("", "0.0.0.0", "::") else host
+
+
 def host_and_port(host: str, port: int) -> str:
     """As in bootstrap.servers; an IPv6 address gets its brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -21,7 +21,7 @@ from tidelog.process.metrics.samples import NodeState, Samples
 class Configure(msgspec.Struct, frozen=True, tag="configure"):
     """Who the worker is.
 
-    directory: its log directory (absolute). static: broker configs by name, as text. listeners:
+    directories: its log directories (absolute). static: broker configs by name, as text. listeners:
     the names that belong to the listening sockets it was started with, in their order. metrics:
     somebody will ask for them, so that times of requests and of the loop are taken.
     """
@@ -29,7 +29,7 @@ class Configure(msgspec.Struct, frozen=True, tag="configure"):
     node_id: int
     node_epoch: int
     cluster_id: str
-    directory: str
+    directories: tuple[str, ...]
     static: dict[str, str]
     listeners: tuple[str, ...]
     heartbeat_interval_ms: int

@@ -19,13 +19,13 @@ from tidelog.controller.requests import (
     PlanMoves,
     RemoveNode,
 )
-from tidelog.controller.runtime import ControllerRuntime
 from tidelog.errors import StorageError
 from tidelog.limits import NODE_LOCK_TIMEOUT_MS
+from tidelog.process.control import Control
 from tidelog.process.data_directory import DataDirectory
 from tidelog.storage.directory import DirectoryInUseError
 from tidelog.storage.files import SYSTEM_FILES, Files
-from tidelog.storage.relocation import MovedLog, relocate
+from tidelog.storage.relocation import MovedLog, relocate_all
 
 log: Final = logging.getLogger(__name__)
 
@@ -41,12 +41,12 @@ class NodeMoves:
 
     def __init__(
         self,
-        runtime: ControllerRuntime,
+        control: Control,
         directory: DataDirectory,
         clock: Clock,
         files: Files = SYSTEM_FILES,
     ) -> None:
-        self._runtime = runtime
+        self._control = control
         self._directory = directory
         self._clock = clock
         self._files = files
@@ -64,9 +64,26 @@ class NodeMoves:
             self._directory.remove_node(node_id)
         self._directory.save()
 
+    async def forget(self, surplus: tuple[int, ...]) -> None:
+        """Among several hosts: the surplus nodes are forgotten if they hold nothing any more; what
+        they hold may be led elsewhere, so that renaming folders does not do. Raises MoveError.
+        """
+        for node_id in surplus:
+            if node_id in self._control.image.nodes:
+                try:
+                    await self._ask(RemoveNode(node_id))
+                except MoveError as error:
+                    raise MoveError(
+                        f"{error}; move what it holds to other nodes first"
+                        " (kafka-reassign-partitions)"
+                    ) from error
+            self._directory.remove_node(node_id)
+        if surplus:
+            self._directory.save()
+
     async def finish(self) -> None:
         """Carries out what is planned, maybe by a supervisor that was killed. Raises MoveError."""
-        image = self._runtime.image
+        image = self._control.image
         if not image.moves:
             return
         by_nodes: dict[tuple[int, int], list[MovedLog]] = {}
@@ -83,11 +100,11 @@ class NodeMoves:
         await self._ask(FinishMoves())
 
     async def _relocate(self, source: int, target: int, logs: list[MovedLog]) -> int:
-        old, new = (str(self._directory.node_path(node)) for node in (source, target))
+        old, new = ([str(path) for path in self._directory.node_paths(n)] for n in (source, target))
         deadline_ms = self._clock.monotonic_ms() + NODE_LOCK_TIMEOUT_MS
         while True:
             try:
-                return await asyncio.to_thread(relocate, self._files, old, new, logs)
+                return await asyncio.to_thread(relocate_all, self._files, old, new, logs)
             except DirectoryInUseError as error:
                 # A worker of a supervisor that was killed is about to end.
                 if self._clock.monotonic_ms() >= deadline_ms:
@@ -99,6 +116,6 @@ class NodeMoves:
                 ) from error
 
     async def _ask(self, request: ControllerRequest) -> None:
-        answer = await self._runtime.submit(request, when_committed=True)
+        answer = await self._control.submit(request, when_committed=True)
         if not isinstance(answer, Done) or answer.error_code:
             raise MoveError(f"the metadata cannot be changed: {answer}")

@@ -26,6 +26,7 @@ from tidelog.process.data_directory import (
     CLUSTER_FILE,
     LOCK_FILE,
     STORE_FILE,
+    ClusterFile,
     DamagedClusterFileError,
     DataDirectory,
     DataDirectoryError,
@@ -67,12 +68,25 @@ class RebuildReport(msgspec.Struct, frozen=True):
 
 
 class _Cluster(msgspec.Struct, frozen=True):
-    """Whose the directory is. problem: of the cluster file, "" when there is a good one."""
+    """Whose the directory is. problem: of the cluster file, "" when there is a good one; others:
+    log directories beside it.
+    """
 
     cluster_id: str
     nodes: dict[int, str]
     problem: str
     notes: tuple[Note, ...]
+    others: tuple[str, ...] = ()
+
+    def directories(self, path: Path) -> list[tuple[int, str, Path]]:
+        """Each node's log directories that are there: (node id, name, path)."""
+        found = [(node, name, path / name) for node, name in sorted(self.nodes.items())]
+        for other in self.others:
+            for node, name in sorted(self.nodes.items()):
+                directory = Path(other) / name
+                if (directory / META_PROPERTIES).exists():
+                    found.append((node, str(directory), directory))
+        return found
 
 
 def rebuild_store(
@@ -94,9 +108,9 @@ def rebuild_store(
             lock = FileLock.take(path / LOCK_FILE)
             stack.callback(lock.release)
             cluster = _find_cluster(path)
-            for folder in cluster.nodes.values():
+            for _, _, directory in cluster.directories(path):
                 # A worker may outlive its supervisor for a moment; a program may have a log open.
-                stack.enter_context(lock_directory(files, str(path / folder)))
+                stack.enter_context(lock_directory(files, str(directory)))
             return _rebuild(path, lock, cluster, now_ms, rng, force, on_log, files)
     except OSError as error:
         raise RebuildError(f"{error.filename or path}: {error.strerror or error}") from error
@@ -121,8 +135,8 @@ def _rebuild(
     reason = _reason(store, examined, force, cluster.problem)
     notes = list(cluster.notes)
     logs: list[FoundLog] = []
-    for node_id, folder in sorted(cluster.nodes.items()):
-        survey = survey_directory(str(path / folder), files, on_log)
+    for node_id, folder, directory in cluster.directories(path):
+        survey = survey_directory(str(directory), files, on_log)
         logs.extend(_found(node_id, folder, survey))
         notes.extend(_notes(folder, survey))
     rebuilt = rebuild_metadata(
@@ -141,7 +155,7 @@ def _rebuild(
         # not know the nodes.
         notes.append(_restore_cluster_file(path, lock, cluster, stamp, files))
     if examined.image is None:
-        _expect_gaps([str(path / folder) for folder in cluster.nodes.values()], files)
+        _expect_gaps([str(directory) for _, _, directory in cluster.directories(path)], files)
     aside = put_in_place(store, new, stamp, files)
     return RebuildReport(
         cluster.cluster_id,
@@ -193,6 +207,7 @@ def _find_cluster(path: Path) -> _Cluster:
     """What the cluster file and the nodes' folders say. Raises RebuildError when they disagree."""
     problem = ""
     recorded = None
+    others: tuple[str, ...] = ()
     try:
         recorded = read_cluster_file(path / CLUSTER_FILE)
         if recorded is None:
@@ -202,8 +217,13 @@ def _find_cluster(path: Path) -> _Cluster:
     if recorded is None:
         cluster_id, nodes = _from_folders(path)
     else:
-        cluster_id, nodes = recorded
+        if recorded.shared:
+            raise RebuildError(
+                f"the metadata of {path} is not in it, but where all hosts of its cluster have it"
+            )
+        cluster_id, nodes = recorded.cluster_id, recorded.nodes
         _check_recorded(path, cluster_id, nodes)
+        others = recorded.log_directories
     notes = [
         Note(folder.name, f"not a node's folder: {count} log(s) in it are left")
         for folder in sorted(path.iterdir())
@@ -211,7 +231,12 @@ def _find_cluster(path: Path) -> _Cluster:
         and folder.is_dir()
         and (count := sum(1 for _ in folder.glob(f"*/{PARTITION_METADATA}")))
     ]
-    return _Cluster(cluster_id, nodes, problem, tuple(notes))
+    notes += [
+        Note(other, "a log directory that is missing: what is in it is not found")
+        for other in others
+        if not Path(other).is_dir()
+    ]
+    return _Cluster(cluster_id, nodes, problem, tuple(notes), others)
 
 
 def _read_meta(folder: Path) -> MetaProperties | None:
@@ -281,7 +306,7 @@ def _restore_cluster_file(
         files.rename(str(file), str(aside))
         files.sync_directory(str(path))
         kept = f", the old one is {aside.name}"
-    DataDirectory(path, lock, cluster.cluster_id, cluster.nodes).save()
+    DataDirectory(path, lock, ClusterFile(cluster.cluster_id, cluster.nodes)).save()
     return Note(CLUSTER_FILE, f"made anew ({cluster.problem}){kept}")
 
 

@@ -83,6 +83,17 @@ def parser() -> argparse.ArgumentParser:
         help="one config over the file's; may be given many times",
     )
     made.add_argument(
+        "--zookeeper",
+        metavar="HOST:PORT,.../CHROOT",
+        help="be one of several hosts, which find each other there and keep their metadata in it",
+    )
+    made.add_argument(
+        "--cluster-listen",
+        metavar="HOST:PORT",
+        help="with --zookeeper: where the other hosts reach this one (default: the host of the "
+        "first listener, any free port)",
+    )
+    made.add_argument(
         "--metrics",
         metavar="HOST:PORT",
         help="also serve metrics for Prometheus at /metrics, and /health and /ready, for all nodes",
@@ -130,6 +141,8 @@ def run(options: argparse.Namespace, workers: int | None, text: str, zygote: Zyg
         log_level=options.log_level,
         parent_fd=options.parent_fd,
         metrics=options.metrics,
+        zookeeper=options.zookeeper,
+        cluster_listen=options.cluster_listen,
     )
     try:
         return run_broker(broker, zygote, _say)

@@ -14,27 +14,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from tidelog.clock import Clock, SystemClock
-from tidelog.controller.machine import Controller
 from tidelog.controller.requests import (
+    AlterIsr,
     ControllerAnswer,
+    ControllerRequest,
     Done,
+    ElectUnclean,
     FenceNode,
+    NodeDown,
+    RebalanceLeaders,
+    RebalanceLeadersAnswer,
     RegisterNode,
     RegisterNodeAnswer,
+    ReportOffline,
+    ShutDownNode,
+    ShutDownNodeAnswer,
     StartCluster,
     UnfenceNode,
     WorkerRequest,
 )
-from tidelog.controller.runtime import ControllerRuntime
 from tidelog.errors import StorageError, TidelogError
 from tidelog.limits import (
     CLOSED_CHANNEL_KILL_MS,
@@ -43,22 +49,24 @@ from tidelog.limits import (
     START_ATTEMPTS_MAX,
     STOP_GRACE_MS,
     STOP_TIMEOUT_MS,
+    TAKE_LEAVE_TIMEOUT_MS,
     WORKER_HELLO_TIMEOUT_MS,
 )
 from tidelog.metadata.features import FEATURES_OF_NEW_CLUSTERS
 from tidelog.metadata.image import MetadataImage
 from tidelog.metadata.records import ChangeRecord
-from tidelog.metastore.contract import DamagedStoreError
-from tidelog.metastore.local import LocalMetastore, load_image
 from tidelog.process.channel import ChannelError, encode_frame
-from tidelog.process.data_directory import DataDirectory, rebuild_hint
+from tidelog.process.control import Control, ControlOwner
+from tidelog.process.data_directory import DataDirectory
 from tidelog.process.listening import ListenError, host_and_port, reachable_host
 from tidelog.process.messages import Configure, Delta
 from tidelog.process.node_moves import MoveError, NodeMoves
+from tidelog.process.node_report import NodeReport
 from tidelog.process.spawner import Spawner, SpawnError
 from tidelog.process.worker_link import WorkerLink
 from tidelog.process.worker_slot import WorkerSlot
 from tidelog.process.zygote import ZygoteHandle
+from tidelog.storage.last_end import may_lack_records
 
 if TYPE_CHECKING:
     from tidelog.process.metrics.endpoint import MetricsEndpoint
@@ -72,7 +80,7 @@ class StartError(TidelogError):
 
 class SupervisorSettings(msgspec.Struct, frozen=True):
     """What the supervisor is started with. static: broker configs by name; surplus: recorded nodes
-    that are not to run any more.
+    that are not to run any more; host_id: of this host among several, "" when it is alone.
     """
 
     static: dict[str, str]
@@ -81,11 +89,14 @@ class SupervisorSettings(msgspec.Struct, frozen=True):
     listen_backlog: int
     heartbeat_interval_ms: int
     session_timeout_ms: int
+    leader_check_interval_ms: int
+    unclean_check_interval_ms: int
     log_level: str
     parent_fd: int | None = None
+    host_id: str = ""
 
 
-class Supervisor:
+class Supervisor(ControlOwner):
     """See the module. Made and run on a running loop; the slots have their sockets open already."""
 
     def __init__(
@@ -95,6 +106,7 @@ class Supervisor:
         slots: list[WorkerSlot],
         zygote: ZygoteHandle,
         on_ready: Callable[[], None],
+        open_control: Callable[[ControlOwner, Clock], Control],
         clock: Clock | None = None,
         metrics_socket: socket.socket | None = None,
     ) -> None:
@@ -104,6 +116,7 @@ class Supervisor:
         self._slots = {slot.node_id: slot for slot in slots}
         self._on_ready = on_ready
         self._clock = clock or SystemClock()
+        self._open_control = open_control
         self._spawner = Spawner(zygote, self)
         self._stop_asked = asyncio.Event()
         self._stopping = False
@@ -114,7 +127,7 @@ class Supervisor:
         self._all_serve: asyncio.Future[None] = loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()
         self._starts: set[asyncio.Task[None]] = set()
-        self._runtime: ControllerRuntime
+        self._control: Control
 
     async def run(self) -> int:
         """Starts everything, calls `on_ready` once it serves, and stays until it is told to stop.
@@ -131,52 +144,42 @@ class Supervisor:
             loop.add_reader(self._settings.parent_fd, self._parent_ended)
         self._spawner.start()
         try:
-            self._runtime = self._open_controller()
+            self._control = self._open_control(self, self._clock)
         except BaseException:
             self._spawner.close()
             raise
-        controller = asyncio.ensure_future(self._runtime.run())
-        controller.add_done_callback(self._controller_ended)
-        watch = loop.create_task(self._watch())
+        watch = [
+            loop.create_task(self._watch()),
+            loop.create_task(
+                self._decide_every(self._settings.leader_check_interval_ms, RebalanceLeaders())
+            ),
+            loop.create_task(
+                self._decide_every(self._settings.unclean_check_interval_ms, ElectUnclean())
+            ),
+        ]
         endpoint: MetricsEndpoint | None = None
         try:
             endpoint = await self._open_endpoint()
-            await self._start_cluster()
-            for slot in self._slots.values():
-                self._start_life(slot)
-            await self._until_ready()
+            if await self._unless_stopped(self._control.start()):
+                await self._start_cluster()
+                for slot in self._slots.values():
+                    self._start_life(slot)
+                if await self._unless_stopped(self._all_serve):
+                    self._on_ready()
             await self._stop_asked.wait()
         finally:
-            watch.cancel()
+            for task in watch:
+                task.cancel()
             if endpoint is not None:
                 await endpoint.close()
             await self._stop_workers()
-            controller.cancel()
-            await asyncio.gather(controller, return_exceptions=True)
-            await self._runtime.close()
+            await self._control.close()
             self._spawner.close()
         if self._failure is not None:
             log.error("broker stopped reason=%s", self._failure)
         return 1 if self._failure is not None or self._forced else 0
 
     # --- start ---
-
-    def _open_controller(self) -> ControllerRuntime:
-        try:
-            store = LocalMetastore(self._directory.store_path)
-            image = load_image(store)
-        except DamagedStoreError as error:
-            raise StartError(f"{error}; {rebuild_hint(self._directory.path)}") from error
-        if not image.cluster_id:
-            self._directory.check_no_logs("holds nothing")
-        return ControllerRuntime(
-            Controller(self._settings.static),
-            store,
-            image,
-            self._publish,
-            self._clock,
-            random.SystemRandom(),
-        )
 
     async def _open_endpoint(self) -> MetricsEndpoint | None:
         """Before the workers: it shall say that they are not ready."""
@@ -191,25 +194,34 @@ class Supervisor:
 
     async def _start_cluster(self) -> None:
         """Records what the store has to know before any node registers."""
-        answer = await self._runtime.submit(
+        if self._settings.host_id and not self._directory.is_shared:
+            self._directory.share()
+        answer = await self._control.submit(
             StartCluster(self._directory.cluster_id, FEATURES_OF_NEW_CLUSTERS)
         )
         if not isinstance(answer, Done) or answer.error_code:
             raise StartError(f"the metadata store cannot be used: {answer}")
-        moves = NodeMoves(self._runtime, self._directory, self._clock)
+        moves = NodeMoves(self._control, self._directory, self._clock)
         try:
-            await moves.finish()
-            await moves.leave(self._settings.surplus, tuple(self._slots))
+            if self._settings.host_id:
+                await moves.forget(self._settings.surplus)
+            else:
+                await moves.finish()
+                await moves.leave(self._settings.surplus, tuple(self._slots))
         except MoveError as error:
             raise StartError(str(error)) from error
 
-    async def _until_ready(self) -> None:
+    async def _unless_stopped(self, awaited: Awaitable[None]) -> bool:
+        """Whether it came to its end before the broker was told to stop."""
+        task = asyncio.ensure_future(awaited)
         stop = asyncio.ensure_future(self._stop_asked.wait())
-        await asyncio.wait((self._all_serve, stop), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
-        if self._all_serve.done():
-            self._all_serve.result()
-            self._on_ready()
+        if not task.done():
+            task.cancel()
+            return False
+        task.result()
+        return True
 
     # --- lives of workers ---
 
@@ -240,7 +252,8 @@ class Supervisor:
                     await asyncio.wait({registered})
             slot.born(link, pid, pidfd)
             asyncio.get_running_loop().add_reader(pidfd, self._process_ended, slot)
-            link.configure(self._configuration(slot, registered.result()))
+            slot.node_epoch = registered.result()
+            link.configure(self._configuration(slot, slot.node_epoch))
         except (SpawnError, ListenError, StorageError) as error:
             log.error("worker cannot be started node=%d error=%s", slot.node_id, error)
             link.close()
@@ -251,28 +264,37 @@ class Supervisor:
 
     async def _register(self, slot: WorkerSlot) -> int:
         """Gives the node its next epoch. Raises StorageError."""
-        first = slot.addresses[0]
-        answer = await self._runtime.submit(
+        unclean = await asyncio.get_running_loop().run_in_executor(
+            None, may_lack_records, [str(path) for path in self._directory.node_paths(slot.node_id)]
+        )
+        if unclean:
+            log.warning("node may lack records that it had acknowledged node=%d", slot.node_id)
+        host_id = self._settings.host_id
+        internode_host, internode_port = slot.internode(other_hosts=bool(host_id))
+        answer = await self._control.submit(
             RegisterNode(
                 slot.node_id,
                 self._settings.rack,
-                slot.endpoints(),
-                reachable_host(first.host),
-                first.port,
+                slot.endpoints(other_hosts=bool(host_id)),
+                internode_host,
+                internode_port,
                 self._directory.nodes[slot.node_id],
+                unclean,
+                host_id,
             ),
             when_committed=True,
         )
         if isinstance(answer, RegisterNodeAnswer):
             return answer.node_epoch
-        raise StorageError(f"node {slot.node_id} cannot be registered: {answer}")
+        reason = getattr(answer, "error_message", None) or answer
+        raise StorageError(f"node {slot.node_id} cannot be registered: {reason}")
 
     def _configuration(self, slot: WorkerSlot, node_epoch: int) -> Configure:
         return Configure(
             slot.node_id,
             node_epoch,
             self._directory.cluster_id,
-            str(self._directory.node_path(slot.node_id)),
+            tuple(str(path) for path in self._directory.node_paths(slot.node_id)),
             self._settings.static,
             tuple(address.name for address in slot.addresses),
             self._settings.heartbeat_interval_ms,
@@ -281,8 +303,14 @@ class Supervisor:
         )
 
     def _process_ended(self, slot: WorkerSlot) -> None:
-        assert slot.pidfd is not None
+        assert slot.pidfd is not None and slot.link is not None
         asyncio.get_running_loop().remove_reader(slot.pidfd)
+        slot.exited = True
+        if not self._stopping and slot.link.node_epoch >= 0:
+            # At once: until others lead what it led, clients wait.
+            self._control.node_version(slot.node_id, -1)
+            down = NodeDown(((slot.node_id, slot.link.node_epoch),))
+            self._control.submit(down, when_committed=True)
         self._spawn_task(self._bury(slot))
 
     async def _bury(self, slot: WorkerSlot) -> None:
@@ -292,7 +320,7 @@ class Supervisor:
         await asyncio.wait({slot.exit_status}, timeout=EXIT_STATUS_WAIT_MS / 1000)
         status = slot.exit_status.result() if slot.exit_status.done() else None
         link.close()
-        self._runtime.node_gone(slot.node_id)
+        self._control.node_version(slot.node_id, -1)
         slot.buried()
         if self._stopping:
             if status:
@@ -314,7 +342,7 @@ class Supervisor:
         if wait_ms > RESTART_FENCED_MS:
             log.error("worker is fenced node=%d restart_ms=%d", slot.node_id, wait_ms)
             slot.stop_listening()
-            self._runtime.submit(FenceNode(slot.node_id, node_epoch), when_committed=True)
+            self._control.submit(FenceNode(slot.node_id, node_epoch), when_committed=True)
         self._start_life(slot, wait_ms)
 
     async def _watch(self) -> None:
@@ -341,6 +369,15 @@ class Supervisor:
                         "worker hangs node=%d silent_ms=%d", slot.node_id, now_ms - link.heard_ms
                     )
                     slot.kill()
+
+    async def _decide_every(self, interval_ms: int, request: ControllerRequest) -> None:
+        """Asks the controller from time to time; at once again when there was more to do."""
+        while True:
+            await asyncio.sleep(interval_ms / 1000)
+            more = self._control.leads
+            while more:
+                answer = await self._control.submit(request)
+                more = isinstance(answer, RebalanceLeadersAnswer) and answer.more
 
     # --- stop ---
 
@@ -388,30 +425,37 @@ class Supervisor:
             await asyncio.wait(gone)
         for slot in self._slots.values():
             slot.stop_listening()
+        if self._settings.host_id:
+            await self._take_leave()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _controller_ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            error = task.exception()
-            self._stop(f"the controller failed: {type(error).__name__}: {error}")
+    async def _take_leave(self) -> None:
+        """Tells the cluster that the nodes are gone, so that it need not find that out."""
+        ended = [
+            (slot.node_id, slot.node_epoch) for slot in self._slots.values() if slot.node_epoch >= 0
+        ]
+        if not ended:
+            return
+        answered = self._control.submit(NodeDown(tuple(ended), fence=True), when_committed=True)
+        await asyncio.wait({answered}, timeout=TAKE_LEAVE_TIMEOUT_MS / 1000)
 
     # --- what links and the zygote tell (LinkOwner, SpawnerOwner) ---
 
     @property
     def image(self) -> MetadataImage:
-        return self._runtime.image
+        return self._control.image
 
     def now_ms(self) -> int:
         return self._clock.monotonic_ms()
 
     def link_ready(self, link: WorkerLink, version: int) -> None:
         if self._is_current(link):
-            self._runtime.node_live(link.node_id, version)
+            self._control.node_version(link.node_id, version)
 
     def link_applied(self, link: WorkerLink, version: int) -> None:
         if self._is_current(link):
-            self._runtime.node_applied(link.node_id, version)
+            self._control.node_version(link.node_id, version)
 
     def link_serving(self, link: WorkerLink) -> None:
         if self._is_current(link):
@@ -421,7 +465,7 @@ class Supervisor:
             self._spawn_task(self._serves(slot, link))
 
     async def _serves(self, slot: WorkerSlot, link: WorkerLink) -> None:
-        await self._runtime.submit(UnfenceNode(link.node_id, link.node_epoch))
+        await self._control.submit(UnfenceNode(link.node_id, link.node_epoch))
         slot.served = True
         log.info("worker serves node=%d pid=%d", slot.node_id, slot.pid or -1)
         if all(other.served for other in self._slots.values()) and not self._all_serve.done():
@@ -432,7 +476,13 @@ class Supervisor:
             if not future.cancelled():
                 link.answer(request_id, future.result())
 
-        self._runtime.submit(request).add_done_callback(answered)
+        if isinstance(request, ShutDownNode) and self._stopping and not self._settings.host_id:
+            # All nodes of this host go: none is left to take over.
+            link.answer(request_id, ShutDownNodeAnswer(0))
+            return
+        # A leader waits for its ISR, a start for what it said; nobody else has to know it first.
+        when_committed = isinstance(request, AlterIsr | ReportOffline)
+        self._control.submit(request, when_committed=when_committed).add_done_callback(answered)
 
     def link_failed(self, link: WorkerLink, reason: str) -> None:
         if self._is_current(link):
@@ -465,19 +515,30 @@ class Supervisor:
     def _is_current(self, link: WorkerLink) -> bool:
         return self._slots[link.node_id].link is link
 
-    def _publish(self, version: int, records: list[ChangeRecord]) -> None:
+    # --- what the controller's side tells (ControlOwner) ---
+
+    def delta(self, version: int, records: list[ChangeRecord]) -> None:
         try:
             frame = encode_frame(Delta(version, tuple(records)))
         except ChannelError:
             # Longer than a frame may be: everybody gets the whole image in parts.
-            for slot in self._slots.values():
-                if slot.link is not None:
-                    slot.link.fall_behind()
-                    slot.link.catch_up()
+            self.replaced()
             return
         for slot in self._slots.values():
             if slot.link is not None:
                 slot.link.send_delta(version, frame)
+
+    def replaced(self) -> None:
+        for slot in self._slots.values():
+            if slot.link is not None:
+                slot.link.fall_behind()
+                slot.link.catch_up()
+
+    def reports(self) -> tuple[NodeReport, ...]:
+        return tuple(slot.report() for slot in self._slots.values())
+
+    def control_failed(self, reason: str) -> None:
+        self._stop(reason)
 
     def _spawn_task(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine)

@@ -18,8 +18,18 @@ from typing import Final
 
 from tidelog._native import log_file
 from tidelog._native.partition import PartitionTable, Progress
-from tidelog.config import ConfigValueError
-from tidelog.controller.requests import AllocateProducerIds, AllocateProducerIdsAnswer
+from tidelog.config import BrokerConfig, ConfigValueError
+from tidelog.controller.client import ControllerTimeout
+from tidelog.controller.requests import (
+    AllocateProducerIds,
+    AllocateProducerIdsAnswer,
+    AlterIsr,
+    AlterIsrAnswer,
+    Done,
+    ReportOffline,
+    ShutDownNode,
+    ShutDownNodeAnswer,
+)
 from tidelog.coordinator.group_service import GroupService
 from tidelog.coordinator.partitioning import coordinator_partition
 from tidelog.coordinator.producer_ids import ProducerIdManager
@@ -31,20 +41,40 @@ from tidelog.handlers.dispatch import Dispatcher
 from tidelog.handlers.metadata_cache import MetadataCache
 from tidelog.handlers.registry import APIS, HANDLERS
 from tidelog.handlers.topic_creation import TopicCreation
-from tidelog.limits import GIL_SWITCH_US, LOGS_OPEN_WAIT_MS, NODE_LOCK_TIMEOUT_MS
+from tidelog.limits import (
+    GIL_SWITCH_US,
+    HAND_OVER_RETRY_MS,
+    HAND_OVER_TIMEOUT_MS,
+    ISR_CHANGE_TIMEOUT_MS,
+    LOGS_OPEN_WAIT_MS,
+    NODE_LOCK_TIMEOUT_MS,
+    OFFLINE_REPORT_TIMEOUT_MS,
+    OFFLINE_REPORT_WAIT_MS,
+)
 from tidelog.metadata.image import MetadataImage
+from tidelog.metadata.isr import AlteredIsr, IsrChange
 from tidelog.net.server import BoundListener, Server
 from tidelog.process.allocator import give_freed_memory_back
 from tidelog.process.metrics.loop_lag import LoopLag
 from tidelog.process.metrics.node import NodeMetrics
 from tidelog.process.metrics.samples import Samples
+from tidelog.process.sampling.counters import NodeCounters
+from tidelog.process.sampling.port import SamplingPort
+from tidelog.process.sampling.run import SamplingRun
 from tidelog.process.worker_process import NodeSetup, run_worker
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.quotas.node import NodeQuotas
+from tidelog.quotas.replication import ReplicationQuotas
+from tidelog.replication.fetcher import FetcherManager
+from tidelog.replication.isr_changes import IsrChanges
+from tidelog.replication.leader_offsets import AskedOffsets
+from tidelog.replication.nearest import near_racks
 from tidelog.replication.node_config import NodeConfig
+from tidelog.replication.offline_report import OfflineReport
 from tidelog.replication.peer_client import PeerClient
 from tidelog.replication.replica_manager import ReplicaManager
 from tidelog.replication.transaction_gate import TransactionGate
+from tidelog.storage.log_directories import LogDirectories
 from tidelog.storage.manager import KnownLog, LogManager
 
 log: Final = logging.getLogger(__name__)
@@ -67,18 +97,16 @@ class KafkaNode:
         self._opener = ThreadPoolExecutor(1, thread_name_prefix="open")
         # Seeded by the system: blocks of one zygote must not draw the same numbers.
         self._rng = random.Random(random.SystemRandom().getrandbits(128))
-        self._logs = LogManager(
-            str(setup.directory),
-            setup.node_id,
-            config,
-            setup.clock,
-            self._executor,
-            cluster_id=setup.cluster_id,
-            rng=self._rng,
-            open_executor=self._opener,
-        )
+        self._throttles = ReplicationQuotas(config, setup.clock)
+        managers = [self._log_manager(str(directory), config) for directory in setup.directories]
+        self._logs = LogDirectories(managers, setup.clock, self._throttles.log_dirs)
+        self._offline = OfflineReport(self._logs.offline_replicas, self._report_offline)
+        self._logs.on_directory_offline = self._offline.changed
         table = PartitionTable(Progress(loop.call_soon))
-        self._replicas = ReplicaManager(setup.node_id, table, self._logs, self._config, setup.clock)
+        self._peers = PeerClient(
+            setup.node_id, lambda: setup.metadata.image, config.request_timeout_ms
+        )
+        self._replicas = self._replica_manager(table, config)
         self._groups = GroupService(
             self._replicas,
             setup.clock,
@@ -87,9 +115,6 @@ class KafkaNode:
             config=lambda: self._config.broker(setup.metadata.image),
         )
         self._producer_ids = ProducerIdManager(self._allocate_producer_ids)
-        self._peers = PeerClient(
-            setup.node_id, lambda: setup.metadata.image, config.request_timeout_ms
-        )
         self._transactions = TransactionService(
             self._replicas,
             setup.clock,
@@ -116,11 +141,63 @@ class KafkaNode:
         gate = TransactionGate(self._peers, lambda: setup.metadata.image, coordinator_partition)
         self._server.gates.transactions = self._groups.transactions = gate
         self._lag = LoopLag(loop)
-        self._metrics = NodeMetrics(
-            self._server, dispatcher, table, self._groups, self._lag, self._logs.cleaner.stats
-        )
+        self._metrics = self._node_metrics(dispatcher, table)
+        sampling = SamplingRun(setup.node_id, NodeCounters(self._server.reactor, table))
+        self._sampling = SamplingPort(setup.cluster_id, setup.node_id, sampling.sample)
+        self._was_offline = False  # some replica, by what the controller knows
         self._started = False
         self._serving = False
+
+    def _node_metrics(self, dispatcher: Dispatcher, table: PartitionTable) -> NodeMetrics:
+        return NodeMetrics(
+            self._server,
+            dispatcher,
+            table,
+            self._groups,
+            self._lag,
+            self._logs,
+            self._throttles,
+        )
+
+    def _log_manager(self, directory: str, config: BrokerConfig) -> LogManager:
+        setup = self._setup
+        return LogManager(
+            directory,
+            setup.node_id,
+            config,
+            setup.clock,
+            self._executor,
+            cluster_id=setup.cluster_id,
+            rng=self._rng,
+            open_executor=self._opener,
+        )
+
+    def _replica_manager(self, table: PartitionTable, config: BrokerConfig) -> ReplicaManager:
+        setup = self._setup
+        self._fetchers = FetcherManager(
+            setup.node_id,
+            lambda: setup.node_epoch,
+            config,
+            AskedOffsets(setup.node_id, self._peers),
+            setup.clock,
+            self._rng,
+        )
+        return ReplicaManager(
+            setup.node_id,
+            table,
+            self._logs,
+            self._config,
+            setup.clock,
+            isr=IsrChanges(
+                setup.node_id,
+                setup.node_epoch,
+                self._change_isrs,
+                setup.clock,
+                config.replica_lag_time_max_ms,
+            ),
+            fetchers=self._fetchers,
+            throttles=self._throttles,
+        )
 
     def _services(self) -> Services:
         setup = self._setup
@@ -155,13 +232,19 @@ class KafkaNode:
         else:
             opened.cancel()
             log.warning("logs still recovering count=%d", self._logs.opening_count)
+        if self._was_offline or self._logs.offline_replicas():
+            # Before others believe that it can lead again what it led.
+            self._offline.changed()
+            await self._offline.wait(OFFLINE_REPORT_WAIT_MS)
         await self._replicas.apply(MetadataImage(), image)
         self._follow(image)
         self._logs.run()
+        self._replicas.run()
+        # Only now: an earlier life of this node, which had the name, has given up its directory.
+        await self._sampling.open()
 
     async def apply(self, old: MetadataImage, new: MetadataImage) -> None:
         """Follows the metadata; returns when what this node leads serves."""
-        self._logs.cleaner.configure(self._config.broker(new))
         await self._replicas.apply(old, new)
         # When the caller has made it the node's image.
         asyncio.get_running_loop().call_soon(self._transactions.metadata_changed)
@@ -170,9 +253,13 @@ class KafkaNode:
     def _follow(self, image: MetadataImage) -> None:
         """What changes beside topics while the node runs."""
         config = self._config.broker(image)
-        self._logs.config = config
+        self._logs.configure(config)
+        self._fetchers.set_config(config)
+        self._throttles.follow(config)
         self._server.follow_config(config)
         self._server.follow_quotas(image.quotas)
+        if config.is_rack_aware:
+            self._server.gates.near_racks = near_racks(image, self._setup.node_id)
 
     def serve(self) -> None:
         """Accepts connections."""
@@ -186,6 +273,7 @@ class KafkaNode:
         """Answers what is in work, then closes in the reverse order of the layers."""
         clock = self._setup.clock
         self._lag.stop()
+        await self._sampling.close()
         began_ms = clock.monotonic_ms()
         if self._serving:
             # Side by side: members that wait for a rebalance are answered by the coordinator's end.
@@ -194,6 +282,7 @@ class KafkaNode:
             await self._groups.close()
         await self._transactions.close()
         await self._peers.close()
+        await self._offline.close()
         answered_ms = clock.monotonic_ms()
         await self._replicas.shutdown()
         if self._started:
@@ -207,6 +296,54 @@ class KafkaNode:
             self._logs.flushes,
         )
 
+    async def hand_over(self) -> None:
+        """Has others lead what this node leads, before it stops; without them it just stops."""
+        setup = self._setup
+        if not any(partition.followers for partition in self._replicas.led()):
+            return
+        request = ShutDownNode(setup.node_id, setup.node_epoch)
+        try:
+            async with asyncio.timeout(HAND_OVER_TIMEOUT_MS / 1000):
+                while await self._remaining(request):
+                    await asyncio.sleep(HAND_OVER_RETRY_MS / 1000)
+        except TimeoutError:
+            log.warning("leaders not handed over error=%s", "nobody else is in sync")
+        except ControllerTimeout as error:
+            log.warning("leaders not handed over error=%s", error)
+
+    async def _change_isrs(self, changes: tuple[IsrChange, ...]) -> tuple[AlteredIsr, ...] | None:
+        """As `isr_changes.ChangeIsrs`."""
+        setup = self._setup
+        request = AlterIsr(setup.node_id, setup.node_epoch, changes)
+        try:
+            answer = await setup.controller.request(request, ISR_CHANGE_TIMEOUT_MS)
+        except ControllerTimeout as error:
+            log.warning("isr changes not answered count=%d error=%s", len(changes), error)
+            return None
+        if not isinstance(answer, AlterIsrAnswer) or answer.error_code:
+            log.warning("isr changes not carried out count=%d answer=%s", len(changes), answer)
+            return None
+        return answer.partitions
+
+    async def _report_offline(self, partitions: tuple[tuple[bytes, int], ...]) -> bool:
+        """As `OfflineReport`."""
+        setup = self._setup
+        request = ReportOffline(setup.node_id, setup.node_epoch, partitions)
+        try:
+            answer = await setup.controller.request(request, OFFLINE_REPORT_TIMEOUT_MS)
+        except ControllerTimeout as error:
+            log.warning("offline replicas not told count=%d error=%s", len(partitions), error)
+            return False
+        if isinstance(answer, Done) and answer.error_code == ErrorCode.NONE:
+            return True
+        log.warning("offline replicas not told count=%d error=%s", len(partitions), answer)
+        return False
+
+    async def _remaining(self, request: ShutDownNode) -> int:
+        """How many partitions wait for a follower to be in sync."""
+        answer = await self._setup.controller.request(request, HAND_OVER_TIMEOUT_MS)
+        return answer.remaining if isinstance(answer, ShutDownNodeAnswer) else 0
+
     def logs_not_served(self) -> tuple[int, int]:
         """Logs that are being opened, and those that failed or went offline."""
         offline = sum(log.offline for log in self._logs.logs())
@@ -218,6 +355,7 @@ class KafkaNode:
 
     def _known_logs(self, image: MetadataImage) -> Iterator[KnownLog]:
         for topic, partition in image.partitions_held_by(self._setup.node_id):
+            self._was_offline |= self._setup.node_id in partition.offline
             config = self._config.topic(image, topic.name)
             yield KnownLog(topic.name, topic.topic_id, partition.index, config)
 

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
-from itertools import islice
 from typing import Protocol
 
 from tidelog.controller.requests import ControllerAnswer, WorkerRequest
-from tidelog.limits import CONTROL_QUEUE_BYTES_MAX, CONTROL_REQUESTS_MAX, SNAPSHOT_FRAME_RECORDS
+from tidelog.limits import CONTROL_QUEUE_BYTES_MAX, CONTROL_REQUESTS_MAX
 from tidelog.metadata.image import MetadataImage
-from tidelog.metadata.records import ChangeRecord
 from tidelog.process.channel import ControlChannel
 from tidelog.process.messages import (
     Answer,
@@ -35,6 +32,7 @@ from tidelog.process.messages import (
     SnapshotWanted,
     Stop,
 )
+from tidelog.process.snapshots import snapshot_frames
 
 
 class LinkOwner(Protocol):
@@ -70,6 +68,7 @@ class WorkerLink:
         self.heard_ms = owner.now_ms()
         self.said_hello = False
         self.serve_from: int | None = None
+        self.is_ready = False
         self.serving = False
         self._owner = owner
         self._channel: ControlChannel[FromWorker] | None = None
@@ -77,6 +76,11 @@ class WorkerLink:
         self._applied = -1
         self._asking = 0
         self._polls: dict[bool, asyncio.Future[Polled]] = {}
+
+    @property
+    def version(self) -> int:
+        """Version of the metadata that has taken effect on the worker; -1 before it is ready."""
+        return self._applied if self.is_ready else -1
 
     async def open(self, sock: socket.socket) -> None:
         """Takes over the supervisor's end of the control socket."""
@@ -105,9 +109,8 @@ class WorkerLink:
 
     def send_snapshot(self) -> None:
         """Sends the present image whole."""
-        image = self._owner.image
-        for records, last in _parts(image.to_records()):
-            self._send(Snapshot(image.version, records, last))
+        for part in snapshot_frames(self._owner.image):
+            self._send(part)
         self._following = True
 
     def fall_behind(self) -> None:
@@ -156,7 +159,8 @@ class WorkerLink:
                 self.catch_up()
             case Applied(version):
                 self._applied = version
-                self._owner.link_applied(self, version)
+                if self.is_ready:
+                    self._owner.link_applied(self, version)
                 self._serve_if_current()
             case Ask(request_id, request):
                 self._ask(request_id, request)
@@ -168,6 +172,7 @@ class WorkerLink:
                     asked.set_result(message)
             case Ready(version):
                 self._applied = version
+                self.is_ready = True
                 self.serve_from = self._owner.image.version
                 self._owner.link_ready(self, version)
                 self._serve_if_current()
@@ -195,14 +200,3 @@ class WorkerLink:
             self._owner.link_closed(self, None)
             return
         self._owner.link_asks(self, request_id, request)
-
-
-def _parts(records: Iterator[ChangeRecord]) -> Iterator[tuple[tuple[ChangeRecord, ...], bool]]:
-    """The records in frames of bounded size; the last one is marked, and there is always one."""
-    part = tuple(islice(records, SNAPSHOT_FRAME_RECORDS))
-    while True:
-        following = tuple(islice(records, SNAPSHOT_FRAME_RECORDS))
-        yield part, not following
-        if not following:
-            return
-        part = following

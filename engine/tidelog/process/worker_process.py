@@ -29,7 +29,6 @@ from tidelog.clock import Clock, SystemClock
 from tidelog.errors import InvariantError, StorageError
 from tidelog.limits import STOP_GRACE_MS
 from tidelog.metadata.image import MetadataImage
-from tidelog.metadata.records import ChangeRecord
 from tidelog.process.channel import ControlChannel
 from tidelog.process.controller_channel import ControllerChannel
 from tidelog.process.log_lines import set_up_logging
@@ -53,6 +52,7 @@ from tidelog.process.messages import (
     ToWorker,
 )
 from tidelog.process.metrics.samples import NodeState, Samples
+from tidelog.process.snapshots import SnapshotTaker
 from tidelog.process.zygote import EXIT_INTERNAL_ERROR
 
 log: Final = logging.getLogger(__name__)
@@ -79,6 +79,10 @@ class Node(Protocol):
         """Accepts connections from now on."""
         ...
 
+    async def hand_over(self) -> None:
+        """Has others lead what it leads, as far as they can, before it stops."""
+        ...
+
     async def stop(self, grace_ms: int) -> None:
         """Stops cleanly: answers what is in work for at most that long, then closes the logs with
         checkpoints.
@@ -101,7 +105,7 @@ class NodeSetup:
     node_id: int
     node_epoch: int
     cluster_id: str
-    directory: Path
+    directories: tuple[Path, ...]
     static: dict[str, str]
     listeners: tuple[tuple[str, socket.socket], ...]
     metadata: MetadataHolder
@@ -132,7 +136,8 @@ class WorkerProcess:
         self._clock = SystemClock()
         self._metadata = MetadataHolder()
         self._newest = MetadataImage()
-        self._snapshot: list[ChangeRecord] = []
+        self._snapshot = SnapshotTaker()
+        self._orphaned = False  # without a supervisor, and so without a controller
         self._configured: asyncio.Future[Configure] = _future()
         self._first_image: asyncio.Future[None] = _future()
         self._stop_asked: asyncio.Future[int] = _future()
@@ -192,7 +197,14 @@ class WorkerProcess:
                     node.serve()
                     self._serving = True
                     self._send(Serving())
-                await follow
+                # (Not awaited itself: it goes on when this is cancelled.)
+                await asyncio.wait({follow})
+                follow.result()
+            except asyncio.CancelledError:
+                # While it still follows the metadata: it has to see that others lead by now.
+                if self._serving and not self._orphaned:
+                    await node.hand_over()
+                raise
             finally:
                 await _cancelled(follow)
         except asyncio.CancelledError:
@@ -223,7 +235,7 @@ class WorkerProcess:
             configure.node_id,
             configure.node_epoch,
             configure.cluster_id,
-            Path(configure.directory),
+            tuple(map(Path, configure.directories)),
             configure.static,
             tuple(zip(configure.listeners, self._listening, strict=True)),
             self._metadata,
@@ -287,12 +299,11 @@ class WorkerProcess:
         self._changed.set()
 
     def _take_snapshot(self, part: Snapshot) -> None:
-        self._snapshot.extend(part.records)
-        if not part.last:
+        image = self._snapshot.take(part)
+        if image is None:
             return
-        records, self._snapshot = self._snapshot, []
-        if part.version >= self._newest.version:
-            self._newest = MetadataImage.from_records(records, part.version)
+        if image.version >= self._newest.version:
+            self._newest = image
             self._changed.set()
         _settle(self._first_image, None)
 
@@ -301,6 +312,7 @@ class WorkerProcess:
             log.warning("control channel ended error=%s", error)
         # The supervisor is gone; answers in work would reach their clients, but not wait for
         # others.
+        self._orphaned = True
         self._controller.close()
         self._ask_to_stop(STOP_GRACE_MS)
 

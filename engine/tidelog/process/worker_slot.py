@@ -14,7 +14,8 @@ import socket
 from tidelog.config.listeners import Endpoint as ListenAddress
 from tidelog.metadata.records import Endpoint
 from tidelog.process.backoff import RestartPolicy
-from tidelog.process.listening import listen, port_of
+from tidelog.process.listening import known_host, listen, port_of, reachable_host
+from tidelog.process.node_report import NodePhase, NodeReport
 from tidelog.process.worker_link import WorkerLink
 
 
@@ -37,6 +38,8 @@ class WorkerSlot:
         self.sockets: list[socket.socket] = []
         self.policy = RestartPolicy()
         self.link: WorkerLink | None = None
+        self.node_epoch = -1
+        self.exited = False
         self.pid: int | None = None
         self.pidfd: int | None = None
         self.exit_status: asyncio.Future[int] | None = None
@@ -59,21 +62,41 @@ class WorkerSlot:
             sock.close()
         self.sockets.clear()
 
-    def endpoints(self) -> tuple[Endpoint, ...]:
-        """Where clients reach the node, for the metadata."""
+    def endpoints(self, *, other_hosts: bool = False) -> tuple[Endpoint, ...]:
+        """Where clients reach the node, for the metadata. Host "": where they reached the node that
+        they asked, which does only while all nodes are on one host.
+        """
         found = []
         for address in self.addresses:
             told = self.advertised.get(address.name)
             if told is None:
-                found.append(Endpoint(address.name, "", address.port, address.protocol))
+                host = known_host(address.host) if other_hosts else ""
+                found.append(Endpoint(address.name, host, address.port, address.protocol))
             else:
                 port = told.port or address.port
                 found.append(Endpoint(address.name, told.host, port, address.protocol))
         return tuple(found)
 
+    def internode(self, *, other_hosts: bool = False) -> tuple[str, int]:
+        """Host and port where other nodes reach the node."""
+        if other_hosts:
+            endpoint = self.endpoints(other_hosts=True)[0]
+            return endpoint.host, endpoint.port
+        first = self.addresses[0]
+        return reachable_host(first.host), first.port
+
+    def report(self) -> NodeReport:
+        """What the node is at."""
+        link = self.link
+        if self.pid is None or link is None or self.exited:
+            return NodeReport(self.node_id, self.node_epoch, NodePhase.GONE)
+        phase = NodePhase.SERVING if link.serving else NodePhase.STARTING
+        return NodeReport(self.node_id, self.node_epoch, phase, link.version)
+
     def born(self, link: WorkerLink, pid: int, pidfd: int) -> None:
         """A process runs for this node."""
         self.link, self.pid, self.pidfd = link, pid, pidfd
+        self.exited = False
         self.exit_status = asyncio.get_running_loop().create_future()
         self.gone.clear()
 

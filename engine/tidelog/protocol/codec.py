@@ -10,8 +10,9 @@ Every field of a constructor is optional and has Kafka's default. A decoded mess
 every field: those that the version lacks hold their default.
 
 Decoding raises MalformedMessageError and nothing else for bad bytes (UnsupportedVersionError for a
-version without a table); encoding raises MessageEncodeError, which is always our own mistake. Enums
-from int (ErrorCode) may be given wherever an integer is expected.
+version without a table); encoding raises MessageEncodeError, which is always our own mistake, or
+TextTooLongError, which is not. Enums from int (ErrorCode) may be given wherever an integer is
+expected.
 
 Belongs to no task; keeps no state but compiled tables, each made when it is first used.
 """

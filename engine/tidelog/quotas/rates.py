@@ -7,6 +7,7 @@ for tokens.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 from tidelog.limits import THROTTLE_MS_MAX
@@ -68,6 +69,27 @@ class WindowedRate:
             self._total -= self._held.popleft().total
         if not self._held:
             self._total = 0.0
+
+
+class SimpleRate(WindowedRate):
+    """The same, but nothing is taken for granted of the time before the first record: the rate is
+    that of the time since then, at least one part of the window (KIP-73).
+    """
+
+    __slots__ = ()
+
+    def throttle_ms(self, bound: float, now_ms: int) -> int:
+        """As there. `bound` may be 0: then it is for long."""
+        if self.per_second(now_ms) <= bound:
+            return 0
+        if bound <= 0:
+            return THROTTLE_MS_MAX
+        wait_ms = self._total * 1000 / bound - (now_ms - self._held[0].began_ms)
+        return math.ceil(min(wait_ms, THROTTLE_MS_MAX))
+
+    def _elapsed_ms(self, now_ms: int) -> int:
+        elapsed_ms = now_ms - self._held[0].began_ms if self._held else 0
+        return max(elapsed_ms, self._window_ms)
 
 
 class TokenBucket:

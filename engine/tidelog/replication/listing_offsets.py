@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tidelog._native.partition import Partition
 from tidelog.errors import KafkaError
+from tidelog.protocol.error_codes import ErrorCode
 
 if TYPE_CHECKING:
     from tidelog.storage.log import PartitionLog
@@ -60,8 +61,12 @@ def offset_of_place(
     isolation_level: int = READ_UNCOMMITTED,
     replica_id: int = CONSUMER,
 ) -> ListedOffset:
-    """The offset of a named place of a partition that this node serves."""
+    """The offset of a named place of a partition that this node serves.
+
+    Raises KafkaError: OFFSET_NOT_AVAILABLE.
+    """
     if place == LATEST:
+        _check_caught_up(partition, replica_id)
         offset = last_fetchable_offset(partition, isolation_level, replica_id)
         return ListedOffset(-1, offset, partition.leader_epoch)
     if place in (EARLIEST, EARLIEST_LOCAL):
@@ -85,11 +90,21 @@ async def offset_of_time(
     if partition.error_code:
         raise KafkaError(partition.error_code)
     # What a consumer could not fetch yet it is not told of.
+    if found is None or found.offset >= partition.high_watermark:
+        _check_caught_up(partition, replica_id)
     if found is None or found.offset >= last_fetchable_offset(
         partition, isolation_level, replica_id
     ):
         return ListedOffset()
     return ListedOffset(*found)
+
+
+def _check_caught_up(partition: Partition, replica_id: int) -> None:
+    """After an election the high watermark is first behind what consumers may have read from the
+    leader before: until it has come to where this one began, the end is not known (KIP-207).
+    """
+    if replica_id < 0 and partition.high_watermark < partition.epoch_start_offset:
+        raise KafkaError(ErrorCode.OFFSET_NOT_AVAILABLE)
 
 
 def last_fetchable_offset(partition: Partition, isolation_level: int, replica_id: int) -> int:

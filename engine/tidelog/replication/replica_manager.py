@@ -7,17 +7,18 @@ only this class decides which log serves which partition.
 
 `apply` is called with every new image, one call after the other. It puts the topics of the whole
 cluster into the table: those led elsewhere answer NOT_LEADER_OR_FOLLOWER. When it returns, every
-partition that the image gives to this node serves, or is offline because its disk failed (which is
-logged and answered with KAFKA_STORAGE_ERROR, never hidden), or its log is still being recovered: it
-answers NOT_LEADER_OR_FOLLOWER until that is done, and serves then.
+partition that the image gives to this node to lead serves, or is offline because its disk failed
+(which is logged and answered with KAFKA_STORAGE_ERROR, never hidden), or its log is still being
+recovered: it answers NOT_LEADER_OR_FOLLOWER until that is done, and serves then. Those that it is
+to follow are in the fetchers' hands (`fetcher`); the ISRs of those that it leads in `isr_changes`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from tidelog._native.log import STATUS_APPENDED, STATUS_DUPLICATE, STATUS_NEEDS_ROLL
 from tidelog._native.partition import (
@@ -33,18 +34,24 @@ from tidelog.config import ResourceType
 from tidelog.errors import InvariantError, KafkaError, StorageError, may_be_tried_again
 from tidelog.metadata.difference import difference
 from tidelog.metadata.image import MetadataImage, PartitionImage, TopicImage
-from tidelog.metadata.records import CLUSTER_DEFAULT
+from tidelog.metadata.records import CLUSTER_DEFAULT, NO_LEADER
 from tidelog.protocol.error_codes import ErrorCode
+from tidelog.replication.isr_changes import IsrChanges
 from tidelog.replication.node_config import NodeConfig
+from tidelog.replication.throttle import Throttles, is_throttled
+from tidelog.storage.log_directories import DirectoryOfflineError
 
 if TYPE_CHECKING:
     from tidelog.storage.log import PartitionLog
-    from tidelog.storage.manager import LogManager
+    from tidelog.storage.log_directories import LogDirectories
 
 log: Final = logging.getLogger(__name__)
 
 #: How long after a log found no room or no descriptor it is made again.
 MAKE_AGAIN_S: Final = 1.0
+
+#: How often it is looked whether the replicas have deleted, too.
+LOW_WATERMARK_LOOK_S: Final = 0.02
 
 #: "The client did not say which leader epoch it knows."
 NO_LEADER_EPOCH: Final = -1
@@ -57,6 +64,24 @@ class AppendOutcome(NamedTuple):
     last_offset: int
 
 
+class Fetchers(Protocol):
+    """Who copies from the leaders what this node follows."""
+
+    def follow(self, partition: Partition, held: PartitionLog) -> None:
+        """The partition is opened as a follower; copies from its leader of the present epoch."""
+        ...
+
+    async def leave(self, partition: Partition) -> None:
+        """Returns when nothing of it is in work any more."""
+        ...
+
+    def nodes_changed(self, image: MetadataImage) -> None:
+        """Nodes have come, gone or moved."""
+        ...
+
+    async def close(self) -> None: ...
+
+
 class ReplicaManager:
     """One per worker."""
 
@@ -64,15 +89,23 @@ class ReplicaManager:
         self,
         node_id: int,
         table: PartitionTable,
-        logs: LogManager,
+        logs: LogDirectories,
         node_config: NodeConfig,
         clock: Clock,
+        *,
+        isr: IsrChanges,
+        fetchers: Fetchers,
+        throttles: Throttles | None = None,
     ) -> None:
         self.node_id = node_id
         self.table = table
         self.logs = logs
         self._node_config = node_config
         self._clock = clock
+        self._isr = isr
+        self._fetchers = fetchers
+        self._throttles = throttles
+        self._checking_lag: asyncio.Task[None] | None = None
         self._applying = asyncio.Lock()
         self._image = MetadataImage()
         self._late: set[tuple[str, int]] = set()  # to be served when their logs are open
@@ -86,6 +119,13 @@ class ReplicaManager:
         self.deletion_listeners: list[Callable[[TopicImage], object]] = []
 
     # -- look-ups -----------------------------------------------------------------------------
+
+    @property
+    def image(self) -> MetadataImage:
+        """The newest metadata, also while it is being applied: who hears of a new leadership finds
+        here what it is part of.
+        """
+        return self._image
 
     def partition(self, topic: str, index: int) -> Partition | None:
         """The partition, led here or elsewhere; None when the cluster has no such partition."""
@@ -122,6 +162,11 @@ class ReplicaManager:
             raise KafkaError(found.error_code)
         return found
 
+    def led(self) -> Iterator[Partition]:
+        """The partitions that this node leads."""
+        for entry in self.table.topics():
+            yield from (partition for partition in entry.partitions if partition.is_leader)
+
     def log_of(self, partition: Partition) -> PartitionLog:
         """The log behind a partition that this node serves."""
         found = self.logs.get(partition.topic.decode(), partition.index)
@@ -137,22 +182,40 @@ class ReplicaManager:
         """
         async with self._applying:
             self._image = new
+            if new.nodes is not old.nodes:
+                self._isr.nodes_changed(
+                    {node.node_id: node.epoch for node in new.nodes.values() if node.is_live}
+                )
+                self._fetchers.nodes_changed(new)
             changes = difference(old, new)
             await self._run(self._delete_topic(topic) for topic in changes.deleted)
             await self._run(self._create_topic(topic, new) for topic in changes.created)
             await self._run(self._change_topic(topic, new) for _, topic in changes.changed)
             self._apply_configs(changes.configs, new)
 
+    def run(self) -> None:
+        """Looks from time to time for replicas that lag behind; ended by shutdown()."""
+        self._checking_lag = asyncio.get_running_loop().create_task(self._check_lag())
+
+    async def _check_lag(self) -> None:
+        while True:
+            await asyncio.sleep(self._isr.view.lag_time_max_ms / 2000)
+            self._isr.check_lag()
+
     async def shutdown(self) -> None:
         """Stop serving: every partition of this node is closed. The logs are the log manager's to
         close.
         """
+        if self._checking_lag is not None:
+            self._checking_lag.cancel()
         async with self._applying:
+            await self._fetchers.close()
+            await self._isr.close()
             self._late.clear()
             for entry in self.table.topics():
                 for partition in entry.partitions:
-                    if partition.is_leader:
-                        self._stop_leading(partition, NOT_LEADER)
+                    if partition.is_leader or partition.is_follower:
+                        self._close(partition, NOT_LEADER)
 
     @staticmethod
     async def _run(steps: Iterable[Awaitable[None]]) -> None:
@@ -183,7 +246,7 @@ class ReplicaManager:
         await self._run(
             self._follow_partition(partition, state, image)
             for partition, state in zip(partitions, topic.partitions, strict=True)
-            if partition.partition_epoch != state.partition_epoch
+            if _is_news(partition, state)
         )
 
     async def _delete_topic(self, topic: TopicImage) -> None:
@@ -193,7 +256,8 @@ class ReplicaManager:
             raise InvariantError(f"topic {topic.name} is deleted, but the table has none")
         self.table.remove(name)
         for partition in entry.partitions:
-            self._stop_leading(partition, DELETED)
+            self._close(partition, DELETED)
+            await self._fetchers.leave(partition)
         for listener in self.deletion_listeners:
             listener(topic)
         await self._run(self._delete_log(topic.name, p.index) for p in entry.partitions)
@@ -210,37 +274,75 @@ class ReplicaManager:
         )
         name = partition.topic.decode()
         if self.node_id not in state.replicas:
-            self._stop_leading(partition, NOT_LEADER)
+            await self._leave(partition, NOT_LEADER)
             await self._delete_log(name, partition.index)
             return
         if self.logs.is_opening(name, partition.index):
             self._late.add((name, partition.index))
-            self._stop_leading(partition, NOT_LEADER)
+            await self._leave(partition, NOT_LEADER)
             return
         held = await self._open_log(partition, image)
         if held is None:
-            self._stop_leading(partition, OFFLINE)
-        elif state.leader == self.node_id:
-            self._start_leading(partition, held)
+            await self._leave(partition, OFFLINE)
+            return
+        held.is_replicated = len(state.replicas) > 1
+        if state.leader == self.node_id:
+            await self._fetchers.leave(partition)
+            self._lead(partition, held)
         else:
-            self._stop_leading(partition, NOT_LEADER)
+            self._follow(partition, held)
+            if state.leader == NO_LEADER:
+                await self._fetchers.leave(partition)
 
-    def _start_leading(self, partition: Partition, held: PartitionLog) -> None:
-        held.assign_epoch(partition.leader_epoch)
+    def _lead(self, partition: Partition, held: PartitionLog) -> None:
+        """Serve it, in the present leader epoch."""
         self._set_min_insync_replicas(partition, held)
-        if not partition.is_leader:
+        self._set_throttle(partition, leads=True)
+        if not partition.is_leader or partition.served_epoch != partition.leader_epoch:
+            held.assign_epoch(partition.leader_epoch)
             held.on_progress = partition.update_progress
-            held.high_watermark = lambda: partition.high_watermark
-            partition.open_as_leader(held.core)
+            high_watermark = self._high_watermark(partition, held)
+            partition.open_as_leader(held.core, high_watermark, self._isr.view)
+        else:
+            partition.follow_replicas(self._isr.view)
+        self._isr.led(partition)
         for listener in self.leadership_listeners:
             listener(partition, partition.leader_epoch)
 
-    def _stop_leading(self, partition: Partition, gates: int) -> None:
+    def _follow(self, partition: Partition, held: PartitionLog) -> None:
+        """Copy it from its leader."""
+        led = partition.is_leader
+        if not partition.is_follower:
+            held.on_progress = None
+            partition.open_as_follower(held.core, self._high_watermark(partition, held))
+        self._set_throttle(partition, leads=False)
+        if led:
+            self._ceased(partition)
+        if partition.leader_id != NO_LEADER:
+            self._fetchers.follow(partition, held)
+
+    def _high_watermark(self, partition: Partition, held: PartitionLog) -> int:
+        """What is known to be committed of a log whose role changes."""
+        held.high_watermark = lambda: partition.high_watermark
+        if partition.log is held.core:
+            return partition.high_watermark
+        return self.logs.take_high_watermark(held)
+
+    async def _leave(self, partition: Partition, gates: int) -> None:
+        """Neither lead nor follow it."""
+        self._close(partition, gates)
+        await self._fetchers.leave(partition)
+
+    def _close(self, partition: Partition, gates: int) -> None:
         led = partition.is_leader
         partition.close(gates)
         if led:
-            for listener in self.leadership_listeners:
-                listener(partition, None)
+            self._ceased(partition)
+
+    def _ceased(self, partition: Partition) -> None:
+        self._isr.ceased(partition)
+        for listener in self.leadership_listeners:
+            listener(partition, None)
 
     # -- logs ---------------------------------------------------------------------------------
 
@@ -258,6 +360,9 @@ class ReplicaManager:
             return None if held.offline else held
         try:
             return await self.logs.create(name, partition.topic_id, index, config)
+        except DirectoryOfflineError:
+            self._late.discard((name, index))
+            return None
         except (StorageError, OSError) as error:
             if not may_be_tried_again(error):
                 log.error("log cannot be made topic=%s partition=%d error=%s", name, index, error)
@@ -299,7 +404,7 @@ class ReplicaManager:
         """A disk error fenced the log: its partition answers so at once."""
         partition = self.partition(held.topic, held.index)
         if partition is not None and partition.topic_id == held.topic_id:
-            self._stop_leading(partition, OFFLINE)
+            self._close(partition, OFFLINE)
 
     async def _delete_log(self, topic: str, index: int) -> None:
         self._late.discard((topic, index))
@@ -331,14 +436,33 @@ class ReplicaManager:
                 continue
             held.set_config(config)
             partition = self.partition(held.topic, held.index)
-            if partition is not None and partition.is_leader:
+            if partition is None:
+                continue
+            if partition.is_leader:
                 self._set_min_insync_replicas(partition, held)
+            if partition.is_leader or partition.is_follower:
+                self._set_throttle(partition, leads=partition.is_leader)
 
     @staticmethod
     def _set_min_insync_replicas(partition: Partition, held: PartitionLog) -> None:
         """Never more than there are replicas, as in Kafka: a topic with one stays writable."""
         wanted = held.config.min_insync_replicas
         partition.set_min_insync_replicas(min(wanted, max(len(partition.replicas), 1)))
+
+    def _set_throttle(self, partition: Partition, *, leads: bool) -> None:
+        """KIP-73: the lists of a topic name this node's replica as the one that copies are made of,
+        and as a copy.
+        """
+        if self._throttles is None:
+            return
+        config = self._node_config.topic(self._image, partition.topic.decode())
+        replicas = config.follower_replication_throttled_replicas
+        throttle = self._throttles.follower
+        if leads:
+            replicas = config.leader_replication_throttled_replicas
+            throttle = self._throttles.leader
+        throttled = is_throttled(replicas, partition.index, self.node_id)
+        partition.set_throttle(throttle if throttled else None)
 
     # -- internal writers ---------------------------------------------------------------------
 
@@ -388,12 +512,14 @@ class ReplicaManager:
         except (StorageError, OSError) as error:
             raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, str(error)) from error
 
-    async def delete_records(self, partition: Partition, offset: int) -> int:
+    async def delete_records(
+        self, partition: Partition, offset: int, timeout_ms: int = 30_000
+    ) -> int:
         """Move the log start of a partition that this node leads (DeleteRecords); -1 stands for the
-        high watermark.
+        high watermark. Returns when every live replica has moved its own.
 
-        Returns the low watermark: the new log start. Raises KafkaError: POLICY_VIOLATION (a
-        compacted topic that deletes nothing), OFFSET_OUT_OF_RANGE.
+        Returns the low watermark: the least of their starts. Raises KafkaError: POLICY_VIOLATION (a
+        compacted topic that deletes nothing), OFFSET_OUT_OF_RANGE, REQUEST_TIMED_OUT.
         """
         held = self.log_of(partition)
         if held.config.compact and not held.config.delete:
@@ -406,7 +532,27 @@ class ReplicaManager:
             await held.delete_records(offset)
         except (StorageError, OSError) as error:
             raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, str(error)) from error
-        return held.core.log_start_offset
+        deadline_ms = self._clock.monotonic_ms() + timeout_ms
+        while True:
+            if partition.error_code:
+                raise KafkaError(partition.error_code)
+            least = held.core.log_start_offset
+            if partition.followers is not None:
+                least = partition.followers.least_log_start(least)
+            if least >= offset:
+                return least
+            if self._clock.monotonic_ms() >= deadline_ms:
+                raise KafkaError(ErrorCode.REQUEST_TIMED_OUT)
+            await asyncio.sleep(LOW_WATERMARK_LOOK_S)
+
+
+def _is_news(partition: Partition, state: PartitionImage) -> bool:
+    """The controller may have told this leader of a later ISR than the image has. Once the image
+    has that, too, it may say more: what ends a reassignment changes replicas and leader epoch.
+    """
+    if partition.partition_epoch != state.partition_epoch:
+        return partition.partition_epoch < state.partition_epoch
+    return partition.leader_epoch < state.leader_epoch or partition.replicas != state.replicas
 
 
 def _finish(future: asyncio.Future[None]) -> None:

@@ -4,15 +4,16 @@ must a reader of committed records leave out.
 Belongs to the worker's loop task. A transactional batch that would begin a transaction in its
 partition is appended only when the coordinator knows that the transaction has the partition
 (KIP-890, part 1); from Produce version 12 on the question is also what adds it (part 2). Questions
-to one node are asked together: while one request is under way, the next ones gather.
+to one node are asked together: those of all partitions of a Produce, and what gathers while another
+request is under way.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from tidelog._native.partition import Partition
 from tidelog.errors import TidelogError
@@ -29,7 +30,7 @@ from tidelog.storage.aborted import collect_from
 from tidelog.types import TRANSACTION_STATE_TOPIC
 
 if TYPE_CHECKING:
-    from tidelog._native.producer_state import ProducerStates
+    from tidelog._native.producer_state import Expected, ProducerStates
     from tidelog._native.segment import Segment
 
 #: The version of AddPartitionsToTxn that is for brokers and knows TRANSACTION_ABORTABLE.
@@ -56,15 +57,41 @@ class Peers(Protocol):
     async def request(self, node_id: int, request: Request, api_version: int) -> Response: ...
 
 
-@dataclass(eq=False, slots=True)
-class _Question:
+class Writer(NamedTuple):
+    """Who writes to which partition: the first batch of a producer in it."""
+
+    partition: Partition
+    producer_id: int
+    producer_epoch: int
+    base_sequence: int = -1
+
+
+class _Producer(NamedTuple):
+    """Who is asked for together: one entry of a request."""
+
     transactional_id: str
     producer_id: int
     producer_epoch: int
+    verify_only: bool
+
+
+@dataclass(eq=False, slots=True)
+class _Question:
+    producer: _Producer
     topic: str
     partition: int
-    verify_only: bool
     answer: asyncio.Future[int]
+
+
+class _Open(NamedTuple):
+    """A question that has been asked. `expected`: what the partition's producer state gave for
+    it.
+    """
+
+    writer: Writer
+    producers: ProducerStates
+    expected: Expected
+    question: _Question
 
 
 @dataclass(slots=True)
@@ -94,96 +121,90 @@ class TransactionGate:
 
     # -- produce ------------------------------------------------------------------------------
 
-    def verify(
-        self,
-        partition: Partition,
-        transactional_id: bytes,
-        producer_id: int,
-        producer_epoch: int,
-        base_sequence: int,
-        api_version: int,
-    ) -> int | Awaitable[int]:
-        """0 at once where the transaction is open already; else the coordinator's answer."""
+    @staticmethod
+    def must_ask(writer: tuple[Partition, int, int, int]) -> bool:
+        """Whether a transactional batch needs an answer of the coordinator first: unless the
+        producer's transaction is open in the partition.
+        """
+        partition, producer_id, producer_epoch, _ = writer
         assert partition.log is not None
         producers = partition.log.producers
-        if not producers.verify_transactions or producers.is_open(producer_id, producer_epoch):
-            return 0
-        return self.ask(
-            partition,
+        return producers.verify_transactions and not producers.is_open(producer_id, producer_epoch)
+
+    async def verify(
+        self,
+        writers: Iterable[tuple[Partition, int, int, int]],
+        transactional_id: bytes,
+        api_version: int,
+    ) -> list[int]:
+        """Ask for all of them at once: an error code for each. api_version: of the Produce."""
+        return await self._ask(
+            [Writer(*one) for one in writers],
             transactional_id.decode(errors="replace"),
-            producer_id,
-            producer_epoch,
-            base_sequence,
             abortable=api_version >= ABORTABLE_FROM,
             adds=api_version >= ADDS_FROM,
         )
 
     async def ask(
-        self,
-        partition: Partition,
-        transactional_id: str,
-        producer_id: int,
-        producer_epoch: int,
-        base_sequence: int = -1,
-        *,
-        abortable: bool,
-        adds: bool,
+        self, writer: Writer, transactional_id: str, *, abortable: bool, adds: bool
     ) -> int:
         """Asks the coordinator, if need be. abortable: the client knows TRANSACTION_ABORTABLE;
         adds: the partition becomes part of the transaction. An error code.
         """
-        assert partition.log is not None
-        producers = partition.log.producers
-        if producers.is_open(producer_id, producer_epoch):
-            return 0
-        expected = producers.expect(producer_id, producer_epoch, base_sequence)
-        if expected is None:
-            return ErrorCode.INVALID_PRODUCER_EPOCH
-        code = await self._ask(
-            transactional_id,
-            producer_id,
-            producer_epoch,
-            partition.topic.decode(),
-            partition.index,
-            verify_only=not adds,
-        )
-        if code:
-            return _translated(code, abortable=abortable, adds=adds)
-        if _producers(partition) is not producers:
-            return ErrorCode.NOT_LEADER_OR_FOLLOWER
-        if not producers.verified(producer_id, expected):
-            # A marker came first: what the coordinator said is of an earlier transaction.
-            return ErrorCode.TRANSACTION_ABORTABLE if abortable else ErrorCode.INVALID_TXN_STATE
-        return 0
+        (code,) = await self._ask([writer], transactional_id, abortable=abortable, adds=adds)
+        return code
 
     async def _ask(
-        self,
-        transactional_id: str,
-        producer_id: int,
-        producer_epoch: int,
-        topic: str,
-        partition: int,
-        *,
-        verify_only: bool,
-    ) -> int:
+        self, writers: list[Writer], transactional_id: str, *, abortable: bool, adds: bool
+    ) -> list[int]:
+        codes = await self._ask_once(writers, transactional_id, verify_only=not adds)
+        void = [at for at, code in enumerate(codes) if code is None]
+        if void:
+            # Mostly the marker of the transaction before, whose producer is fast; otherwise the
+            # coordinator says so now.
+            again = [writers[at] for at in void]
+            told = await self._ask_once(again, transactional_id, verify_only=not adds)
+            for at, code in zip(void, told, strict=True):
+                codes[at] = ErrorCode.TRANSACTION_ABORTABLE if code is None else code
+        return [_translated(code or 0, abortable=abortable, adds=adds) for code in codes]
+
+    async def _ask_once(
+        self, writers: list[Writer], transactional_id: str, *, verify_only: bool
+    ) -> list[int | None]:
+        """The coordinator's code for each. None: a marker came first, so that it may be of an
+        earlier transaction.
+        """
+        begun = [self._begin(one, transactional_id, verify_only=verify_only) for one in writers]
+        return [
+            one if isinstance(one, int) else _decided(one, await one.question.answer)
+            for one in begun
+        ]
+
+    def _begin(self, writer: Writer, transactional_id: str, *, verify_only: bool) -> int | _Open:
+        """Put the question to those that wait for the coordinator's node; or what is known."""
+        assert writer.partition.log is not None
+        producers = writer.partition.log.producers
+        producer_id, producer_epoch = writer.producer_id, writer.producer_epoch
+        if producers.is_open(producer_id, producer_epoch):
+            return 0
+        expected = producers.expect(producer_id, producer_epoch, writer.base_sequence)
+        if expected is None:
+            return ErrorCode.INVALID_PRODUCER_EPOCH
         node_id = self._coordinator_of(transactional_id)
         if node_id < 0:
             return ErrorCode.COORDINATOR_NOT_AVAILABLE
         loop = asyncio.get_running_loop()
         question = _Question(
-            transactional_id,
-            producer_id,
-            producer_epoch,
-            topic,
-            partition,
-            verify_only,
+            _Producer(transactional_id, producer_id, producer_epoch, verify_only),
+            writer.partition.topic.decode(),
+            writer.partition.index,
             loop.create_future(),
         )
         asked = self._asked.setdefault(node_id, _Asked())
         asked.waiting.append(question)
         if asked.task is None:
             asked.task = loop.create_task(self._send(node_id, asked))
-        return await question.answer
+        return _Open(writer, producers, expected, question)
 
     def _coordinator_of(self, transactional_id: str) -> int:
         image = self._image()
@@ -197,25 +218,23 @@ class TransactionGate:
         try:
             while asked.waiting:
                 now, asked.waiting = _first_of_each(asked.waiting)
-                await self._send_some(node_id, now)
+                asked.waiting += await self._send_some(node_id, now)
         finally:
             asked.task = None
 
-    async def _send_some(self, node_id: int, questions: list[_Question]) -> None:
+    async def _send_some(
+        self, node_id: int, asked: dict[_Producer, list[_Question]]
+    ) -> list[_Question]:
+        """Ask for these. Returns those that have to be asked for once more."""
         request = AddPartitionsToTxnRequest(
             transactions=[
-                AddPartitionsToTxnTransaction(
-                    transactional_id=one.transactional_id,
-                    producer_id=one.producer_id,
-                    producer_epoch=one.producer_epoch,
-                    verify_only=one.verify_only,
-                    topics=[AddPartitionsToTxnTopic(name=one.topic, partitions=[one.partition])],
-                )
-                for one in questions
+                AddPartitionsToTxnTransaction(**producer._asdict(), topics=_topics(questions))
+                for producer, questions in asked.items()
             ]
         )
-        codes: dict[str, int] = {}
+        codes: dict[tuple[str, str, int], int] = {}
         overall: int = ErrorCode.NETWORK_EXCEPTION
+        again: list[_Question] = []
         try:
             answer = await self._peers.request(node_id, request, _ADD_PARTITIONS_VERSION)
             assert isinstance(answer, AddPartitionsToTxnResponse)
@@ -223,13 +242,16 @@ class TransactionGate:
             for result in answer.results_by_transaction:
                 for topic in result.topic_results:
                     for part in topic.results_by_partition:
-                        codes[result.transactional_id] = part.partition_error_code
+                        place = (result.transactional_id, topic.name, part.partition_index)
+                        codes[place] = part.partition_error_code
         except TidelogError:
             pass  # NETWORK_EXCEPTION: the producer tries again
         finally:
-            for one in questions:
-                if not one.answer.done():
-                    one.answer.set_result(codes.get(one.transactional_id, overall))
+            for producer, questions in asked.items():
+                name = producer.transactional_id
+                told = [codes.get((name, one.topic, one.partition), overall) for one in questions]
+                again += _settle(questions, told)
+        return again
 
     # -- fetch --------------------------------------------------------------------------------
 
@@ -248,16 +270,57 @@ def _producers(partition: Partition) -> ProducerStates | None:
     return None if partition.log is None else partition.log.producers
 
 
-def _first_of_each(questions: list[_Question]) -> tuple[list[_Question], list[_Question]]:
-    """One question per transactional id, which is the key of a request, and what is left."""
-    now: dict[str, _Question] = {}
+def _first_of_each(
+    questions: list[_Question],
+) -> tuple[dict[_Producer, list[_Question]], list[_Question]]:
+    """The questions of one producer per transactional id, which is the key of a request, and what
+    is left.
+    """
+    now: dict[_Producer, list[_Question]] = {}
     later = []
+    first: dict[str, _Producer] = {}
     for one in questions:
-        if one.transactional_id in now:
-            later.append(one)
+        producer = one.producer
+        if first.setdefault(producer.transactional_id, producer) == producer:
+            now.setdefault(producer, []).append(one)
         else:
-            now[one.transactional_id] = one
-    return list(now.values()), later
+            later.append(one)
+    return now, later
+
+
+def _topics(questions: list[_Question]) -> list[AddPartitionsToTxnTopic]:
+    """The partitions that are asked for, each once."""
+    topics: dict[str, AddPartitionsToTxnTopic] = {}
+    for topic, partition in dict.fromkeys((one.topic, one.partition) for one in questions):
+        found = topics.setdefault(topic, AddPartitionsToTxnTopic(name=topic))
+        found.partitions.append(partition)
+    return list(topics.values())
+
+
+def _settle(questions: list[_Question], codes: list[int]) -> list[_Question]:
+    """Answer the questions of one producer. Returns those for which nothing was done only because
+    others of them were refused: a coordinator adds all partitions or none, but these are of several
+    batches, and each of them has an answer of its own.
+    """
+    attempted = any(code not in (0, ErrorCode.OPERATION_NOT_ATTEMPTED) for code in codes)
+    again = []
+    for one, code in zip(questions, codes, strict=True):
+        if code == ErrorCode.OPERATION_NOT_ATTEMPTED and attempted:
+            again.append(one)
+        elif not one.answer.done():
+            one.answer.set_result(code)
+    return again
+
+
+def _decided(asked: _Open, code: int) -> int | None:
+    """What the coordinator's answer means here; None: nothing, since a marker came first."""
+    if code:
+        return code
+    if _producers(asked.writer.partition) is not asked.producers:
+        return ErrorCode.NOT_LEADER_OR_FOLLOWER
+    if not asked.producers.verified(asked.writer.producer_id, asked.expected):
+        return None
+    return 0
 
 
 def _translated(code: int, *, abortable: bool, adds: bool) -> int:

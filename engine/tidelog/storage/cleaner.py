@@ -213,7 +213,8 @@ class LogCleaner:
             self._own.shutdown()
 
     async def _work(self) -> None:
-        while True:
+        # (A cancellation that comes together with a change is lost in 3.11's wait_for.)
+        while not self._closing:
             self._changed.clear()
             config = self._config
             started = False

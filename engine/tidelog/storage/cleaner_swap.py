@@ -43,7 +43,7 @@ async def _swap(log: PartitionLog, files: Files, old: list[Segment], cleaned: Cl
     at = next((i for i, segment in enumerate(segments) if segment is old[0]), -1)
     if at < 0 or segments[at : at + len(old)] != old or log.offline or not log.config.compact:
         return False
-    _keep_open(old)
+    keep_open(old)
     new = cleaned.segment
     bases = [segment.base_offset for segment in old]
     paths = new_names(log.directory, bases[0], cleaned.has_txn_index)
@@ -78,7 +78,7 @@ async def _swap(log: PartitionLog, files: Files, old: list[Segment], cleaned: Cl
     return True
 
 
-def _keep_open(segments: list[Segment]) -> None:
+def keep_open(segments: list[Segment]) -> None:
     """Has the files stay open: by their names others would be found soon. Raises OSError."""
     kept: list[Segment] = []
     try:

@@ -88,13 +88,21 @@ def lock_directory(files: Files, directory: str) -> Iterator[None]:
 
 
 def open_directory(
-    files: Files, directory: str, node_id: int, cluster_id: str, directory_id: bytes, now_ms: int
+    files: Files,
+    directory: str,
+    node_id: int,
+    cluster_id: str,
+    directory_id: bytes,
+    now_ms: int,
+    make: bool = True,
 ) -> DirectoryState | None:
-    """Makes and locks the directory. None when another process holds it.
+    """Locks the directory, which is made if it is not there (`make`). None when another process
+    holds it.
 
     Raises StorageError when it belongs to another node or cluster, OSError.
     """
-    files.make_directory(directory)
+    if make:
+        files.make_directory(directory)
     lock_fd = files.lock(os.path.join(directory, LOCK_FILE))
     if lock_fd is None:
         return None

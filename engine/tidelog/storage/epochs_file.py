@@ -28,11 +28,15 @@ class EpochsFile:
         lock: Lock,
     ) -> None:
         self._cache = cache
-        self._write = partial(files.write, durable=False)
+        self.use(files)
         self._run = run
         self._lock = lock
         self._changed = self._unsynced = False
         self._writing = False
+
+    def use(self, files: Files) -> None:
+        """The file is in another directory from now on. The lock is held."""
+        self._write = partial(files.write, durable=False)
 
     def note_change(self) -> bool:
         """The cache changed. Returns whether the caller has to have write() run."""

@@ -18,10 +18,12 @@ import errno
 import fcntl
 import os
 import shutil
+import signal
 import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tidelog.errors import SyncError
@@ -198,19 +200,24 @@ class Files:
         sync later has little to do: a journal that waits for much of one file holds up the appends
         to others. Raises SyncError.
         """
-        if _libc.sync_file_range(fd, position, size, _SYNC_FILE_RANGE_WRITE_AND_WAIT) != 0:
-            code = ctypes.get_errno()
-            if code not in (errno.ENOSYS, errno.EINVAL):
-                raise SyncError(code, os.strerror(code))
+        call = partial(_libc.sync_file_range, fd, position, size, _SYNC_FILE_RANGE_WRITE_AND_WAIT)
+        if (code := _call(call)) not in (0, errno.ENOSYS, errno.EINVAL):
+            raise SyncError(code, os.strerror(code))
 
     def reserve(self, fd: int, position: int, size: int) -> bool:
         """Has the file system keep blocks ready without changing the file's size.
 
         Returns False when the file system cannot. Raises OSError (ENOSPC and the like).
         """
-        if _libc.fallocate(fd, _FALLOC_FL_KEEP_SIZE, position, size) == 0:
+        # A file system that lets itself be interrupted (tmpfs) begins anew each time: the ticks of
+        # the sampler would keep it from ever coming to its end.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPROF})
+        try:
+            code = _call(partial(_libc.fallocate, fd, _FALLOC_FL_KEEP_SIZE, position, size))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        if code == 0:
             return True
-        code = ctypes.get_errno()
         if code in (errno.EOPNOTSUPP, errno.ENOSYS):
             return False
         raise OSError(code, os.strerror(code))
@@ -264,6 +271,15 @@ class Files:
             os.close(fd)
             raise
         return fd
+
+
+def _call(function: Callable[[], int]) -> int:
+    """Calls it again while signals interrupt it. Returns 0 or its error."""
+    while function() != 0:
+        code = ctypes.get_errno()
+        if code != errno.EINTR:
+            return code
+    return 0
 
 
 _libc = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)

@@ -136,6 +136,10 @@ class Flusher:
         #: Held while files are synced; who renames or cuts them takes it first.
         self.lock = asyncio.Lock()
 
+    def use(self, files: Files) -> None:
+        """What is flushed is in another directory from now on. The lock is held."""
+        self._files = files
+
     @property
     def running(self) -> bool:
         return self._task is not None

@@ -17,7 +17,6 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
-from tidelog._native.batch import parse
 from tidelog._native.log import LogCore
 from tidelog._native.segment import Segment
 from tidelog.errors import KafkaError, StorageError, may_be_tried_again
@@ -45,7 +44,7 @@ from tidelog.storage.segment_files import (
     path_of,
     preallocate,
 )
-from tidelog.storage.segment_views import plan_retention
+from tidelog.storage.segment_views import figures_of, plan_retention, read_bytes
 from tidelog.storage.timestamps import TimestampOffset
 
 logger: Final = logging.getLogger(__name__)
@@ -80,6 +79,7 @@ class PartitionLog:
         self.on_offline: Callable[[PartitionLog, BaseException], object] | None = None
         #: Up to where records may be removed; the log's end unless a partition says otherwise.
         self.high_watermark: Callable[[], int] | None = None
+        self.is_replicated = False  # other nodes hold it, too
         self.failure: BaseException | None = None
         self.cleaning = CleaningState()
         self.last_flush_ms = services.clock.monotonic_ms()
@@ -146,18 +146,11 @@ class PartitionLog:
 
     def describe(self) -> dict[str, int | str | bool]:
         """Figures for logs and tools."""
-        core = self.core
         return {
             "topic": self.topic,
             "partition": self.index,
             "directory": self.directory,
-            "segments": len(core.segment_list),
-            "size_bytes": core.size_bytes,
-            "log_start_offset": core.log_start_offset,
-            "log_end_offset": core.log_end_offset,
-            "recovery_point": core.recovery_point,
-            "leader_epoch": core.leader_epoch,
-            "producers": len(core.producers),
+            **figures_of(self.core),
             "offline": self.offline,
         }
 
@@ -167,17 +160,7 @@ class PartitionLog:
         b"" at the end. Raises KafkaError (OFFSET_OUT_OF_RANGE, CORRUPT_MESSAGE,
         KAFKA_STORAGE_ERROR).
         """
-        upper = self.core.log_end_offset if upper_offset is None else upper_offset
-        code, segment, position, size, _ = self.core.read_region(offset, max_bytes, upper, True)
-        if code:
-            raise KafkaError(code)
-        if segment is None:
-            return b""
-        data = segment.read_at(position, size)
-        whole = 0
-        while (header := parse(data, whole)) is not None and whole + header.size <= len(data):
-            whole += header.size
-        return data[:whole]
+        return read_bytes(self.core, offset, max_bytes, upper_offset)
 
     def offset_for_timestamp(self, timestamp: int) -> TimestampOffset | None:
         """First record with at least that timestamp. Raises KafkaError."""
@@ -342,9 +325,14 @@ class PartitionLog:
         limit = self._high_watermark()
         if offset < 0 or offset > limit:
             raise KafkaError(ErrorCode.OFFSET_OUT_OF_RANGE)
-        if self._increment_log_start(offset) and self._services.checkpoint is not None:
-            await self._services.checkpoint()
+        await self.advance_log_start(offset)
         return self.core.log_start_offset
+
+    async def advance_log_start(self, offset: int) -> None:
+        """The same where it is decided already (by the leader): at most to the log's end."""
+        moved = self._increment_log_start(min(offset, self.core.log_end_offset))
+        if moved and self._services.checkpoint is not None:
+            await self._services.checkpoint()
 
     async def apply_retention(self, now_ms: int) -> int:
         """Removes what retention.ms, retention.bytes and the log start say. Returns the count;
@@ -414,6 +402,10 @@ class PartitionLog:
         Below the log's first segment it starts anew at `offset`. Raises StorageError.
         """
         if offset >= self.core.log_end_offset:
+            # An epoch of which nothing was appended goes too (a leader's that had a successor).
+            if self.epochs.truncate_from_end(self.core.log_end_offset):
+                self._epochs_moved()
+            self.core.set_leader_epoch(self.epochs.latest_epoch)
             return False
         async with self.cleaning.paused():
             return await self.exclusively(lambda: self._truncate(offset, False), flushing=True)
@@ -541,14 +533,25 @@ class PartitionLog:
         self.core.on_flushed(self.core.log_end_offset)
 
     async def _close_files(self, durable: bool) -> None:
+        self.core.begin_roll()  # no further append; it stays so
+        await self.write_ending(durable)
+        if durable:
+            self.mark_durable()
+
+    async def write_ending(self, durable: bool) -> None:
+        """Writes all that a clean stop leaves. The locks are held, nothing is appended any more."""
         core, work = self.core, self._collect_flush()
-        core.begin_roll()  # no further append; it stays so
         work.active, work.closing = core.active_segment, True
         work.snapshots += self._take_snapshot(core.log_end_offset)
         work.names_changed = True
         await self.run(run_flush, self._services.files, work, durable)
-        if durable:
-            self.mark_durable()
+
+    def live_in(self, directory: str, services: LogServices) -> None:
+        """Its files are elsewhere now, and are used from there. The locks are held."""
+        self.directory = directory
+        self._services = services
+        for user in (self._flusher, self._epochs_file, self._removal):
+            user.use(services.files)
 
     async def moved_to(self, rename: Callable[[], str]) -> None:
         """Runs `rename` on a helper (it returns the folder's new path) while nothing else works on

@@ -12,6 +12,7 @@ What stands in the directory (all of it Kafka's):
 | `.lock` | locked while a node uses the directory |
 | `meta.properties` | the cluster and node that it belongs to |
 | `recovery-point-offset-checkpoint`, `log-start-offset-checkpoint` | see checkpoints |
+| `replication-offset-checkpoint` | see high_watermarks |
 | `.kafka_cleanshutdown` | it was closed in order |
 | `.written` | how far the logs are written, for a start after a kill (Tidelog's own) |
 | `topic-N/` | a log |
@@ -22,6 +23,7 @@ What stands in the directory (all of it Kafka's):
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import random
@@ -36,10 +38,13 @@ from tidelog._native.written import WrittenSlot
 from tidelog.clock import Clock
 from tidelog.errors import InvariantError, StorageError
 from tidelog.storage.checkpoints import RECOVERY_POINT_CHECKPOINT
+from tidelog.storage.chores import apply_retention, expire_producers
 from tidelog.storage.clean_shutdown import is_clean, remove_clean_shutdown, write_clean_shutdown
 from tidelog.storage.cleaner import LogCleaner
+from tidelog.storage.closing import close_logs
 from tidelog.storage.directory import (
     DELETE_SUFFIX,
+    FUTURE_SUFFIX,
     STRAY_SUFFIX,
     DirectoryState,
     LogFolder,
@@ -52,22 +57,23 @@ from tidelog.storage.directory import (
     write_checkpoints,
 )
 from tidelog.storage.files import SYSTEM_FILES, Files
+from tidelog.storage.high_watermarks import HighWatermarks
 from tidelog.storage.loader import LoadedLog, LoadRequest, load_log
 from tidelog.storage.log import PartitionLog
 from tidelog.storage.log_config import LONG_MAX, LogConfig, LogServices, segment_settings
+from tidelog.storage.log_offsets import offsets_of
 from tidelog.storage.manager_config import ManagerConfig
+from tidelog.storage.periodic import PeriodicWork
+from tidelog.storage.removal import FolderRemoval
 from tidelog.storage.start_report import StartReport, log_report
-from tidelog.storage.strays import set_stray_aside
+from tidelog.storage.strays import set_all_aside
+from tidelog.storage.when_free import when_free
 from tidelog.storage.written_positions import Written, WrittenPositions, boot_id
 
 logger: Final = logging.getLogger(__name__)
 
 T = TypeVar("T")
 TopicPartition = tuple[str, int]
-#: Kafka's log.initial.task.delay.ms: nothing periodic runs while a node still starts.
-INITIAL_DELAY_MS: Final = 30_000
-#: From that many logs on, the end of all of them is one sync of the file system.
-SYNC_TOGETHER: Final = 16
 ROLL_THREADS: Final = 2
 FLUSH_TICK_MIN_MS: Final = 10
 FLUSH_TICK_MAX_MS: Final = 1_000
@@ -112,6 +118,10 @@ class LogManager:
         self.on_offline: Callable[[PartitionLog, BaseException], object] | None = None
         #: Whether the start warns of logs that were not expected.
         self.tells_unknown = True
+        #: Called with what the disk said to anything but a log that is open already.
+        self.on_trouble: Callable[[BaseException], object] | None = None
+        #: What took the whole directory offline.
+        self.failure: BaseException | None = None
         #: Called with (topic, index) when a log is no longer opening.
         self.on_opened: Callable[[str, int], object] | None = None
         self._clock = clock
@@ -126,16 +136,16 @@ class LogManager:
         self._report = StartReport(False)
         self._closing = False
         self._state: DirectoryState | None = None
+        self._folders: list[LogFolder] = []
         self._written_positions: WrittenPositions | None = None
         self._clean = False
-        # Checkpoints as they were read, of the logs that are not open.
-        self._recovery_points: dict[TopicPartition, int] = {}
-        self._log_start: dict[TopicPartition, int] = {}
+        self._recovery_points: dict[TopicPartition, int] = {}  # as read, of logs that are not open
+        self._log_start: dict[TopicPartition, int] = {}  # the same
         self._gaps_allowed = True
         self._written = Offsets()
         self._checkpointing = asyncio.Lock()
-        self._periodic: list[asyncio.Task[None]] = []
-        self._removals: dict[asyncio.TimerHandle, str] = {}
+        self._periodic = PeriodicWork(self._note_trouble)
+        self._removals = FolderRemoval(files, executor)
         #: Flushes of the logs that were open at the end; known once it is closed.
         self.flushes = 0
         self._roll_executor = roll_executor or ThreadPoolExecutor(
@@ -151,6 +161,7 @@ class LogManager:
             checkpoint=self.checkpoint,
             written_slot=self._written_slot,
         )
+        self.high_watermarks = HighWatermarks(files, directory, self._run, self._logs.values)
         self.cleaner = LogCleaner(
             directory, config, clock, files,
             helpers=executor, logs=self._logs.values, checkpoint=self.checkpoint,
@@ -171,6 +182,38 @@ class LogManager:
         )
         return await self.opened()
 
+    async def take(self, lock_timeout_ms: int = 0, *, make: bool = True) -> list[LogFolder]:
+        """Takes the directory and reads its checkpoints; returns the folders in it.
+
+        make: it is made if it is not there. Raises StorageError: the directory belongs to another
+        node or is in use, OSError.
+        """
+        meta = (self.node_id, self.cluster_id, self._rng.randbytes(16), self._clock.wall_ms())
+        opening = functools.partial(
+            self._run, open_directory, self._files, self.directory, *meta, make
+        )
+        self._state = await when_free(self.directory, opening, self._clock, lock_timeout_ms)
+        try:
+            self._written_positions = await self._run(
+                WrittenPositions.open, self._files, self.directory, boot_id()
+            )
+            await self.cleaner.load()
+            await self.high_watermarks.load()
+            self._clean = await self._run(is_clean, self.directory, self._files)
+            await self._run(remove_clean_shutdown, self.directory, self._files)
+            self._folders = await self._run(find_folders, self._files, self.directory)
+        except BaseException:
+            self._let_go()
+            raise
+        self._written = offsets = self._state.offsets
+        self._recovery_points, self._log_start = (
+            dict(offsets.recovery_points),
+            dict(offsets.log_start),
+        )
+        self._gaps_allowed = not offsets.recovery_points_known
+        self._report = StartReport(self._clean, notes=list(self._state.notes))
+        return self._folders
+
     async def begin(
         self,
         expected: Iterable[KnownLog] = (),
@@ -178,36 +221,25 @@ class LogManager:
         lock_timeout_ms: int = 0,
         set_strays_aside: bool = False,
     ) -> None:
-        """Takes the directory and begins to open the expected logs that are in it, side by side.
+        """take(), if that is not done yet, and begins to open the expected logs, side by side.
 
         set_strays_aside: `expected` is all that belongs here, so any other log is renamed to a
-        stray one; otherwise it is left alone. Raises StorageError: the directory belongs to another
-        node or is in use, OSError.
+        stray one; otherwise it is left alone. Raises as take().
         """
         known = {(log.topic, log.index): log for log in expected}
-        self._state = await self._lock_directory(lock_timeout_ms)
-        self._written_positions = await self._run(
-            WrittenPositions.open, self._files, self.directory, boot_id()
-        )
-        await self.cleaner.load()
-        self._clean = await self._run(is_clean, self.directory, self._files)
-        await self._run(remove_clean_shutdown, self.directory, self._files)
-        self._written = offsets = self._state.offsets
-        self._recovery_points, self._log_start = (
-            dict(offsets.recovery_points),
-            dict(offsets.log_start),
-        )
-        self._gaps_allowed = not offsets.recovery_points_known
-        report = StartReport(self._clean, notes=list(self._state.notes))
-        self._report = report
-        folders = await self._run(find_folders, self._files, self.directory)
+        if self._state is None:
+            await self.take(lock_timeout_ms)
+        assert self._written_positions is not None
+        report = self._report
         limit = asyncio.Semaphore(max(self.config.num_recovery_threads_per_data_dir, 1))
         present: list[tuple[KnownLog, LogFolder]] = []
         unknown = []
-        for folder in folders:
+        for folder in self._folders:
             if folder.name.endswith(DELETE_SUFFIX):
-                self._remove_folder_later(os.path.join(self.directory, folder.name), 0)
+                self._removals.remove_later(os.path.join(self.directory, folder.name), 0)
                 continue
+            if folder.name.endswith(FUTURE_SUFFIX):
+                continue  # of a move that did not end: `futures`
             log = known.get((folder.topic, folder.index))
             if log is None or folder.topic_id not in (None, log.topic_id):
                 unknown.append(folder)
@@ -216,7 +248,13 @@ class LogManager:
         if present and self._gaps_allowed and not report.notes:
             report.notes.append(f"{RECOVERY_POINT_CHECKPOINT} is missing: everything is verified")
         if set_strays_aside:
-            await self._set_aside(unknown, report)
+            aside = await set_all_aside(
+                self._run, self._files, self.directory, unknown, report, self._fresh_id
+            )
+            for folder in aside:
+                # They would be taken for those of the next log of that name.
+                self._recovery_points.pop((folder.topic, folder.index), None)
+                self._log_start.pop((folder.topic, folder.index), None)
         else:
             report.unknown += [folder.name for folder in unknown]
         self._written_positions.keep_only({(log.topic_id, log.index) for log in known.values()})
@@ -253,46 +291,6 @@ class LogManager:
         log_report(self.directory, self._report, tell_unknown=self.tells_unknown)
         return self._report
 
-    async def _lock_directory(self, timeout_ms: int) -> DirectoryState:
-        deadline = self._clock.monotonic_ms() + timeout_ms
-        while True:
-            state = await self._run(
-                open_directory,
-                self._files,
-                self.directory,
-                self.node_id,
-                self.cluster_id,
-                self._rng.randbytes(16),
-                self._clock.wall_ms(),
-            )
-            if state is not None:
-                return state
-            if self._clock.monotonic_ms() >= deadline:
-                raise StorageError(f"{self.directory} is in use by another process")
-            await asyncio.sleep(0.05)
-
-    async def _set_aside(self, unknown: list[LogFolder], report: StartReport) -> None:
-        """Renames the logs among folders that nobody knows; other folders are not ours to touch."""
-        for folder in unknown:
-            if folder.name.endswith(STRAY_SUFFIX):
-                report.strays += 1
-                continue
-            try:
-                name = await self._run(
-                    set_stray_aside, self._files, self.directory, folder, self._fresh_id().bytes
-                )
-            except OSError as error:
-                logger.error("log cannot be set aside folder=%s error=%s", folder.name, error)
-                name = None
-            if name is None:
-                report.unknown.append(folder.name)
-                continue
-            report.strays += 1
-            report.set_aside.append((folder.name, name))
-            # They would be taken for those of the next log of that name.
-            self._recovery_points.pop((folder.topic, folder.index), None)
-            self._log_start.pop((folder.topic, folder.index), None)
-
     async def _start_log(
         self, log: KnownLog, folder: LogFolder, limit: asyncio.Semaphore, report: StartReport
     ) -> None:
@@ -302,12 +300,14 @@ class LogManager:
             try:
                 if self._closing:
                     raise StorageError("the node stopped before its turn came")
+                self._check_online()
                 if folder.topic_id is None:
                     await self._run(make_folder, self._files, path, log.topic_id)
                 opened = await self._open(log, path)
             except (OSError, StorageError) as error:
                 self._failed[key] = str(error)
                 report.failed.append((folder.name, str(error)))
+                self._note_trouble(error)
             else:
                 report.loaded += 1
                 if opened.report.eventful:
@@ -342,6 +342,7 @@ class LogManager:
                 if log.topic_id != topic_id:
                     raise InvariantError(f"{log!r} is still there for another topic of that name")
                 return log
+            self._check_online()
             known = KnownLog(topic, topic_id, index, config)
             path = os.path.join(self.directory, folder_name(topic, index))
             existed = await self._run(make_folder, self._files, path, topic_id)
@@ -392,13 +393,95 @@ class LogManager:
         if self.on_offline is not None:
             self.on_offline(log, error)
 
+    def take_offline(self, error: BaseException) -> None:
+        """The disk failed: all its logs are offline, and nothing in the directory is touched any
+        more.
+        """
+        if self.failure is not None:
+            return
+        self.failure = error
+        self._periodic.cancel()
+        self._removals.cancel()
+        for log in self.logs():
+            log.cleaning.stop()
+            log.fence(error)
+
+    def _check_online(self) -> None:
+        if self.failure is not None:
+            raise StorageError(f"{self.directory} is offline: {self.failure}")
+
+    def _note_trouble(self, error: BaseException) -> None:
+        if self.on_trouble is not None:
+            self.on_trouble(error)
+
+    # ---- logs that move between directories, see log_move
+
+    @property
+    def services(self) -> LogServices:
+        """What its logs share."""
+        return self._services
+
+    def futures(self) -> list[str]:
+        """Folders of moves into this directory that did not end; known from the start."""
+        return [one.name for one in self._folders if one.name.endswith(FUTURE_SUFFIX)]
+
+    def future_folder(self, log: PartitionLog) -> str:
+        """A fresh path for a copy of the log."""
+        name = renamed_folder(log.topic, log.index, self._fresh_id().hex, FUTURE_SUFFIX)
+        return os.path.join(self.directory, name)
+
+    async def expect(self, log: PartitionLog) -> None:
+        """All of the log is here, durably, and so is its checkpoint when this returns. Raises
+        OSError.
+        """
+        self._check_online()
+        key = (log.topic, log.index)
+        self._recovery_points[key] = log.core.log_end_offset
+        self._log_start[key] = log.core.log_start_offset
+        await self.checkpoint()
+
+    def forget(self, log: PartitionLog) -> None:
+        """The log is not here (any more)."""
+        for known in (self._logs, self._recovery_points, self._log_start):
+            known.pop((log.topic, log.index), None)
+        if self._written_positions is not None:
+            self._written_positions.release(log.topic_id, log.index)
+
+    def adopt(self, log: PartitionLog) -> None:
+        """The log is here, and used."""
+        key = (log.topic, log.index)
+        self._logs[key] = log
+        log.on_offline = self._went_offline
+        self._recovery_points.pop(key, None)
+        self._log_start.pop(key, None)
+
+    def remove_folder(self, path: str) -> None:
+        """Removes a folder that holds no log (any more)."""
+        self._removals.remove_later(path, 0)
+
     async def delete(self, log: PartitionLog) -> None:
         """Takes the log out of use; its files go after file.delete.delay.ms. Raises OSError."""
+        target = await self._take_out(log, DELETE_SUFFIX)
+        if self.failure is None:
+            self._removals.remove_later(target, log.config.file_delete_delay_ms)
+
+    async def set_aside(self, log: PartitionLog) -> str:
+        """Takes the log out of use and keeps it under a stray name, which is returned. Raises
+        OSError.
+        """
+        return os.path.basename(await self._take_out(log, STRAY_SUFFIX))
+
+    async def _take_out(self, log: PartitionLog, suffix: str) -> str:
+        """Returns the path that the log's folder has now."""
         key = (log.topic, log.index)
         if self._logs.get(key) is not log:
             raise InvariantError(f"{log!r} is not a log of this directory")
         del self._logs[key]
-        name = renamed_folder(log.topic, log.index, self._fresh_id().hex, DELETE_SUFFIX)
+        if self.failure is not None:
+            # The next start finds that nobody knows it.
+            await log.close(clean=False)
+            return log.directory
+        name = renamed_folder(log.topic, log.index, self._fresh_id().hex, suffix)
         old, target = log.directory, os.path.join(self.directory, name)
 
         def rename() -> str:
@@ -409,19 +492,10 @@ class LogManager:
         await log.moved_to(rename)
         if self._written_positions is not None:
             self._written_positions.release(log.topic_id, log.index)
-        self._remove_folder_later(target, log.config.file_delete_delay_ms)
+        return target
 
     def _fresh_id(self) -> uuid.UUID:
         return uuid.UUID(bytes=self._rng.randbytes(16), version=4)
-
-    def _remove_folder_later(self, path: str, delay_ms: int) -> None:
-        def due() -> None:
-            del self._removals[timer]
-            task = asyncio.ensure_future(self._run(self._files.remove_tree, path))
-            task.add_done_callback(lambda done: _log_removal(path, done))
-
-        timer = asyncio.get_running_loop().call_later(delay_ms / 1000, due)
-        self._removals[timer] = path
 
     async def flush(self, log: PartitionLog) -> None:
         """Returns when everything appended to the log is durable. Raises StorageError."""
@@ -431,47 +505,26 @@ class LogManager:
 
     def run(self) -> None:
         """Starts the periodic tasks; close() ends them."""
+        if self.failure is not None:
+            return
         config = self.config
-        every = self._every
-        self._periodic = [
-            every(config.log_retention_check_interval_ms, self.apply_retention),
-            every(config.log_flush_offset_checkpoint_interval_ms, self.checkpoint),
-            every(config.log_flush_start_offset_checkpoint_interval_ms, self.checkpoint),
-            every(config.producer_id_expiration_check_interval_ms, self.expire_producers),
-            asyncio.ensure_future(self._flush_by_time()),
-        ]
+        every = self._periodic.every
+        every(config.log_retention_check_interval_ms, self.apply_retention)
+        every(config.log_flush_offset_checkpoint_interval_ms, self.checkpoint)
+        every(config.log_flush_start_offset_checkpoint_interval_ms, self.checkpoint)
+        every(config.producer_id_expiration_check_interval_ms, self.expire_producers)
+        every(config.replica_high_watermark_checkpoint_interval_ms, self.high_watermarks.write)
+        self._periodic.add(self._flush_by_time())
         self.cleaner.run()
-
-    def _every(self, interval_ms: int, step: Callable[[], Any]) -> asyncio.Task[None]:
-        async def repeat() -> None:
-            await asyncio.sleep(min(interval_ms, INITIAL_DELAY_MS) / 1000)
-            while True:
-                try:
-                    await step()
-                except (OSError, StorageError) as error:
-                    logger.error("periodic work failed step=%s error=%s", step.__name__, error)
-                await asyncio.sleep(max(interval_ms, 1) / 1000)
-
-        return asyncio.ensure_future(repeat())
 
     async def apply_retention(self) -> int:
         """Runs retention on every log now. Returns how many segments were removed."""
-        removed = 0
-        for log in self.logs():
-            try:
-                removed += await log.apply_retention(self._clock.wall_ms())
-            except (OSError, StorageError) as error:
-                logger.error("retention failed log=%r error=%s", log, error)
-        return removed
+        return await apply_retention(self.logs(), self._clock.wall_ms())
 
     async def expire_producers(self) -> int:
         """Forgets idle producer ids in every log. Returns how many."""
-        now_ms, limit_ms = self._clock.wall_ms(), self.config.producer_id_expiration_ms
-        expired = 0
-        for log in self.logs():
-            expired += log.expire_producers(now_ms, limit_ms)
-            await asyncio.sleep(0)  # thousands of logs: let requests in between
-        return expired
+        limit_ms = self.config.producer_id_expiration_ms
+        return await expire_producers(self.logs(), self._clock.wall_ms(), limit_ms)
 
     async def _flush_by_time(self) -> None:
         while True:
@@ -489,30 +542,13 @@ class LogManager:
 
     async def checkpoint(self) -> None:
         """Writes recovery points and log starts down if they changed. Raises OSError."""
+        if self.failure is not None:
+            return
         async with self._checkpointing:
-            offsets = self._collect_offsets()
+            offsets = offsets_of(self.logs(), self._written, self._recovery_points, self._log_start)
             await self._run(write_checkpoints, self._files, self.directory, offsets, self._written)
             self._written = offsets
         await self.cleaner.write_checkpoint()
-
-    def _collect_offsets(self) -> Offsets:
-        # What was read of logs that are not open (yet) is kept, and the last word of offline ones.
-        recovery_points = dict(self._recovery_points)
-        log_start = dict(self._log_start)
-        for key, log in self._logs.items():
-            core = log.core
-            if log.failure is not None:
-                if key in self._written.recovery_points:
-                    recovery_points[key] = self._written.recovery_points[key]
-                if key in self._written.log_start:
-                    log_start[key] = self._written.log_start[key]
-                continue
-            recovery_points[key] = core.recovery_point
-            segments = core.segment_list
-            first = segments[0].base_offset if segments else 0
-            if core.log_start_offset > first:
-                log_start[key] = core.log_start_offset
-        return Offsets(recovery_points, log_start, recovery_points_known=True)
 
     # ---- end
 
@@ -526,15 +562,12 @@ class LogManager:
         unopened = len(self._starting)
         if self._all_opened is not None:
             await asyncio.wait([self._all_opened])
-        for task in self._periodic:
-            task.cancel()
-        await asyncio.gather(*self._periodic, return_exceptions=True)
-        self._periodic = []
-        for timer in self._removals:
-            timer.cancel()
-        self._removals.clear()
+        await self._periodic.close()
+        self._removals.cancel()
         try:
-            healthy = await self._close_logs(clean) and not unopened
+            clean = clean and self.failure is None
+            sync = functools.partial(self._run, self._files.sync_file_system, self.directory)
+            healthy = await close_logs(self.logs(), clean, sync) and not unopened
             if clean:
                 await self._close_directory(healthy, broker_epoch)
         finally:
@@ -543,40 +576,20 @@ class LogManager:
                 log.release()
             self._logs.clear()
             self._roll_executor.shutdown()
-            if self._written_positions is not None:
-                self._written_positions.close()
-                self._written_positions = None
-            if self._state is not None:
-                os.close(self._state.lock_fd)
-                self._state = None
+            self._let_go()
 
-    async def _close_logs(self, clean: bool) -> bool:
-        """Returns whether all of them ended in order."""
-        logs = self.logs()
-        together = clean and len(logs) >= SYNC_TOGETHER
-        results = await asyncio.gather(
-            *(log.close(clean, release=False, durable=not together) for log in logs),
-            return_exceptions=True,
-        )
-        healthy = not any(log.failure for log in logs)
-        for log, result in zip(logs, results, strict=True):
-            if isinstance(result, BaseException):
-                healthy = False
-                logger.error("log not closed in order log=%r error=%s", log, result)
-        if together:
-            try:
-                await self._run(self._files.sync_file_system, self.directory)
-            except OSError as error:
-                logger.error("file system not synced path=%s error=%s", self.directory, error)
-                return False
-            for log, result in zip(logs, results, strict=True):
-                if log.failure is None and result is None:
-                    log.mark_durable()
-        return healthy
+    def _let_go(self) -> None:
+        if self._written_positions is not None:
+            self._written_positions.close()
+            self._written_positions = None
+        if self._state is not None:
+            os.close(self._state.lock_fd)
+            self._state = None
 
     async def _close_directory(self, healthy: bool, broker_epoch: int) -> None:
         try:
             await self.checkpoint()
+            await self.high_watermarks.write()
             if healthy:
                 await self._run(write_clean_shutdown, self.directory, broker_epoch, self._files)
         except OSError as error:
@@ -584,10 +597,4 @@ class LogManager:
                          self.directory, error)  # fmt: skip
 
     async def _run(self, function: Callable[..., T], *args: Any) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, function, *args)
-
-
-def _log_removal(path: str, done: asyncio.Future[None]) -> None:
-    if not done.cancelled() and (error := done.exception()) is not None:
-        logger.warning("deleted log stays on the disk path=%s error=%s", path, error)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)

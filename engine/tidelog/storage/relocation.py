@@ -42,6 +42,27 @@ class MovedLog(NamedTuple):
         return folder_name(self.topic, self.partition)
 
 
+def relocate_all(
+    files: Files, sources: Sequence[str], targets: Sequence[str], logs: Sequence[MovedLog]
+) -> int:
+    """The same between the log directories of two nodes, each within its file system. What is in a
+    directory that is missing stays there: nobody has it then. Raises as relocate().
+    """
+    moved = relocate(files, sources[0], targets[0], logs)
+    for source, target in zip(sources[1:], targets[1:], strict=True):
+        if files.exists(source):
+            files.make_directory(target)
+            places = (source, target)
+            # (A checkpoint must not tell of logs that another directory has.)
+            here = [
+                log
+                for log in logs
+                if any(files.exists(os.path.join(place, log.folder)) for place in places)
+            ]
+            moved += relocate(files, source, target, here)
+    return moved
+
+
 def relocate(files: Files, source: str, target: str, logs: Sequence[MovedLog]) -> int:
     """Moves the logs. Returns how many folders were renamed.
 

@@ -1,9 +1,9 @@
 """Checks the segments of logs against their checksums and digests. Reads only; a broker may run.
 
 One segment is one call, for whoever scrubs a directory to say how far it is. What is checked: every
-batch with its checksum, that offsets ascend, and, where the segment was sealed, that it is the same
-sequence of batches, no byte shorter or longer (`storage/digests.py`). What a running broker changes
-meanwhile (the last segment, those that it removes or compacts) is passed over.
+batch with its checksum, that offsets ascend, and, where the segment was sealed, that it is there
+and the same sequence of batches, no byte shorter or longer (`storage/digests.py`). What a running
+broker changes meanwhile (the last segment, those that it removes or compacts) is passed over.
 """
 
 from __future__ import annotations
@@ -19,7 +19,13 @@ from tidelog.storage.checkpoints import MalformedFileError
 from tidelog.storage.digests import Digest, compute_digest, read_digest
 from tidelog.storage.directory import find_folders
 from tidelog.storage.files import Files
-from tidelog.storage.segment_files import LOG_SUFFIX, parse_name, path_of
+from tidelog.storage.segment_files import (
+    DELETED_SUFFIX,
+    DIGEST_SUFFIX,
+    LOG_SUFFIX,
+    parse_name,
+    path_of,
+)
 
 _EVERY_OFFSET = 2**63 - 1
 
@@ -60,18 +66,37 @@ class Scrubbed:
 
 
 def find_segments(files: Files, directory: str) -> Iterator[SegmentToScrub]:
-    """The segments of one log's folder, by offset. Raises OSError."""
-    bases = []
+    """The segments of one log's folder, by offset, also those of which the digest is left. Raises
+    OSError.
+    """
+    bases: set[int] = set()
+    sealed: set[int] = set()
     for entry in files.list_directory(directory):
         found = parse_name(entry.name) if entry.is_file else None
         if found and found[1] == LOG_SUFFIX:
-            bases.append(found[0])
-    for base in sorted(bases):
+            bases.add(found[0])
+        elif found and found[1] == DIGEST_SUFFIX:
+            sealed.add(found[0])
+    for base in sorted(bases | sealed):
         try:
             size = files.size_of(path_of(directory, base, LOG_SUFFIX))
         except FileNotFoundError:
-            continue  # a broker removed it
-        yield SegmentToScrub(directory, base, size, base == max(bases))
+            if not _is_lost(files, directory, base):
+                continue  # a broker removed it
+            size = 0
+        yield SegmentToScrub(directory, base, size, base == max(bases, default=-1))
+
+
+def _is_lost(files: Files, directory: str, base_offset: int) -> bool:
+    """Whether a digest has no segment any more. Who removes a segment renames its log first, then
+    its digest, and unlinks neither before: so these are asked in this order.
+    """
+    path = path_of(directory, base_offset, LOG_SUFFIX)
+    return (
+        not files.exists(path)
+        and not files.exists(path + DELETED_SUFFIX)
+        and files.exists(path_of(directory, base_offset, DIGEST_SUFFIX))
+    )
 
 
 def find_logs(files: Files, directory: str) -> list[str]:
@@ -91,7 +116,10 @@ def scrub_segment(files: Files, segment: SegmentToScrub) -> Scrubbed | None:
     try:
         fd = files.open_to_read(segment.path)
     except FileNotFoundError:
-        return None
+        if not _is_lost(files, segment.directory, segment.base_offset):
+            return None
+        lost = Damage(segment.path, "the file is gone, its digest is there")
+        return Scrubbed(segment, 0, 0, True, (lost,))
     try:
         size = files.size(fd)
         scanner = SegmentScanner(

@@ -161,7 +161,9 @@ class TxnIndex:
         return made
 
     def truncate_to(self, offset: int) -> None:
-        """Entries whose marker is at or behind `offset` go. Raises OSError."""
+        """Entries whose marker is at or behind `offset` go, durably: after a power cut they would
+        speak of what stands at their offsets by then. Raises OSError.
+        """
         keep = len(self._entries)
         while keep and self._entries[keep - 1].last_offset >= offset:
             keep -= 1
@@ -170,6 +172,7 @@ class TxnIndex:
             fd = self._files.open(self.path)
             try:
                 self._files.truncate(fd, keep * TXN_ENTRY_BYTES)
+                self._files.sync(fd)
             finally:
                 self._files.close(fd)
             self._written = keep

@@ -76,6 +76,24 @@ def boot_id() -> bytes:
         return b""
 
 
+def is_of_boot(files: Files, directory: str, boot: bytes) -> bool:
+    """Whether the directory was used last under this kernel, whose page cache has what was written
+    then. False when that is not known. Raises OSError.
+    """
+    path = os.path.join(directory, WRITTEN_FILE)
+    if not boot or not files.exists(path):
+        return False
+    fd = files.open_or_create(path)
+    try:
+        header = files.read_at(fd, 0, _HEADER.size)
+    finally:
+        files.close(fd)
+    if len(header) < _HEADER.size:
+        return False
+    magic, version, _, found, _ = _HEADER.unpack(header)
+    return bool((magic, version, found) == (_MAGIC, _VERSION, boot))
+
+
 class WrittenPositions:
     """The mapped file of one directory, which the caller has locked. Use `open`."""
 

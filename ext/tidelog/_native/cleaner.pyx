@@ -9,7 +9,7 @@ about transactions: those it asks for. A batch of which everything stays is copi
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport EINTR, errno
-from libc.stdint cimport INT32_MAX, int16_t, int32_t, int64_t, uint8_t
+from libc.stdint cimport INT32_MAX, int16_t, int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove
 
@@ -31,6 +31,10 @@ from tidelog._native.rewrite cimport MAX_RECORD_GROWTH, put_header, put_kept
 from tidelog._native.wire cimport WIRE_OK, wire_cursor
 
 from tidelog.errors import InvariantError
+
+cdef extern from "slices.h" nogil:
+    void slices_ask_for(uint64_t ns) noexcept
+    uint64_t SLICES_LONGEST_NS
 
 cdef extern from "batch.h" nogil:
     ctypedef struct tl_record:
@@ -505,14 +509,18 @@ cdef class CleanerPass:
         """Puts the keys of the segment's records from `start_offset` on into the map."""
         cdef int step
         with nogil:
+            slices_ask_for(SLICES_LONGEST_NS)
             step = self.run_index(start_offset)
+            slices_ask_for(0)
         return self.told(step)
 
     def copy(self):
         """Collects what stays of the segment."""
         cdef int step
         with nogil:
+            slices_ask_for(SLICES_LONGEST_NS)
             step = self.run_copy()
+            slices_ask_for(0)
         return self.told(step)
 
     def told(self, int step):

@@ -69,6 +69,7 @@ cdef int64_t ELEMENTS_UNLIMITED = 2**62
 # Beside the statuses of wire.h.
 cdef enum:
     IS_NULL = 1
+    MAX_STRING_LENGTH = 0x7FFF  # Kafka's
 
 
 cdef object _malformed(Plan plan, Op *op, int status, wire_cursor *cursor):
@@ -91,7 +92,13 @@ cdef inline object _text(const uint8_t *data, Py_ssize_t size):
     except UnicodeDecodeError:
         # Kafka reads ill-formed UTF-8 with replacement characters and carries on (a Latin-1 client
         # id must not cost the connection).
-        return PyUnicode_DecodeUTF8(<const char *> data, size, "replace")
+        text = PyUnicode_DecodeUTF8(<const char *> data, size, "replace")
+    # One of them may be longer than what it stands for: such a text could be written nowhere.
+    if len(text.encode()) > MAX_STRING_LENGTH:
+        raise MalformedMessageError(
+            f"a text that is longer than {MAX_STRING_LENGTH} bytes with replacement characters"
+        )
+    return text
 
 
 cdef bint _is_null_struct(Plan plan, Op *op, wire_cursor *cursor) except -1:

@@ -1,6 +1,7 @@
 """Encoder of messages (contract).
 
-Holds the GIL. Fails with MessageEncodeError or MemoryError, and then leaves the buffer longer than
+Holds the GIL. Fails with MessageEncodeError, TextTooLongError or MemoryError, and then
+leaves the buffer longer than
 it was: its owner drops it.
 """
 

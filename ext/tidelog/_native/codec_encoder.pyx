@@ -54,7 +54,7 @@ from tidelog._native.wire cimport (
     wire_reserve,
 )
 
-from tidelog.errors import MessageEncodeError
+from tidelog.errors import MessageEncodeError, TextTooLongError
 
 
 cdef extern from "Python.h":
@@ -152,7 +152,9 @@ cdef int _encode_string(Plan plan, Op *op, object value, wire_buffer *out) excep
     except UnicodeEncodeError:
         _unwritable(plan, op, "has a lone surrogate")
     if size > MAX_STRING_LENGTH:
-        _unwritable(plan, op, f"is longer than {MAX_STRING_LENGTH} bytes")
+        raise TextTooLongError(
+            f"{plan.name}: {<str> op.name} is longer than {MAX_STRING_LENGTH} bytes"
+        )
     p = _reserve(out, 5 + size)
     if op.flags & FLAG_COMPACT:
         end = wire_put_uvarint(p, <uint32_t> (size + 1))

@@ -52,6 +52,7 @@ cdef enum:
     # probed first.
     SEND_TURN = 2 << 20
     PROBE_STEP = 128 * 1024
+    LOOK_UP_BYTES = 8192  # at most what a look-up reads (SCAN_CHUNK of a segment), on the loop
     # How long a probe is believed: pages leave the cache in seconds, not in milliseconds.
     WARM_MS = 200
     # Receives per turn, while each fills its buffer.
@@ -470,8 +471,8 @@ cdef class Connection(Transport):
         return True
 
     cdef bint is_warm(self, const Output* output, size_t n) noexcept:
-        """Are the pages of the slice in the page cache? Probes one byte per read-ahead step;
-        errors count as warm (sendfile will tell).
+        """Are the pages of the slice in the page cache, and those where the next fetch looks up its
+        batch? Probes one byte per read-ahead step; errors count as warm (sendfile will tell).
         """
         cdef uint8_t byte
         cdef iovec part
@@ -482,12 +483,12 @@ cdef class Connection(Transport):
         part.iov_len = 1
         while at < end:
             got = preadv2(output.fd, &part, 1, at, RWF_NOWAIT)
-            if got < 0 and errno == EAGAIN:
-                return False
             if got < 0:
-                return True
+                return errno != EAGAIN
             at += PROBE_STEP
-        got = preadv2(output.fd, &part, 1, end - 1, RWF_NOWAIT)
+        got = preadv2(output.fd, &part, 1, end - 1 + LOOK_UP_BYTES, RWF_NOWAIT)
+        if got == 0:  # the file ends before
+            got = preadv2(output.fd, &part, 1, end - 1, RWF_NOWAIT)
         return not (got < 0 and errno == EAGAIN)
 
     def _warmed(self):

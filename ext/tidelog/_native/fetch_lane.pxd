@@ -20,8 +20,12 @@ cdef class FetchTask(FetchMessage):
     cdef bytes client_id
     cdef int64_t quota_bytes             # what its quota lets the answer hold
     cdef int64_t busy_ns                 # of the loop's time
+    # its first look: what a follower's fetch says of its log is noted once
+    cdef bint arriving
     cdef list partitions                 # those whose fetch_waiters hold this task
     cdef bint any_failed
+    cdef bint any_moved                  # a part is better read from another replica
+    cdef object near                     # ids of the nodes that are near to the client, or None
     # a part is on a segment that gets no more: waiting for more bytes would be in vain
     cdef bint any_complete
     cdef int64_t budget                  # max_bytes, as far as the broker and a frame allow

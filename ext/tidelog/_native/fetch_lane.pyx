@@ -35,6 +35,8 @@ from tidelog._native.wire cimport wire_put_int8, wire_put_int32, wire_reserve
 cdef enum:
     FINAL_EPOCH = -1
     INITIAL_EPOCH = 0
+    # Kafka's rule: from this version on a client may be meant when it fetches from a follower.
+    FETCH_FROM_FOLLOWERS_FROM = 11
     # Of one answer: its size is an int32, and other fields come with the records.
     ANSWER_BYTES_MAX = 1 << 30
 
@@ -52,22 +54,6 @@ cdef enum:
 
 cdef enum:
     API_FETCH = 1
-
-
-cdef int64_t count_records(
-    const FetchPart* part, Segment segment, int64_t upper, bint cut
-) noexcept:
-    """How many offsets a region holds; of one that was cut somewhere, as many as its segment has
-    in so many bytes on the average.
-    """
-    cdef int64_t all_of_them = min(upper, segment.next_offset) - part.fetch_offset
-    cdef int64_t average
-    if not cut or segment.size <= 0:
-        return max(all_of_them, 0)
-    average = <int64_t>(
-        <double>part.size * (segment.next_offset - segment.base_offset) / segment.size
-    )
-    return max(min(all_of_them, average), 0)
 
 
 cdef class FetchTask(FetchMessage):
@@ -167,7 +153,7 @@ cdef class FetchTask(FetchMessage):
             self.budget = min(self.budget, self.quota_bytes)
         self.drop_files()
         self.total_bytes = 0
-        self.any_failed = self.any_complete = False
+        self.any_failed = self.any_complete = self.any_moved = False
         for i in range(self.part_count):
             self.read_part(&self.parts[i], self.budget - self.total_bytes)
             self.total_bytes += self.parts[i].size
@@ -184,8 +170,7 @@ cdef class FetchTask(FetchMessage):
         cdef TopicEntry entry = self.find_topic(part)
         cdef Partition partition
         part.high_watermark = part.last_stable_offset = part.log_start_offset = -1
-        part.diverging_epoch = -1
-        part.leader_id = -1
+        part.diverging_epoch = part.leader_id = part.preferred = -1
         part.size = 0
         if entry is None and self.api_version >= FETCH_TOPIC_IDS_FROM:
             part.error_code = ERROR_UNKNOWN_TOPIC_ID
@@ -201,23 +186,19 @@ cdef class FetchTask(FetchMessage):
         if partition is None:
             part.error_code = ERROR_UNKNOWN_TOPIC_OR_PARTITION
             return 0
-        part.error_code = partition.gate_error() if partition.gates & 0xF else ERROR_NONE
+        part.error_code = partition.gate_error() if partition.gates else ERROR_NONE
+        if (
+            part.error_code == ERROR_NOT_LEADER_OR_FOLLOWER
+            and self.replica_id < 0
+            and self.api_version >= FETCH_FROM_FOLLOWERS_FROM
+            and partition.is_readable()
+        ):
+            part.error_code = ERROR_NONE
         if part.error_code == ERROR_NONE and part.current_leader_epoch >= 0:
             if part.current_leader_epoch < partition.leader_epoch:
                 part.error_code = ERROR_FENCED_LEADER_EPOCH
             elif part.current_leader_epoch > partition.leader_epoch:
                 part.error_code = ERROR_UNKNOWN_LEADER_EPOCH
-        if part.error_code == ERROR_NONE and self.replica_id >= 0:
-            # Only replication knows its followers (gate: followers); without it nobody is one.
-            part.error_code = ERROR_NOT_LEADER_OR_FOLLOWER
-            if self.lane.gates.followers is not None:
-                part.error_code = self.lane.gates.followers.fetched(
-                    partition,
-                    self.replica_id,
-                    self.replica_epoch,
-                    part.fetch_offset,
-                    part.follower_log_start_offset,
-                )
         if part.error_code != ERROR_NONE:
             if partition.gates & GATE_NOT_LEADER or part.error_code == ERROR_FENCED_LEADER_EPOCH:
                 part.leader_id = partition.leader_id
@@ -243,10 +224,25 @@ cdef class FetchTask(FetchMessage):
         if part.fetch_offset < log.log_start_offset or part.fetch_offset > log.log_end_offset:
             part.error_code = ERROR_OFFSET_OUT_OF_RANGE
             return 0
+        if self.replica_id >= 0 and self.arriving:
+            part.error_code = partition.note_replica_fetch(
+                self.replica_id, self.replica_epoch, part.fetch_offset,
+                part.follower_log_start_offset,
+            )
+            if part.error_code != ERROR_NONE:
+                return 0
         part.high_watermark = partition.high_watermark
         part.last_stable_offset = partition.last_stable_offset()
         part.log_start_offset = log.log_start_offset
+        if self.near is not None and not partition.gates & GATE_NOT_LEADER:
+            part.preferred = partition.nearest(self.near, part.fetch_offset)
+            if part.preferred >= 0:
+                # KIP-392: nothing but where to go.
+                self.any_moved = True
+                return 0
         if part.fetch_offset >= upper or (budget <= 0 and not first):
+            return 0
+        if self.replica_id >= 0 and partition.is_held_back(self.replica_id):
             return 0
         limit = min(budget, <int64_t>max(part.max_bytes, 0))
         segment = log.read(part.fetch_offset, limit, upper, first, &result)
@@ -261,7 +257,9 @@ cdef class FetchTask(FetchMessage):
         part.position = result.position
         part.size = result.size
         part.source = <void*>partition
-        part.records = count_records(part, segment, upper, result.size >= limit)
+        part.records = segment.records_in(
+            part.fetch_offset, part.size, upper, result.size >= limit
+        )
         if upper > segment.next_offset:
             self.any_complete = True
         if self.isolation_level == READ_COMMITTED and self.lane.gates.transactions is not None:
@@ -308,6 +306,7 @@ cdef class FetchTask(FetchMessage):
             or self.part_count == 0
             or self.any_failed
             or self.any_complete
+            or self.any_moved
             or self.error_code != ERROR_NONE
             or self.total_bytes >= min(<int64_t>self.min_bytes, self.budget)
         )
@@ -394,7 +393,7 @@ cdef class FetchTask(FetchMessage):
             if part.session_partition == NULL:
                 continue
             known = <SessionPartition>part.session_partition
-            part.included = self.full
+            part.included = self.full or part.preferred >= 0
             if known.tell(
                 part.error_code, part.high_watermark, part.log_start_offset, part.size,
                 part.diverging_epoch >= 0
@@ -435,7 +434,7 @@ cdef class FetchTask(FetchMessage):
             part = &self.parts[i]
             if part.size > 0:
                 # (It was looked up in this very turn of the loop: the table still holds it.)
-                (<Partition>part.source).note_sent(part.size, part.records)
+                (<Partition>part.source).note_sent(part.size, part.records, self.replica_id >= 0)
             elif part.error_code != ERROR_NONE and part.included:
                 stats.count_error(API_FETCH, part.error_code)
         return 0
@@ -558,6 +557,10 @@ cdef class FetchLane:
         if task.parse(header, frame + n) != 0:
             peer.abort("malformed Fetch request")
             return self.recycle(task)
+        if task.replica_id >= 0 and peer.parked:
+            # A follower has news: a partition that it began to follow, rolled or flushed. What it
+            # asked before is answered with what there is, or these would wait behind that.
+            peer.hurry()
         if began and task.replica_id < 0:
             task.client_id = client_of(header)
             task.quota_bytes = self.gates.quotas.fetch_bytes_max(peer.info, task.client_id)
@@ -568,7 +571,12 @@ cdef class FetchLane:
             task.session_id = 0
         if task.timing.arrived_ns:
             stats.lap(&task.timing, STAGE_PARSE)
+        task.arriving = True
+        if self.gates.near_racks is not None and task.rack_size and task.replica_id < 0:
+            task.near = self.gates.near_racks.get(task.rack[:task.rack_size])
         task.read()
+        task.near = None
+        task.arriving = False
         if task.timing.arrived_ns:
             stats.lap(&task.timing, STAGE_READ)
         if began:

@@ -35,6 +35,7 @@ cdef struct FetchPart:
     int64_t diverging_end_offset
     int32_t leader_id            # -1 unless the client asked the wrong node
     int32_t leader_epoch
+    int32_t preferred            # replica from which the client had better read; -1: from this one
     int64_t* aborted             # malloc'ed pairs of producer id and first offset; NULL: none
     int32_t aborted_count
     void* file                   # owned reference (LogFile) or NULL
@@ -53,6 +54,8 @@ cdef class FetchMessage(Waiter):
     cdef int32_t min_bytes
     cdef int32_t max_bytes
     cdef int8_t isolation_level
+    cdef const uint8_t* rack     # into the frame: the client's rack, as long as it is looked at
+    cdef int32_t rack_size       # 0: it has none
     cdef int32_t request_session_id
     cdef int32_t request_session_epoch
     cdef int32_t session_id      # of the answer; 0: none

@@ -185,7 +185,10 @@ cdef class FetchMessage(Waiter):
                     return 1
                 if flexible and wire_skip_tagged_fields(c) != WIRE_OK:
                     return 1
-        if self.api_version >= 11 and (wire_string(c, flexible, &text, &n) != WIRE_OK or n < 0):
+        self.rack_size = 0
+        if self.api_version >= 11 and (
+            wire_string(c, flexible, &self.rack, &self.rack_size) != WIRE_OK or self.rack_size < 0
+        ):
             return 1
         return self.parse_request_tags(c) if flexible else 0
 
@@ -417,7 +420,7 @@ cdef class FetchMessage(Waiter):
             )
         p = self.encode_aborted(p, part, flexible, listed)
         if self.api_version >= 11:
-            p = wire_put_int32(p, -1)
+            p = wire_put_int32(p, part.preferred)
         if flexible:
             return wire_put_uvarint(p, <uint32_t>part.size + 1)
         return wire_put_int32(p, <int32_t>part.size)

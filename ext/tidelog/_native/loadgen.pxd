@@ -106,6 +106,9 @@ cdef extern from "loadgen_client.h" nogil:
         int32_t partition
         int64_t start
         int64_t end
+        uint64_t first_due_ns
+        uint64_t period_ns
+        int64_t batch_records
 
     ctypedef struct lg_template:
         const uint8_t *frame
@@ -133,6 +136,7 @@ cdef extern from "loadgen_client.h" nogil:
         uint64_t elapsed_ns
         uint64_t user_ns
         uint64_t system_ns
+        uint64_t unsent
         int64_t last_base_offset
 
     ctypedef struct lg_error:
@@ -148,6 +152,8 @@ cdef extern from "loadgen_client.h" nogil:
         uint32_t template_count
         const uint8_t *fence
         size_t fence_length
+        uint64_t interval_ns
+        uint64_t offset_ns
 
     ctypedef struct lg_generator:
         int kind
@@ -160,6 +166,7 @@ cdef extern from "loadgen_client.h" nogil:
         size_t max_response
         lg_crc_function verify_crc
         uint64_t stall_ns
+        int scheduled
         int stop
         int epoll_fd
         lg_connection *connections
@@ -167,11 +174,15 @@ cdef extern from "loadgen_client.h" nogil:
         lg_stats stats
         lg_error error
         lg_hist latency
+        lg_hist delays
 
     void lg_batch_prepare(
         lg_batch *b, const uint8_t *frame, lg_crc_function crc, uint8_t *scratch
     ) noexcept
-    void lg_run_begin(lg_generator *g, uint64_t max_requests, uint64_t duration_ns) noexcept
+    void lg_run_begin(
+        lg_generator *g, uint64_t max_requests, uint64_t duration_ns, uint64_t start_at,
+        uint64_t grace_ns
+    ) noexcept
     int lg_run_slice(lg_generator *g, uint64_t slice_ns) noexcept
     void lg_run_end(lg_generator *g) noexcept
     void lg_connection_free(lg_connection *c) noexcept
@@ -212,7 +223,11 @@ cdef class LoadGenerator:
     cdef bint _failed
     cdef bint _running
 
-    cdef int _append_connection(self, int fd, list templates, bytes fence) except -1
+    cdef int _append_connection(
+        self, int fd, list templates, bytes fence, uint64_t interval_ns, uint64_t offset_ns,
+        list schedules
+    ) except -1
+    cdef int _set_schedules(self, lg_template *t, list schedules) except -1
     cdef int _fill_template(self, lg_template *t, tuple template) except -1
     cdef int _fill_batches(self, lg_template *t, bytes frame, list batches) except -1
     cdef int _fill_cursors(self, lg_template *t, bytes frame, list cursors) except -1

@@ -1,9 +1,9 @@
 """The native half of the load generator: replays pre-encoded requests, and the floor server.
 
-For: `bench/load`, which encodes the requests and reads the results. Owned by whichever thread calls
-run() or serve(); both release the GIL for their whole loop (a generator that shared it with another
-Python thread would measure the interpreter, not the broker) and take it back every 50 ms to look
-for signals. Must never become part of a broker: nothing else imports it.
+For: `tidelog.benchmarks` and `bench/load`, which encode the requests and read the results. Owned by
+whichever thread calls run() or serve(); both release the GIL for their whole loop (a generator that
+shared it with another Python thread would measure the interpreter, not the broker) and take it back
+every 50 ms to look for signals. Must never become part of a broker: nothing else imports it.
 """
 
 from libc.stdint cimport int16_t, int32_t, uint8_t, uint32_t, uint64_t, INT32_MAX
@@ -193,7 +193,16 @@ cdef class LoadGenerator:
         if self._generator.epoll_fd >= 0:
             close(self._generator.epoll_fd)
 
-    def add_connection(self, int fd, templates, fence=b""):
+    def add_connection(
+        self,
+        int fd,
+        templates,
+        fence=b"",
+        *,
+        uint64_t interval_ns=0,
+        uint64_t offset_ns=0,
+        schedules=(),
+    ):
         """Lends a connected blocking socket (the caller keeps it open) and what to send on it."""
         kept = [
             (
@@ -218,9 +227,23 @@ cdef class LoadGenerator:
             raise ValueError("acks=0 needs a fence request")
         if self._generator.connection_count >= MAX_CONNECTIONS:
             raise ValueError("too many connections")
-        self._append_connection(fd, kept, fence if self._generator.acks0 else b"")
+        if self._generator.connection_count and self._generator.scheduled != (interval_ns > 0):
+            raise ValueError("all connections have an interval, or none has")
+        times = [(int(first), int(period), int(records)) for first, period, records in schedules]
+        if times and (
+            len(times) != len(kept[0][5]) or self._generator.discard
+            or any(first < 0 or period < 1 or records < 1 for first, period, records in times)
+        ):
+            raise ValueError("a schedule is for each cursor, and not for discarded records")
+        self._append_connection(
+            fd, kept, fence if self._generator.acks0 else b"", interval_ns, offset_ns, times
+        )
+        self._generator.scheduled = interval_ns > 0
 
-    cdef int _append_connection(self, int fd, list templates, bytes fence) except -1:
+    cdef int _append_connection(
+        self, int fd, list templates, bytes fence, uint64_t interval_ns, uint64_t offset_ns,
+        list schedules
+    ) except -1:
         cdef lg_generator *g = &self._generator
         cdef lg_connection *c
         cdef size_t wanted = (g.connection_count + 1) * sizeof(lg_connection)
@@ -231,6 +254,8 @@ cdef class LoadGenerator:
         c = &g.connections[g.connection_count]
         memset(c, 0, sizeof(lg_connection))
         c.fd = fd
+        c.interval_ns = interval_ns
+        c.offset_ns = offset_ns
         c.templates = <lg_template *>calloc(len(templates), sizeof(lg_template))
         if c.templates == NULL:
             raise MemoryError()
@@ -238,6 +263,7 @@ cdef class LoadGenerator:
             for template in templates:
                 c.template_count += 1
                 self._fill_template(&c.templates[c.template_count - 1], template)
+            self._set_schedules(&c.templates[0], schedules)
             if fence:
                 self._kept.append(fence)
                 c.fence = <const uint8_t *><const char *>fence
@@ -310,7 +336,21 @@ cdef class LoadGenerator:
             t.cursor_count += 1
         return 0
 
-    def run(self, *, uint64_t max_requests=0, double seconds=0.0):
+    cdef int _set_schedules(self, lg_template *t, list schedules) except -1:
+        for i, (first_due_ns, period_ns, batch_records) in enumerate(schedules):
+            t.cursors[i].first_due_ns = first_due_ns
+            t.cursors[i].period_ns = period_ns
+            t.cursors[i].batch_records = batch_records
+        return 0
+
+    def run(
+        self,
+        *,
+        uint64_t max_requests=0,
+        double seconds=0.0,
+        uint64_t start_at_ns=0,
+        uint64_t grace_ns=0,
+    ):
         """Runs until so many answers or so much time; then drains what is in flight."""
         cdef int status
         if self._failed:
@@ -327,6 +367,8 @@ cdef class LoadGenerator:
                 &self._generator,
                 max_requests if max_requests else <uint64_t>-1,
                 <uint64_t>(seconds * 1e9) if seconds > 0.0 else 0,
+                start_at_ns,
+                grace_ns,
             )
             while True:
                 with nogil:
@@ -350,6 +392,11 @@ cdef class LoadGenerator:
         """Ends a run that goes on in another thread, as its time bound would."""
         self._generator.stop = 1
 
+    @property
+    def progress(self):
+        cdef lg_stats *s = &self._generator.stats
+        return s.requests, s.records, s.record_bytes
+
     cdef object _failure(self):
         cdef lg_error *e = &self._generator.error
         return LoadError(
@@ -363,7 +410,9 @@ cdef class LoadGenerator:
     cdef object _result(self):
         cdef lg_stats *s = &self._generator.stats
         cdef Histogram latency = Histogram()
+        cdef Histogram delays = Histogram()
         lg_hist_merge(latency._hist, &self._generator.latency)
+        lg_hist_merge(delays._hist, &self._generator.delays)
         return {
             "requests": s.requests,
             "bytes_sent": s.bytes_sent,
@@ -379,8 +428,10 @@ cdef class LoadGenerator:
             "elapsed_ns": s.elapsed_ns,
             "user_ns": s.user_ns,
             "system_ns": s.system_ns,
+            "unsent": s.unsent,
             "last_base_offset": s.last_base_offset,
             "latency": latency,
+            "delays": delays,
         }
 
 
@@ -493,7 +544,8 @@ def parse_fetch_response(bytes data, int version):
 
 
 def walk_batches(bytes records, *, bint verify_crc=False):
-    """(next_offset or -1, batches, records, bytes) of the whole batches in a record set."""
+    """(next_offset or -1, batches, records, bytes) of the whole batches in a record set; markers of
+    transactions are no records."""
     cdef lg_walk walk
     cdef lg_crc_function crc = NULL
     cdef int status

@@ -8,6 +8,7 @@
 
 #include "wire.h"
 
+enum { LG_CONTROL = 0x20 }; /* of a batch's attributes */
 enum { LG_BATCH_OVERHEAD = 61, LG_BATCH_HEAD = 27 }; /* 27: up to and with last_offset_delta */
 
 typedef uint32_t (*lg_crc_function)(uint32_t seed, const void *data, size_t n);
@@ -208,7 +209,7 @@ static inline int lg_walk_batches(const uint8_t *p, size_t size, lg_crc_function
         if (crc != NULL && crc(0, p + 21, batch - 21) != wire_load32(p + 17)) return LG_WALK_BAD_CRC;
         walk->next_offset = lg_batch_next_offset(p);
         walk->batches++;
-        walk->records += wire_load32(p + 57);
+        if ((p[22] & LG_CONTROL) == 0) walk->records += wire_load32(p + 57); /* a marker is no record of a user's */
         walk->bytes += batch;
         p += batch;
         size -= batch;

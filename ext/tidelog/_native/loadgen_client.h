@@ -17,13 +17,36 @@
 
 /* ---- running --------------------------------------------------------------------------------------- */
 
+static int lg_in_flight(const lg_generator *g) {
+    uint32_t i;
+    for (i = 0; i < g->connection_count; i++) {
+        if (g->connections[i].done != g->connections[i].prepared) return 1;
+    }
+    return 0;
+}
+
 static int lg_stalled(lg_generator *g, lg_connection *c, uint64_t now) {
+    if (g->scheduled && !lg_in_flight(g)) { /* nothing was due */
+        g->last_progress = now;
+        return 0;
+    }
     if (now < g->last_progress + g->stall_ns) return 0; /* now may be older than the last progress */
     return lg_fail(g, c, LG_E_STALLED, (int64_t)(g->stall_ns / 1000000000u), 0);
 }
 
+static int lg_overdue(const lg_generator *g) {
+    uint32_t i;
+    for (i = 0; i < g->connection_count; i++) {
+        if (g->connections[i].next_due < g->deadline) return 1;
+    }
+    return 0;
+}
+
+/* At the end of a schedule what was due before it still goes out, or the slowest would be left out. */
 static void lg_check_deadline(lg_generator *g, uint64_t now) {
-    if (g->stop || (g->deadline != 0 && now >= g->deadline)) g->stopping = 1;
+    if (g->stop) g->stopping = 1;
+    if (g->deadline == 0 || now < g->deadline) return;
+    if (!g->scheduled || now >= g->deadline + g->grace_ns || !lg_overdue(g)) g->stopping = 1;
 }
 
 /* One connection: with nothing left to send, recv itself waits (SO_RCVTIMEO). */
@@ -70,7 +93,7 @@ static int lg_turn(lg_generator *g, lg_connection *c, int events, uint64_t now) 
     }
     more_to_send = lg_fill_and_send(g, c, now);
     if (more_to_send < 0) return LG_FAILED;
-    if (g->acks0 && lg_may_start(g)) more_to_send = 1;
+    if (g->acks0 && lg_is_due(g, c, now)) more_to_send = 1;
     return lg_watch(g, c, more_to_send ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 
@@ -80,6 +103,37 @@ static int lg_all_idle(const lg_generator *g) {
         if (!lg_connection_idle(g, &g->connections[i])) return 0;
     }
     return 1;
+}
+
+static inline int lg_has_room(const lg_generator *g, const lg_connection *c) {
+    return c->prepared - c->done < g->in_flight;
+}
+
+/* Waits for an event, or until a connection with room has a request due; ready events as epoll_wait. */
+static int lg_wait_scheduled(lg_generator *g, struct epoll_event *events, int size, uint64_t now) {
+    struct pollfd p = {g->epoll_fd, POLLIN, 0};
+    uint64_t until = now + LG_WAIT_MS * 1000000u;
+    struct timespec left = {0, 0};
+    uint32_t i;
+    if (g->deadline && g->deadline > now && g->deadline < until) until = g->deadline;
+    for (i = 0; i < g->connection_count && lg_may_start(g); i++) {
+        lg_connection *c = &g->connections[i];
+        if (lg_has_room(g, c) && c->next_due < until && (!g->deadline || c->next_due < g->deadline)) until = c->next_due;
+    }
+    if (until > now) left.tv_nsec = (long)(until - now); /* at most LG_WAIT_MS */
+    if (ppoll(&p, 1, &left, NULL) < 0 && errno != EINTR) return -1;
+    return epoll_wait(g->epoll_fd, events, size, 0);
+}
+
+/* Gives the requests that have become due to their connections. */
+static int lg_turn_scheduled(lg_generator *g, uint64_t now) {
+    uint32_t i;
+    for (i = 0; i < g->connection_count; i++) {
+        lg_connection *c = &g->connections[i];
+        int wanted = (lg_has_room(g, c) && lg_is_due(g, c, now)) || (g->stopping && c->fence != NULL && !c->fence_sent);
+        if (wanted && lg_turn(g, c, 0, now) < 0) return LG_FAILED;
+    }
+    return 0;
 }
 
 static int lg_run_many(lg_generator *g, uint64_t slice_end) {
@@ -93,13 +147,14 @@ static int lg_run_many(lg_generator *g, uint64_t slice_end) {
     }
     while (!lg_all_idle(g)) {
         if (now >= slice_end) return lg_stalled(g, &g->connections[0], now) < 0 ? LG_FAILED : LG_AGAIN;
-        ready = epoll_wait(g->epoll_fd, events, 64, LG_WAIT_MS);
+        ready = g->scheduled ? lg_wait_scheduled(g, events, 64, now) : epoll_wait(g->epoll_fd, events, 64, LG_WAIT_MS);
         if (ready < 0 && errno != EINTR) return lg_fail(g, &g->connections[0], LG_E_IO, errno, 0);
         now = lg_now();
         lg_check_deadline(g, now);
         for (k = 0; k < ready; k++) {
             if (lg_turn(g, &g->connections[events[k].data.u32], (int)events[k].events, now) < 0) return LG_FAILED;
         }
+        if (g->scheduled && lg_turn_scheduled(g, now) < 0) return LG_FAILED;
     }
     return LG_FINISHED;
 }
@@ -108,11 +163,14 @@ static uint64_t lg_timeval_ns(struct timeval t) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_usec * 1000u;
 }
 
-static void lg_run_begin(lg_generator *g, uint64_t max_requests, uint64_t duration_ns) {
+/* start_at: when the schedule begins, 0: now. What is not scheduled begins now in any case. */
+static void lg_run_begin(lg_generator *g, uint64_t max_requests, uint64_t duration_ns, uint64_t start_at,
+                         uint64_t grace_ns) {
     uint32_t i;
     memset(&g->stats, 0, sizeof(g->stats));
     memset(&g->error, 0, sizeof(g->error));
     lg_hist_clear(&g->latency);
+    lg_hist_clear(&g->delays);
     g->stats.last_base_offset = -1;
     g->max_requests = max_requests;
     g->started = 0;
@@ -121,18 +179,42 @@ static void lg_run_begin(lg_generator *g, uint64_t max_requests, uint64_t durati
     for (i = 0; i < g->connection_count; i++) g->connections[i].fence_sent = g->connections[i].fenced = 0;
     getrusage(RUSAGE_THREAD, &g->usage);
     g->began = lg_now();
+    g->grace_ns = grace_ns;
+    g->schedule_began = start_at ? start_at : g->began;
+    if (g->scheduled) {
+        g->began = g->schedule_began;
+        for (i = 0; i < g->connection_count; i++) {
+            g->connections[i].next_due = g->schedule_began + g->connections[i].offset_ns;
+        }
+        g->timer_slack_ns = prctl(PR_GET_TIMERSLACK); /* 50 us: as much as what is to be measured */
+        prctl(PR_SET_TIMERSLACK, 1000);
+    }
     g->last_progress = g->began;
     g->deadline = duration_ns ? g->began + duration_ns : 0;
 }
 
 static int lg_run_slice(lg_generator *g, uint64_t slice_ns) {
     uint64_t slice_end = lg_now() + slice_ns;
-    return g->connection_count == 1 ? lg_run_one(g, slice_end) : lg_run_many(g, slice_end);
+    return g->connection_count == 1 && !g->scheduled ? lg_run_one(g, slice_end) : lg_run_many(g, slice_end);
+}
+
+static void lg_count_unsent(lg_generator *g) {
+    uint64_t now = lg_now(), end = g->deadline && g->deadline < now ? g->deadline : now;
+    uint32_t i;
+    for (i = 0; i < g->connection_count && g->started < g->max_requests; i++) {
+        const lg_connection *c = &g->connections[i];
+        if (c->next_due < end) g->stats.unsent += (end - 1 - c->next_due) / c->interval_ns + 1;
+    }
 }
 
 static void lg_run_end(lg_generator *g) {
     struct rusage after;
-    g->stats.elapsed_ns = lg_now() - g->began;
+    uint64_t now = lg_now();
+    g->stats.elapsed_ns = now > g->began ? now - g->began : 0;
+    if (g->scheduled) {
+        lg_count_unsent(g);
+        prctl(PR_SET_TIMERSLACK, g->timer_slack_ns > 0 ? g->timer_slack_ns : 0);
+    }
     getrusage(RUSAGE_THREAD, &after);
     g->stats.user_ns = lg_timeval_ns(after.ru_utime) - lg_timeval_ns(g->usage.ru_utime);
     g->stats.system_ns = lg_timeval_ns(after.ru_stime) - lg_timeval_ns(g->usage.ru_stime);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -69,6 +70,11 @@ typedef struct {
     int32_t partition;
     int64_t start;
     int64_t end;
+    /* When what is read from `start` on was due to be sent (period_ns 0: unknown): batch number m, of
+     * batch_records records, at schedule_began + first_due_ns + m * period_ns. */
+    uint64_t first_due_ns;
+    uint64_t period_ns;
+    int64_t batch_records;
 } lg_cursor;
 
 typedef struct {
@@ -99,6 +105,7 @@ typedef struct {
     uint64_t elapsed_ns;
     uint64_t user_ns;
     uint64_t system_ns;
+    uint64_t unsent; /* due before the end of the run, and never sent */
     int64_t last_base_offset;
 } lg_stats;
 
@@ -124,6 +131,9 @@ typedef struct {
     uint64_t *sent_at;   /* per slot, ns */
     int64_t *positions;  /* per slot and cursor: next fetch offset */
     uint64_t prepared;   /* requests whose head is ready */
+    uint64_t interval_ns; /* between two requests that are due; 0: as soon as there is room */
+    uint64_t offset_ns;   /* of the first one, from schedule_began on */
+    uint64_t next_due;
     uint64_t submitted;  /* requests wholly given to the kernel */
     uint64_t done;       /* requests answered (acks=0: submitted) */
     size_t submitted_bytes; /* of request number `submitted` */
@@ -158,6 +168,10 @@ typedef struct {
     uint64_t deadline;     /* of this run, 0: none */
     uint64_t started;      /* requests of this run */
     uint64_t began;
+    int scheduled; /* a connection has an interval: then all have */
+    uint64_t schedule_began; /* CLOCK_MONOTONIC, ns */
+    uint64_t grace_ns; /* after the deadline, for what was due before it */
+    int timer_slack_ns; /* what it was before the run */
     uint64_t last_progress;
     struct rusage usage;
     volatile int stop;
@@ -168,6 +182,7 @@ typedef struct {
     lg_stats stats;
     lg_error error;
     lg_hist latency;
+    lg_hist delays; /* from when a fetched batch was due to be sent until it was here */
 } lg_generator;
 
 static inline uint64_t lg_now(void) {

@@ -43,8 +43,17 @@ static void lg_advance(lg_generator *g, const lg_cursor *cursor, int64_t *positi
     }
 }
 
+/* Books how long after its due time each batch of [from, to) has come. */
+static void lg_book_delays(lg_generator *g, const lg_cursor *cursor, int64_t from, int64_t to, uint64_t now) {
+    int64_t m = (from - cursor->start) / cursor->batch_records, end = (to - cursor->start) / cursor->batch_records;
+    for (; m < end; m++) {
+        uint64_t due = g->schedule_began + cursor->first_due_ns + (uint64_t)m * cursor->period_ns;
+        lg_hist_record(&g->delays, now > due ? now - due : 0);
+    }
+}
+
 static int lg_take_records(lg_generator *g, lg_connection *c, const lg_cursor *cursor, int64_t *position,
-                           const uint8_t *records, size_t size) {
+                           const uint8_t *records, size_t size, uint64_t now) {
     lg_walk walk = {*position, 0, 0, 0};
     int status = lg_walk_batches(records, size, g->verify_crc, &walk);
     if (status == LG_WALK_BAD_CRC) return lg_fail(g, c, LG_E_CRC, cursor->partition, 0);
@@ -54,6 +63,7 @@ static int lg_take_records(lg_generator *g, lg_connection *c, const lg_cursor *c
     g->stats.batches += walk.batches;
     g->stats.records += walk.records;
     g->stats.record_bytes += walk.bytes;
+    if (cursor->period_ns) lg_book_delays(g, cursor, *position, walk.next_offset, now);
     lg_advance(g, cursor, position, walk.next_offset);
     return 0;
 }
@@ -69,7 +79,7 @@ static int lg_find_cursor(const lg_template *t, int expected, int32_t partition)
 }
 
 static int lg_take_fetch(lg_generator *g, lg_connection *c, const lg_template *t, int64_t *positions,
-                         const uint8_t *body, size_t size) {
+                         const uint8_t *body, size_t size, uint64_t now) {
     lg_answer a;
     lg_fetched part;
     int16_t error_code;
@@ -85,7 +95,7 @@ static int lg_take_fetch(lg_generator *g, lg_connection *c, const lg_template *t
         status = lg_fetch_skip_records(&a, &part);
         if (status != WIRE_OK || part.records_length <= 0) continue;
         filled++;
-        if (lg_take_records(g, c, &t->cursors[at], &positions[at], records, (size_t)part.records_length) < 0) {
+        if (lg_take_records(g, c, &t->cursors[at], &positions[at], records, (size_t)part.records_length, now) < 0) {
             return LG_FAILED;
         }
     }
@@ -144,7 +154,7 @@ static int lg_take(lg_generator *g, lg_connection *c, const uint8_t *p, size_t s
             status = lg_take_produce(g, c, t, p + 4, size - 4);
             break;
         case LG_FETCH:
-            status = lg_take_fetch(g, c, t, c->positions + slot * (uint32_t)t->cursor_count, p + 4, size - 4);
+            status = lg_take_fetch(g, c, t, c->positions + slot * (uint32_t)t->cursor_count, p + 4, size - 4, now);
             break;
         default:
             status = lg_take_raw(g, c, p + 4, size - 4);

@@ -42,7 +42,9 @@ static void lg_prepare(lg_generator *g, lg_connection *c, uint64_t now) {
     for (i = 0; i < t->cursor_count; i++) {
         wire_put_int64(head + t->cursors[i].position, c->positions[slot * (uint32_t)t->cursor_count + (uint32_t)i]);
     }
-    c->sent_at[slot] = now;
+    /* From when the request was due: one that had to wait for others counts its wait. */
+    c->sent_at[slot] = c->interval_ns ? c->next_due : now;
+    c->next_due += c->interval_ns;
     g->started++;
 }
 
@@ -50,8 +52,13 @@ static inline int lg_may_start(const lg_generator *g) {
     return !g->stopping && g->started < g->max_requests;
 }
 
+/* Whether a further request could go now, were there room for it. */
+static inline int lg_is_due(const lg_generator *g, const lg_connection *c, uint64_t now) {
+    return lg_may_start(g) && (c->interval_ns == 0 || (c->next_due <= now && (!g->deadline || c->next_due < g->deadline)));
+}
+
 static void lg_fill(lg_generator *g, lg_connection *c, uint64_t now) {
-    while (c->prepared - c->done < g->in_flight && lg_may_start(g)) lg_prepare(g, c, now);
+    while (c->prepared - c->done < g->in_flight && lg_is_due(g, c, now)) lg_prepare(g, c, now);
 }
 
 /* Gathers unsent requests; neighbouring slots without a tail become one piece. */
@@ -145,7 +152,7 @@ static int lg_fill_and_send(lg_generator *g, lg_connection *c, uint64_t now) {
     for (round = 0; round < 16; round++) { /* acks=0 is never in flight: let others have a turn */
         lg_fill(g, c, now);
         blocked = lg_send(g, c);
-        if (blocked != 0 || !g->acks0 || !lg_may_start(g)) break;
+        if (blocked != 0 || !g->acks0 || !lg_is_due(g, c, now)) break;
     }
     if (blocked == 0 && c->fence != NULL && !c->fence_sent && !lg_may_start(g)) {
         if (lg_send_fence(g, c) < 0) return LG_FAILED;

@@ -55,7 +55,6 @@ cdef class LogCore:
         self.producers = producers
         self.owner = owner
         self.segments = []
-        self.active = None
         self.leader_epoch = -1
         self.configure()
 
@@ -185,6 +184,7 @@ cdef class LogCore:
                 return self.refuse(result, -code)
         if self.must_roll(info.size, info.max_timestamp, last_offset, now_ms):
             self.roll_wanted = True
+            self.producers.note_refused(info)
             return NEEDS_ROLL
         stamp_checked(data, info, base_offset, leader_epoch)
         try:
@@ -192,14 +192,14 @@ cdef class LogCore:
                 data, info.size, last_offset, info.max_timestamp, last_offset, now_ms
             )
         except OSError as error:
+            self.producers.note_refused(info)
             return self.fail_append(error, result)
         if self.written is not None:
             self.written.put(self.active.size)
         self.log_end_offset = last_offset + 1
         self.update_producers(data, info, base_offset)
-        if self.active.allocated_bytes and self.active.allocation_low():
-            if self.owner is not None:
-                self.owner.on_allocation_low()
+        if self.owner is not None and self.active.allocated_bytes and self.active.allocation_low():
+            self.owner.on_allocation_low()
         if leader_epoch > self.leader_epoch:
             self.leader_epoch = leader_epoch
             if self.owner is not None:

@@ -4,6 +4,7 @@
 # partitions that other nodes lead (gate NOT_LEADER).
 # Loop thread only. No I/O but through LogCore.
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
+from tidelog._native.followers cimport ClusterView, FollowerTable
 from tidelog._native.log cimport AppendResult, AppendStatus, LogCore
 
 # Gates of the hot lane: one flag check each (bits of Partition.gates). 0 = open.
@@ -13,7 +14,13 @@ cdef enum:
     # the log is still being opened: NOT_LEADER_OR_FOLLOWER, clients retry
     GATE_LOADING = 4
     GATE_DELETED = 8             # UNKNOWN_TOPIC_OR_PARTITION
-    GATE_REMOTE_FOLLOWERS = 16   # replication: the high watermark waits for followers (later issue)
+
+# What this node is to the partition. A follower's gate NOT_LEADER is shut, but its log is there:
+# consumers that may fetch from followers do.
+cdef enum:
+    ROLE_NONE = 0
+    ROLE_FOLLOWER = 1
+    ROLE_LEADER = 2
 
 cdef class Waiter:
     # Something that waits for a partition's progress: an append, a higher watermark, a flush, or
@@ -39,7 +46,8 @@ cdef class Partition:
     cdef readonly bytes topic                     # name as on the wire
     cdef readonly bytes topic_id                  # 16 bytes
     cdef readonly int32_t index
-    cdef readonly LogCore log                     # None unless this node holds an open replica
+    cdef readonly LogCore log                     # None unless this node leads or follows
+    cdef readonly int role                        # ROLE_...
     cdef readonly int gates
     cdef readonly int32_t leader_id
     cdef readonly int32_t leader_epoch
@@ -50,19 +58,39 @@ cdef class Partition:
     cdef readonly int64_t local_end
     cdef readonly int32_t min_insync_replicas
     cdef readonly tuple replicas
-    cdef readonly tuple isr
+    cdef readonly tuple isr                       # as committed by the controller
+    # of a leader: its other replicas (None: there are none), and the log's end when it began to
+    # lead in this epoch
+    cdef readonly FollowerTable followers
+    cdef readonly int64_t epoch_start_offset
+    cdef readonly int32_t served_epoch            # in which it was opened as leader
     # since this object was made: appended, and told in answers (an estimate of the records)
     cdef readonly int64_t bytes_in
     cdef readonly int64_t records_in
     cdef readonly int64_t bytes_out
     cdef readonly int64_t records_out
+    # KIP-73: .record(size), .is_exceeded(): counts what is copied of it, and says when that is too
+    # much; None: its copies are not throttled, which costs a pointer check
+    cdef readonly object throttle
     cdef Progress progress
     cdef set produce_waiters
     cdef set fetch_waiters
     cdef int16_t gate_error(self) noexcept        # 0, or the Kafka error of the closed gate
+    cdef bint is_readable(self) noexcept          # a consumer may fetch here, though it follows
+    cdef bint is_under_min_isr(self) noexcept
+    cdef int advance_high_watermark(self) except -1
+    # A follower's fetch that is in step with this log: 0, or the error that it gets.
+    cdef int16_t note_replica_fetch(
+        self, int32_t node_id, int64_t node_epoch, int64_t fetch_offset, int64_t log_start_offset
+    ) except? -1
+    # KIP-392: the replica among the nodes from which a consumer had better read what comes from the
+    # offset on; -1: none.
+    cdef int32_t nearest(self, object nodes, int64_t fetch_offset) except -2
+    # A leader beyond its quota has nothing for a follower that is not in sync.
+    cdef bint is_held_back(self, int32_t node_id) except -1
     cdef int64_t last_stable_offset(self) noexcept
     cdef int note_appended(self, const AppendResult* result) noexcept
-    cdef int note_sent(self, int64_t size, int64_t records) noexcept
+    cdef int note_sent(self, int64_t size, int64_t records, bint to_follower) except -1
     cdef AppendStatus append_produce(
         self, uint8_t* data, int64_t n, int16_t api_version, int64_t now_ms, AppendResult* result
     ) except *

@@ -1,9 +1,9 @@
 """Partitions as the hot lane sees them, and the table it finds them in.
 
-A `Partition` is led by this node (gates open, `log` set), held elsewhere (GATE_NOT_LEADER) or in
-between. The replica manager
-opens and closes the gates; the lanes only look at them. The high watermark follows `local_end`
-alone until replication exists.
+A `Partition` is led by this node (gates open, `log` set), followed (GATE_NOT_LEADER, `log` set),
+held elsewhere (GATE_NOT_LEADER) or in between. The replica manager opens and closes the gates; the
+lanes only look at them. The high watermark of a leader is the least log end of those replicas that
+it waits for (followers.pyx); a follower's is told by its leader.
 
 Runs on the loop thread only; never blocks: what has to touch the disk is asked of the log's owner.
 """
@@ -12,6 +12,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport INT64_MAX, int16_t, int32_t, int64_t, uint8_t
 from libc.string cimport memcmp
 
+from tidelog._native.followers cimport ClusterView, Follower, FollowerTable
 from tidelog._native.log cimport (
     APPENDED,
     AppendResult,
@@ -171,14 +172,93 @@ cdef class Partition:
         self.replicas = replicas
         self.isr = isr
 
-    def open_as_leader(self, LogCore log not None):
-        """Serve `log` from now on. With a single replica everything in the log is committed."""
+    def open_as_leader(
+        self, LogCore log not None, int64_t high_watermark=-1, ClusterView view=None
+    ):
+        """Serve `log` from now on, in a leader epoch that begins at its end.
+
+        With a single replica everything in the log is committed. Otherwise `view` says whom to
+        reckon with, and what is known to be committed is `high_watermark`, as far as the log goes;
+        the rest is when the replicas of the ISR have it.
+        """
         self.log = log
+        self.role = ROLE_LEADER
         self.gates = 0
         self.local_end = log.log_end_offset
-        self.high_watermark = log.log_end_offset
+        self.epoch_start_offset = log.log_end_offset
+        self.served_epoch = self.leader_epoch
+        self.high_watermark = max(log.log_start_offset, min(high_watermark, self.local_end))
+        self.followers = None
+        self.follow_replicas(view)
+        if self.followers is not None:
+            self.followers.begin_epoch(self.isr, self.followers.view.now_ms())
         log.producers.on_high_watermark(self.high_watermark)
+        self.update_progress()
+
+    def follow_replicas(self, ClusterView view):
+        """The leader's other replicas are those that the metadata names by now."""
+        cdef FollowerTable known = self.followers
+        cdef FollowerTable table
+        others = [replica for replica in self.replicas if replica != self.leader_id]
+        if not others:
+            self.followers = None
+            return
+        if view is None:
+            raise InvariantError(f"{self!r}: replicas without a view of the cluster")
+        table = FollowerTable(others, view)
+        if known is not None:
+            table.take_over(known)
+        table.set_maximal_isr(self.isr)
+        self.followers = table
+
+    def set_isr(self, tuple isr not None, int32_t partition_epoch):
+        """The controller has committed another ISR of this leader epoch."""
+        if partition_epoch < self.partition_epoch:
+            raise InvariantError(
+                f"{self!r}: partition epoch {self.partition_epoch} -> {partition_epoch}"
+            )
+        self.isr = isr
+        self.partition_epoch = partition_epoch
+        self.set_maximal_isr(isr)
+
+    def set_maximal_isr(self, isr):
+        """Whom the high watermark waits for: the ISR and who is about to join it."""
+        if self.followers is not None:
+            self.followers.set_maximal_isr(isr)
+            self.update_progress()
+
+    def open_as_follower(self, LogCore log not None, int64_t high_watermark=-1):
+        """Hold a copy of what the leader has; consumers may fetch what is committed of it."""
+        self.log = log
+        self.role = ROLE_FOLLOWER
+        self.gates = GATE_NOT_LEADER
+        self.followers = None
+        self.high_watermark = log.log_start_offset
+        self.local_end = log.log_end_offset
+        self.set_follower_high_watermark(high_watermark)
         self.wake()
+
+    def set_follower_high_watermark(self, int64_t high_watermark):
+        """What the leader said is committed, as far as this log goes (also back, when it was
+        cut).
+        """
+        cdef int64_t least
+        if self.role != ROLE_FOLLOWER:
+            raise InvariantError(f"{self!r} does not follow")
+        least = max(self.log.log_start_offset, min(high_watermark, self.log.log_end_offset))
+        if least == self.high_watermark:
+            return
+        self.high_watermark = least
+        self.log.producers.on_high_watermark(least)
+        self.wake()
+
+    def follower_appended(self):
+        """The fetcher has appended what the leader gave."""
+        cdef int64_t end = self.log.log_end_offset
+        if self.role != ROLE_FOLLOWER:
+            raise InvariantError(f"{self!r} does not follow")
+        self.records_in += max(end - self.local_end, 0)
+        self.local_end = end
 
     def close(self, int gates):
         """Stop serving, for the reason in `gates` (GATE_...; not 0); waiting requests are
@@ -188,10 +268,17 @@ cdef class Partition:
             raise InvariantError("a partition is closed for a reason")
         self.gates = gates
         self.log = None
+        self.role = ROLE_NONE
+        self.followers = None
+        self.throttle = None
         self.wake()
 
     def set_min_insync_replicas(self, int32_t value):
         self.min_insync_replicas = value
+
+    def set_throttle(self, throttle):
+        """What its copies are charged to from now on, None: nothing (KIP-73)."""
+        self.throttle = throttle
 
     # -- hot lane -----------------------------------------------------------------------------
 
@@ -203,6 +290,65 @@ cdef class Partition:
             return ERROR_NOT_LEADER_OR_FOLLOWER
         if gates & GATE_OFFLINE:
             return ERROR_KAFKA_STORAGE_ERROR
+        return 0
+
+    cdef bint is_readable(self) noexcept:
+        return self.role == ROLE_FOLLOWER and self.gates == GATE_NOT_LEADER
+
+    cdef bint is_under_min_isr(self) noexcept:
+        return len(self.isr) < self.min_insync_replicas
+
+    cdef int16_t note_replica_fetch(
+        self, int32_t node_id, int64_t node_epoch, int64_t fetch_offset, int64_t log_start_offset
+    ) except? -1:
+        cdef int64_t before = self.high_watermark
+        cdef Follower* follower = (
+            NULL if self.followers is None else self.followers.find(node_id)
+        )
+        if follower == NULL or 0 <= node_epoch < follower.node_epoch:
+            return ERROR_NOT_LEADER_OR_FOLLOWER
+        self.followers.note_fetch(
+            follower, node_epoch, fetch_offset, log_start_offset, self.log.log_end_offset,
+            self.followers.view.now_ms(),
+        )
+        self.advance_high_watermark()
+        if self.high_watermark > before:
+            self.wake()
+        if (
+            not follower.in_isr
+            and fetch_offset >= self.high_watermark
+            and fetch_offset >= self.epoch_start_offset
+            and self.followers.view.may_join(follower)
+        ):
+            self.followers.view.caught_up(self, node_id)
+        return 0
+
+    cdef int32_t nearest(self, object nodes, int64_t fetch_offset) except -2:
+        return -1 if self.followers is None else self.followers.nearest(nodes, fetch_offset)
+
+    cdef bint is_held_back(self, int32_t node_id) except -1:
+        return (
+            self.throttle is not None
+            and self.throttle.is_exceeded()
+            and node_id not in self.isr
+        )
+
+    cdef int advance_high_watermark(self) except -1:
+        cdef int64_t target = self.local_end
+        if self.high_watermark >= target:
+            return 0
+        if self.followers is not None:
+            if self.is_under_min_isr():
+                # (Kafka's rule: what too few have is not shown, also where acks=1 was answered.)
+                return 0
+            target = self.followers.least_end(
+                target, self.high_watermark, self.followers.view.now_ms()
+            )
+            if target <= self.high_watermark:
+                return 0
+        self.high_watermark = target
+        if self.log.producers.unreplicated:
+            self.log.producers.on_high_watermark(target)
         return 0
 
     cdef int64_t last_stable_offset(self) noexcept:
@@ -227,9 +373,11 @@ cdef class Partition:
         self.records_in += result.last_offset - result.base_offset + 1
         return 0
 
-    cdef int note_sent(self, int64_t size, int64_t records) noexcept:
+    cdef int note_sent(self, int64_t size, int64_t records, bint to_follower) except -1:
         self.bytes_out += size
         self.records_out += records
+        if to_follower and self.throttle is not None:
+            self.throttle.record(size)
         return 0
 
     cdef bint may_answer(self, int16_t acks, int64_t last_offset) noexcept:
@@ -241,7 +389,7 @@ cdef class Partition:
         """Call after an append or a finished flush."""
         cdef LogCore log = self.log
         cdef int64_t end
-        if log is None:
+        if self.role != ROLE_LEADER:
             return 0
         end = log.log_end_offset
         if log.flush_messages != INT64_MAX and end - log.flushed_offset >= log.flush_messages:
@@ -254,10 +402,7 @@ cdef class Partition:
             # never through here).
             raise InvariantError(f"{self!r}: local end {self.local_end} -> {end}")
         self.local_end = end
-        if self.high_watermark < end and not self.gates & GATE_REMOTE_FOLLOWERS:
-            self.high_watermark = end
-            if log.producers.unreplicated:
-                log.producers.on_high_watermark(end)
+        self.advance_high_watermark()
         self.wake()
         return 0
 
@@ -282,6 +427,22 @@ cdef class Partition:
     def is_leader(self) -> bool:
         """True while this node serves the partition."""
         return self.gates == 0
+
+    @property
+    def under_min_isr(self) -> bool:
+        """Too few replicas are in sync for acks=all."""
+        return self.is_under_min_isr()
+
+    def replica_fetched(
+        self, int32_t node_id, int64_t node_epoch, int64_t fetch_offset, int64_t log_start_offset
+    ):
+        """note_replica_fetch() for callers in Python: 0, or the error that the fetch gets."""
+        return self.note_replica_fetch(node_id, node_epoch, fetch_offset, log_start_offset)
+
+    @property
+    def is_follower(self) -> bool:
+        """True while this node holds an open copy of what another leads."""
+        return self.role == ROLE_FOLLOWER
 
     @property
     def waiting_fetches(self) -> int:

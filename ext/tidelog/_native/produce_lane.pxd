@@ -1,7 +1,7 @@
 # Produce (key 0) from a frame to the log and back, without a Python object per record or field.
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 
-from tidelog._native.partition cimport Partition, PartitionTable
+from tidelog._native.partition cimport Partition, PartitionTable, TopicEntry
 from tidelog._native.produce_message cimport ProduceMessage, ProducePart, ReasonTexts
 from tidelog._native.request cimport Gates, RequestHeader
 from tidelog._native.request_stats cimport Timing
@@ -16,8 +16,10 @@ cdef class ProduceTask(ProduceMessage):
     cdef int32_t next_part       # parts before it are decided
     cdef int blocked_by          # what run() stopped at
     cdef int rolls               # in a row, for one part, while nobody appended to its log
-    cdef int32_t verified_part   # its transaction is verified; -1: none
-    cdef object verdict          # of the transaction gate: what has to be awaited
+    cdef object unverified       # parts that the transaction gate is asked for now
+    cdef object verdict          # of the transaction gate: what has to be awaited for them
+    cdef dict verdicts           # error codes by part, of the gate; None: it was not asked
+    cdef int32_t asked_again     # the part whose verdict was void by the time of its turn; or -1
     cdef object running          # the task that goes on where it was blocked
     cdef bint opening            # it waits for its turn to open a batch, or opens it
     cdef int32_t rolled_part
@@ -26,7 +28,11 @@ cdef class ProduceTask(ProduceMessage):
     cdef bint flushing           # it waits for a flush, not for replicas
     cdef int run(self) except -1
     cdef int append_part(self, ProducePart* part) except -1
+    cdef TopicEntry entry_of(self, ProducePart* part)
+    # The partition that the part is for; None when it is refused, with its error.
+    cdef Partition check_part(self, ProducePart* part)
     cdef bint is_verified(self, ProducePart* part, Partition partition) except -1
+    cdef int ask_gate(self) except -1
     cdef int append_to(self, ProducePart* part, Partition partition) except -1
     cdef int note_refusal(self, ProducePart* part, Partition partition) except -1
     cdef int note_append(self, ProducePart* part, Partition partition) except -1

@@ -1,11 +1,10 @@
 """Produce (API key 0, versions 3-13), native from frame to file.
 
 A request is parsed whole before anything is appended (a malformed one appends nothing), then
-appended partition by partition in
-request order. It leaves the fast path only when it must: a log has to roll or a batch to be
-rebuilt (the peer is blocked meanwhile, so
-that nothing overtakes), or the answer waits for other replicas or an fdatasync (the peer goes on;
-the answer keeps its place).
+appended partition by partition in request order. It leaves the fast path only when it must: a log
+has to roll, a batch to be rebuilt or the coordinator of a transaction to be asked (the peer is
+blocked meanwhile, so that nothing overtakes), or the answer waits for other replicas or an
+fdatasync (the peer goes on; the answer keeps its place).
 
 Loop thread only. Never touches a file but through LogCore.
 """
@@ -15,7 +14,6 @@ from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from libc.string cimport memset
 
-from tidelog._native.batch cimport ATTR_TRANSACTIONAL, BATCH_OVERHEAD
 from tidelog._native.log cimport (
     APPENDED,
     DUPLICATE,
@@ -32,6 +30,8 @@ from tidelog._native.produce_message cimport (
     ProducePart,
     ProduceTopic,
     ReasonTexts,
+    is_transactional,
+    writer_of,
 )
 from tidelog._native.request cimport Gates, RequestHeader, wall_ms
 from tidelog._native.request_stats cimport (
@@ -43,7 +43,7 @@ from tidelog._native.request_stats cimport (
 )
 from tidelog._native.response cimport Peer
 from tidelog._native.throttling cimport begin_charge, charge_produce
-from tidelog._native.wire cimport wire_load16, wire_load32, wire_load64, wire_reserve
+from tidelog._native.wire cimport wire_reserve
 
 from tidelog.errors import KafkaError, StorageError
 from tidelog.record.reasons import InvalidBatchError
@@ -52,8 +52,6 @@ cdef enum:
     # A batch is tried again after a roll; others may have filled the new segment meanwhile. A log
     # that asks for more rolls than this, although nobody appended, is broken.
     ROLLS_IN_VAIN_MAX = 3
-
-cdef enum:
     API_PRODUCE = 0
 
 cdef enum:
@@ -63,6 +61,7 @@ cdef enum:
     ERROR_MESSAGE_TOO_LARGE = 10
     ERROR_INVALID_TOPIC_EXCEPTION = 17
     ERROR_NOT_ENOUGH_REPLICAS = 19
+    ERROR_NOT_ENOUGH_REPLICAS_AFTER_APPEND = 20
     ERROR_INVALID_REQUIRED_ACKS = 21
     ERROR_TOPIC_AUTHORIZATION_FAILED = 29
     ERROR_CORRUPT_MESSAGE = 2
@@ -97,16 +96,27 @@ cdef class ProduceTask(ProduceMessage):
         return RUN_DONE
 
     cdef int append_part(self, ProducePart* part) except -1:
+        cdef Partition partition = self.check_part(part)
+        if partition is None:
+            return RUN_DONE
+        if self.lane.gates.transactions is not None and is_transactional(part):
+            if not self.is_verified(part, partition):
+                return RUN_DONE if self.verdict is None else RUN_BLOCKED_BY_GATE
+        return self.append_to(part, partition)
+
+    cdef TopicEntry entry_of(self, ProducePart* part):
         cdef ProduceTopic* topic = &self.topics[part.topic]
-        cdef TopicEntry entry
-        cdef Partition partition
         if self.api_version >= PRODUCE_TOPIC_IDS_FROM:
-            entry = self.lane.table.find_id(topic.key)
-            if entry is None:
-                part.error_code = ERROR_UNKNOWN_TOPIC_ID
-                return RUN_DONE
-        else:
-            entry = self.lane.table.find_name(topic.key, topic.key_size)
+            return self.lane.table.find_id(topic.key)
+        return self.lane.table.find_name(topic.key, topic.key_size)
+
+    cdef Partition check_part(self, ProducePart* part):
+        cdef ProduceTopic* topic = &self.topics[part.topic]
+        cdef TopicEntry entry = self.entry_of(part)
+        cdef Partition partition
+        if entry is None and self.api_version >= PRODUCE_TOPIC_IDS_FROM:
+            part.error_code = ERROR_UNKNOWN_TOPIC_ID
+            return None
         partition = None if entry is None else entry.partition(part.index)
         if self.lane.gates.authorizer is not None:
             name = PyBytes_FromStringAndSize(
@@ -114,45 +124,60 @@ cdef class ProduceTask(ProduceMessage):
             ) if entry is None else entry.name
             if not self.lane.gates.authorizer.may_write(self.peer.info, name):
                 part.error_code = ERROR_TOPIC_AUTHORIZATION_FAILED
-                return RUN_DONE
+                return None
         if partition is None:
             part.error_code = ERROR_UNKNOWN_TOPIC_OR_PARTITION
-            return RUN_DONE
+            return None
         if self.acks < -1 or self.acks > 1:
             part.error_code = ERROR_INVALID_REQUIRED_ACKS
-            return RUN_DONE
+            return None
         if entry.internal and not self.admin_client:
             part.error_code = ERROR_INVALID_TOPIC_EXCEPTION
-            return RUN_DONE
+            return None
         part.error_code = self.refuse_before_append(part, partition)
-        if part.error_code != ERROR_NONE:
-            return RUN_DONE
-        if self.lane.gates.transactions is not None and is_transactional(part):
-            if not self.is_verified(part, partition):
-                return RUN_DONE if self.verdict is None else RUN_BLOCKED_BY_GATE
-        return self.append_to(part, partition)
+        return partition if part.error_code == ERROR_NONE else None
 
     cdef bint is_verified(self, ProducePart* part, Partition partition) except -1:
         """Is the batch part of an open transaction (KIP-890)? If not, the part has its error, or
         `verdict` is what has to be awaited for it.
         """
-        if self.verified_part == self.next_part:
-            return True
-        if self.verdict is not None:
+        code = None if self.verdicts is None else self.verdicts.get(self.next_part)
+        if code:
+            part.error_code = code
             return False
-        self.verdict = self.lane.gates.transactions.verify(
-            partition,
-            self.transactional_id,
-            <int64_t>wire_load64(part.records + 43),
-            <int16_t>wire_load16(part.records + 51),
-            <int32_t>wire_load32(part.records + 53),
-            self.api_version,
-        )
-        if isinstance(self.verdict, int):
-            part.error_code = self.verdict
-            self.verdict = None
-            return part.error_code == ERROR_NONE
+        writer = writer_of(part, partition)
+        if code is not None:
+            # It may be of an earlier transaction when something else was awaited since. Asked for
+            # twice, the log decides.
+            producers = partition.log.producers
+            if self.asked_again == self.next_part or producers.may_write(*writer[1:3]):
+                return True
+            self.asked_again = self.next_part
+        if not self.lane.gates.transactions.must_ask(writer):
+            return True
+        if self.verdict is None:
+            self.ask_gate()
         return False
+
+    cdef int ask_gate(self) except -1:
+        """Ask for this part and all that follow and need it, too. What is wrong with those is told
+        when it is their turn."""
+        cdef int32_t i
+        cdef Partition partition
+        cdef list writers = []
+        self.unverified = []
+        for i in range(self.next_part, self.part_count):
+            partition = self.check_part(&self.parts[i])
+            if partition is None or not is_transactional(&self.parts[i]):
+                continue
+            writer = writer_of(&self.parts[i], partition)
+            if self.lane.gates.transactions.must_ask(writer):
+                self.unverified.append(i)
+                writers.append(writer)
+        self.verdict = self.lane.gates.transactions.verify(
+            writers, self.transactional_id, self.api_version
+        )
+        return 0
 
     cdef int append_to(self, ProducePart* part, Partition partition) except -1:
         cdef AppendResult result
@@ -203,12 +228,12 @@ cdef class ProduceTask(ProduceMessage):
         """What the log itself cannot know. (-1 is an error code of Kafka's that is never returned
         here.)
         """
-        if partition.gates & 0xF:
+        if partition.gates:
             if partition.gates & GATE_NOT_LEADER:
                 part.leader_id = partition.leader_id
                 part.leader_epoch = partition.leader_epoch
             return partition.gate_error()
-        if self.acks == -1 and len(partition.isr) < partition.min_insync_replicas:
+        if self.acks == -1 and partition.is_under_min_isr():
             return ERROR_NOT_ENOUGH_REPLICAS
         if part.records_size <= 0:
             return ERROR_INVALID_RECORD
@@ -250,7 +275,7 @@ cdef class ProduceTask(ProduceMessage):
                 return
             if self.blocked_by == RUN_BLOCKED_BY_GATE:
                 verdict, self.verdict = self.verdict, None
-                self._take_verdict(partition, await verdict)
+                self._take_verdicts(await verdict)
                 return
             self.opening = True
             outcome = await self.lane.slow_append(partition, self._records, self.api_version)
@@ -263,10 +288,11 @@ cdef class ProduceTask(ProduceMessage):
         finally:
             self.opening = False
 
-    def _take_verdict(self, Partition partition, int16_t error_code):
-        self.verified_part = self.next_part
-        if error_code != ERROR_NONE:
-            self._decide(partition, error_code, None)
+    def _take_verdicts(self, codes):
+        if self.verdicts is None:
+            self.verdicts = {}
+        self.verdicts.update(zip(self.unverified, codes, strict=True))
+        self.unverified = None
 
     def _count_roll(self, Partition partition):
         cdef int64_t end = partition.log.log_end_offset
@@ -279,13 +305,8 @@ cdef class ProduceTask(ProduceMessage):
             raise StorageError(f"{partition!r} asks for a roll again and again")
 
     cdef Partition blocking_partition(self):
-        cdef ProduceTopic* topic = &self.topics[self.parts[self.next_part].topic]
-        cdef TopicEntry entry
-        if self.api_version >= PRODUCE_TOPIC_IDS_FROM:
-            entry = self.lane.table.find_id(topic.key)
-        else:
-            entry = self.lane.table.find_name(topic.key, topic.key_size)
-        return entry.partition(self.parts[self.next_part].index)
+        cdef ProducePart* part = &self.parts[self.next_part]
+        return self.entry_of(part).partition(part.index)
 
     def _records(self):
         cdef ProducePart* part = &self.parts[self.next_part]
@@ -363,10 +384,12 @@ cdef class ProduceTask(ProduceMessage):
             if not part.waits:
                 continue
             partition = <Partition>part.partition
-            if partition.gates & 0xF:
+            if partition.gates:
                 self.fail_part(part, partition.gate_error())
             elif partition.may_answer(self.acks, part.last_offset):
                 part.waits = False
+                if self.acks == -1 and partition.is_under_min_isr():
+                    self.fail_part(part, ERROR_NOT_ENOUGH_REPLICAS_AFTER_APPEND)
             else:
                 waits = True
         return waits
@@ -494,21 +517,14 @@ cdef class ProduceTask(ProduceMessage):
         self.drop_parts()
         self.next_part = 0
         self.rolls = 0
-        self.verified_part = -1
-        self.verdict = None
+        self.unverified = self.verdict = self.verdicts = None
+        self.asked_again = -1
         self.running = None
         self.throttle_time_ms = 0
         self.slot = None
         self.peer = None
         self.done = False
         return self.shrink()
-
-
-cdef bint is_transactional(const ProducePart* part) noexcept nogil:
-    return (
-        part.records_size >= BATCH_OVERHEAD
-        and wire_load16(part.records + 21) & ATTR_TRANSACTIONAL != 0
-    )
 
 
 cdef class ProduceLane:
@@ -542,7 +558,7 @@ cdef class ProduceLane:
             task = ProduceTask.__new__(ProduceTask)
             task.lane = self
             task.texts = self.texts
-            task.verified_part = -1
+            task.asked_again = -1
         else:
             self.spare = None
         task.peer = peer

@@ -2,7 +2,7 @@
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 
 from tidelog._native.batch cimport CheckFailure
-from tidelog._native.partition cimport Waiter
+from tidelog._native.partition cimport Partition, Waiter
 from tidelog._native.request cimport RequestHeader
 
 # First versions with compact fields, with topic ids.
@@ -81,3 +81,8 @@ cdef class ProduceMessage(Waiter):
     cdef uint8_t* encode_part(self, uint8_t* p, const ProducePart* part) noexcept
     cdef uint8_t* encode_refusal(self, uint8_t* p, const ProducePart* part) noexcept
     cdef uint8_t* encode_leader(self, uint8_t* p, const ProducePart* part) noexcept
+
+# Whether it is a batch of a transaction.
+cdef bint is_transactional(const ProducePart* part) noexcept nogil
+# Of a batch: what the transaction gate is asked with (request.pxd).
+cdef tuple writer_of(const ProducePart* part, Partition partition)

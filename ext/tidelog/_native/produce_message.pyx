@@ -11,7 +11,7 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from tidelog._native.batch cimport ATTR_TRANSACTIONAL, BATCH_OVERHEAD, MAGIC_V2
-from tidelog._native.partition cimport Waiter
+from tidelog._native.partition cimport Partition, Waiter
 from tidelog._native.request cimport RequestHeader
 from tidelog._native.wire cimport (
     WIRE_OK,
@@ -21,6 +21,8 @@ from tidelog._native.wire cimport (
     wire_int16,
     wire_int32,
     wire_load16,
+    wire_load32,
+    wire_load64,
     wire_put_data,
     wire_put_int8,
     wire_put_int16,
@@ -451,3 +453,18 @@ cdef bytes encode_text(text, bint flexible):
     else:
         p = wire_put_int16(head, len(data))
     return (<char*>head)[:p - head] + data
+
+
+cdef bint is_transactional(const ProducePart* part) noexcept nogil:
+    return (
+        part.records_size >= BATCH_OVERHEAD
+        and wire_load16(part.records + ATTRIBUTES_AT) & ATTR_TRANSACTIONAL != 0
+    )
+
+
+cdef tuple writer_of(const ProducePart* part, Partition partition):
+    """Of a batch: what the transaction gate is asked with."""
+    cdef int64_t producer_id = <int64_t>wire_load64(part.records + 43)
+    cdef int16_t producer_epoch = <int16_t>wire_load16(part.records + 51)
+    cdef int32_t base_sequence = <int32_t>wire_load32(part.records + 53)
+    return partition, producer_id, producer_epoch, base_sequence

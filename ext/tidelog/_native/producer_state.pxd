@@ -34,8 +34,9 @@ cdef class ProducerEntry:
 
 # Answer of check(): 0 = append it, 1 = duplicate (batch metadata in *duplicate), else a negated
 # Kafka error code: -45 OUT_OF_ORDER_SEQUENCE_NUMBER, -47 INVALID_PRODUCER_EPOCH, -48
-# INVALID_TXN_STATE. Kafka 4.3 has no other ones here: a producer id that is not known may start
-# with any sequence, and a duplicate older than the retained batches is out of order.
+# INVALID_TXN_STATE, -56 KAFKA_STORAGE_ERROR (there was no room for an earlier batch). Kafka 4.3 has
+# no other ones here: a producer id that is not known may start with any sequence, and a duplicate
+# older than the retained batches is out of order.
 cdef enum:
     SEQUENCE_OK = 0
     SEQUENCE_DUPLICATE = 1
@@ -43,6 +44,7 @@ cdef enum:
     ERROR_INVALID_PRODUCER_EPOCH = 47
     ERROR_INVALID_TXN_STATE = 48
     ERROR_TRANSACTION_COORDINATOR_FENCED = 52
+    ERROR_KAFKA_STORAGE_ERROR = 56
 
 cdef class Expected:
     cdef int16_t producer_epoch
@@ -56,6 +58,10 @@ cdef class ProducerStates:
     # First -> last offset of ended transactions whose marker is not below the high watermark.
     cdef dict unreplicated
     cdef dict expected           # producer id -> Expected
+    # Producer id -> [epoch, sequence, answers left] of a batch that there was no room for: those
+    # behind it are refused in the same way, and not as out of order, since librdkafka then begins a
+    # new epoch and sends again what had been appended elsewhere and waited for replicas.
+    cdef dict refused
     cdef int64_t first_unstable
     cdef readonly int64_t map_end_offset          # state covers offsets below this
     cdef readonly int64_t last_snapshot_offset
@@ -68,6 +74,9 @@ cdef class ProducerStates:
     # refused unless its producer has an open transaction here, or the coordinator was asked and
     # said that it has one (expect(), verified()), or verification is off.
     cdef int check(self, const BatchInfo* info, BatchMetadata* duplicate) except? -1000
+    # A batch that passed the check could not be written: there is no room.
+    cdef int note_refused(self, const BatchInfo* info) except -1
+    cdef bint is_behind_refused(self, const BatchInfo* info) except -1
     # 0, -45 or -48 for a batch that would begin a transaction; `epoch`: known of its producer
     cdef int check_verified(self, const BatchInfo* info, int16_t epoch) except? -1000
     # The check of batches that the broker itself writes for a producer (offset commits of

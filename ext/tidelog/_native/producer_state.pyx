@@ -30,6 +30,9 @@ cdef enum:
     ENTRY_SIZE = 46
     # Transactions that were asked for and have not begun; of failed ones nobody comes back.
     EXPECTED_MAX = 10000
+    REFUSED_MAX = 10000
+    # As many batches behind a refused one are answered like it; who gave that up knows it then.
+    BEHIND_MAX = 1000
 
 
 # A row of DescribeProducers; first offset -1: no transaction is open.
@@ -129,6 +132,7 @@ cdef class ProducerStates:
         self.ongoing = {}
         self.unreplicated = {}
         self.expected = {}
+        self.refused = {}
         self.first_unstable = -1
         self.verify_transactions = verify_transactions
 
@@ -162,18 +166,15 @@ cdef class ProducerStates:
         cdef bint transactional = (info.attributes & ATTR_TRANSACTIONAL) != 0
         cdef int16_t epoch = NO_PRODUCER_EPOCH if entry is None else entry.producer_epoch
         cdef bint open_txn = entry is not None and entry.current_txn_first_offset >= 0
+        cdef bint same_epoch = entry is not None and info.producer_epoch == epoch
         cdef int status
-        if entry is not None and info.producer_epoch == epoch and find_duplicate(
-            entry, info, duplicate
-        ):
+        if same_epoch and find_duplicate(entry, info, duplicate):
             return SEQUENCE_DUPLICATE
         if info.producer_epoch < epoch:
             return -ERROR_INVALID_PRODUCER_EPOCH
-        if (
-            transactional
-            and self.verify_transactions
-            and not (open_txn and info.producer_epoch == epoch)
-        ):
+        if self.refused and self.is_behind_refused(info):
+            return -ERROR_KAFKA_STORAGE_ERROR
+        if transactional and self.verify_transactions and not (open_txn and same_epoch):
             status = self.check_verified(info, epoch)
             if status != SEQUENCE_OK:
                 return status
@@ -187,6 +188,20 @@ cdef class ProducerStates:
         if open_txn and not transactional:
             return -ERROR_INVALID_TXN_STATE
         return SEQUENCE_OK
+
+    cdef int note_refused(self, const BatchInfo* info) except -1:
+        if len(self.refused) >= REFUSED_MAX:
+            self.refused.clear()
+        if info.base_sequence >= 0:  # (not one that the broker itself wrote)
+            self.refused[info.producer_id] = [info.producer_epoch, info.base_sequence, BEHIND_MAX]
+        return 0
+
+    cdef bint is_behind_refused(self, const BatchInfo* info) except -1:
+        cdef list refused = <list>self.refused.get(info.producer_id)
+        if refused is None or refused[0] != info.producer_epoch or info.base_sequence <= refused[1]:
+            return False
+        refused[2] -= 1
+        return refused[2] >= 0
 
     cdef int check_verified(self, const BatchInfo* info, int16_t epoch) except? -1000:
         cdef Expected expected = <Expected>self.expected.get(info.producer_id)
@@ -213,6 +228,8 @@ cdef class ProducerStates:
         cdef int64_t last_offset = base_offset + info.last_offset_delta
         if info.attributes & ATTR_CONTROL:
             raise InvariantError("a control batch is not a producer's data batch")
+        if self.refused:
+            self.refused.pop(info.producer_id, None)
         entry = self.find_or_add(info.producer_id)
         entry.set_epoch(info.producer_epoch)
         entry.add(last_sequence_of(info), last_offset, info.last_offset_delta, timestamp)
@@ -446,25 +463,15 @@ cdef class ProducerStates:
         delta, timestamp, coordinator epoch, first offset of the open transaction)."""
         cdef ProducerEntry entry
         cdef const BatchMetadata* batch
+        cdef BatchMetadata none = BatchMetadata(NO_SEQUENCE, -1, 0, -1)
         cdef list out = []
         for entry in self.entries.values():
-            if entry.count:
-                batch = entry.batch(entry.count - 1)
-                sequence, last, delta = batch.last_sequence, batch.last_offset, batch.offset_delta
-            else:
-                sequence, last, delta = NO_SEQUENCE, -1, 0
-            out.append(
-                (
-                    entry.producer_id,
-                    entry.producer_epoch,
-                    sequence,
-                    last,
-                    delta,
-                    entry.last_timestamp,
-                    entry.coordinator_epoch,
-                    entry.current_txn_first_offset,
-                )
-            )
+            batch = entry.batch(entry.count - 1) if entry.count else &none
+            out.append((
+                entry.producer_id, entry.producer_epoch,
+                batch.last_sequence, batch.last_offset, batch.offset_delta,
+                entry.last_timestamp, entry.coordinator_epoch, entry.current_txn_first_offset,
+            ))
         return out
 
     def dump_bytes(self):
@@ -569,9 +576,21 @@ cdef bint find_duplicate(
             one.last_sequence == last_sequence
             and add_sequence(info.base_sequence, one.offset_delta) == last_sequence
         ):
+            if info.attributes & ATTR_TRANSACTIONAL and has_ended(entry, one):
+                return False
             duplicate[0] = one[0]
             return True
     return False
+
+
+cdef bint has_ended(ProducerEntry entry, const BatchMetadata* one) noexcept:
+    """Whether the transaction of that batch has ended. Nobody awaits its answer any more: what
+    comes with its sequence now is another batch (ADR 0035). A producer that had a marker knows the
+    epoch of a coordinator, also after its state was loaded.
+    """
+    if entry.current_txn_first_offset < 0:
+        return entry.coordinator_epoch >= 0
+    return one.last_offset < entry.current_txn_first_offset
 
 
 def txn_first_offset(ProducerEntry entry):

@@ -28,12 +28,13 @@ cdef class Gates:
     # .produced(info, client_id: bytes, nbytes, busy_ns) / .fetched(...) -> throttle_time_ms; pauses
     # the peer itself. .fetch_bytes_max(info, client_id: bytes) -> most bytes of an answer
     cdef public object quotas
-    # .verify(partition, transactional_id: bytes, producer_id, producer_epoch, base_sequence,
-    # api_version) -> error code, or an awaitable of one, for a transactional batch;
+    # .must_ask(writer) -> bool, for a transactional batch, and .verify([writer],
+    # transactional_id: bytes, api_version) -> awaitable of an error code for each; writer:
+    # (partition, producer_id, producer_epoch, base_sequence);
     # .aborted(partition, fetch_offset, segment, position, size) -> [(producer_id, first_offset)]
     # for read_committed
     cdef public object transactions
-    # .fetched(partition, replica_id, replica_epoch, fetch_offset, log_start_offset) -> error code
-    cdef public object followers
+    # KIP-392: rack (bytes) -> ids of the live nodes in it, without this node's own rack
+    cdef public dict near_racks
     # Counts and times of all requests.
     cdef readonly RequestStats stats

@@ -78,6 +78,12 @@ cdef class Segment(FileHolder):  # the file: the .log, O_RDWR
     cdef int note_batch(self, int64_t base_offset, int64_t n, int64_t last_offset,
                         int64_t max_timestamp, int64_t offset_of_max_timestamp) except -1
 
+    # How many offsets a region of `size` bytes from `offset` on, below `upper`, holds; of one that
+    # was cut somewhere, as many as this segment has in so many bytes on the average.
+    cdef int64_t records_in(
+        self, int64_t offset, int64_t size, int64_t upper, bint cut
+    ) noexcept
+
     # First batch whose last offset is >= target. Recent batches are found without any I/O, others
     # by the index and preads of headers. LOCATE_*.
     cdef int locate(self, int64_t target, BatchLocation *location) noexcept

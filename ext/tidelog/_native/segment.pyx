@@ -174,7 +174,11 @@ cdef class Segment(FileHolder):
         # A torn append must not be taken for a batch by a later recovery. When even this fails,
         # the log is fenced and recovery cuts the tail by its CRC.
         if self.write_hook is None:
-            self.torn = ftruncate(self.fd, self.size) != 0
+            self.torn = True
+            while self.torn:
+                self.torn = ftruncate(self.fd, self.size) != 0
+                if errno != EINTR:
+                    break
             return 0
         self.torn = True
         self.write_hook.truncate(self.fd, self.size)
@@ -244,6 +248,16 @@ cdef class Segment(FileHolder):
         return self.note_batch(
             <int64_t>wire_load64(data), n, last_offset, max_timestamp, offset_of_max_timestamp
         )
+
+    cdef int64_t records_in(
+        self, int64_t offset, int64_t size, int64_t upper, bint cut
+    ) noexcept:
+        cdef int64_t all_of_them = min(upper, self.next_offset) - offset
+        cdef int64_t average
+        if not cut or self.size <= 0:
+            return max(all_of_them, 0)
+        average = <int64_t>(<double>size * (self.next_offset - self.base_offset) / self.size)
+        return max(min(all_of_them, average), 0)
 
     cdef int locate(self, int64_t target, BatchLocation *location) noexcept:
         cdef int64_t low

@@ -6,6 +6,11 @@ from __future__ import annotations
 
 from tests.compat.parity.scenarios_admin import altering
 from tests.compat.parity.session import Session, observe, scenario, wait_until
+from tidelog.protocol.messages.alter_partition_reassignments import (
+    AlterPartitionReassignmentsRequest,
+    ReassignablePartition,
+    ReassignableTopic,
+)
 from tidelog.protocol.messages.alter_replica_log_dirs import (
     AlterReplicaLogDir,
     AlterReplicaLogDirsRequest,
@@ -33,6 +38,7 @@ from tidelog.protocol.messages.list_partition_reassignments import (
     ListPartitionReassignmentsRequest,
     ListPartitionReassignmentsTopics,
 )
+from tidelog.protocol.messages.unregister_broker import UnregisterBrokerRequest
 
 
 @scenario
@@ -127,6 +133,54 @@ def list_partition_reassignments(s: Session) -> None:
     ask("none", [])
     ask("one", [("lpr", [0, 1])])
     ask("unknown", [("no-such", [0]), ("lpr", [9]), ("a b", [0])])
+
+
+@scenario
+def alter_partition_reassignments(s: Session) -> None:
+    """Where there is no other node: what is refused, and what changes nothing."""
+    s.create("apr", 2)
+
+    def ask(
+        label: str,
+        *items: tuple[str, int, list[int] | None],
+        version: int = 1,
+        change_factor: bool = True,
+    ) -> None:
+        request = AlterPartitionReassignmentsRequest(
+            topics=[
+                ReassignableTopic(
+                    name=name,
+                    partitions=[ReassignablePartition(partition_index=index, replicas=replicas)],
+                )
+                for name, index, replicas in items
+            ],
+            allow_replication_factor_change=change_factor,
+        )
+        s.ask(label, request, version)
+
+    for version in range(2):
+        ask(f"where it is v{version}", ("apr", 0, [1]), version=version)
+    ask("nothing")
+    ask("unknown topic", ("no-such", 0, [1]))
+    ask("unknown partition", ("apr", 9, [1]))
+    ask("negative partition", ("apr", -1, [1]))
+    ask("bad topic name", ("a b", 0, [1]))
+    ask("no replicas", ("apr", 0, []))
+    ask("a replica twice", ("apr", 0, [1, 1]))
+    ask("an unknown node", ("apr", 0, [1, 999]))
+    ask("a negative node", ("apr", 0, [-1]))
+    ask("cancel nothing", ("apr", 0, None))
+    ask("cancel of an unknown topic", ("no-such", 0, None))
+    ask("another factor", ("apr", 0, [1, 999]), change_factor=False)
+    ask("the same factor", ("apr", 0, [1]), change_factor=False)
+    ask("several", ("apr", 0, [1]), ("no-such", 0, [1]), ("apr", 1, None))
+
+
+@scenario
+def unregister_broker(s: Session) -> None:
+    """Nodes that are not there."""
+    for broker in (999, -1):
+        s.ask(f"node {broker}", UnregisterBrokerRequest(broker_id=broker), 0)
 
 
 @scenario

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.compat.parity.scenarios_produce import good, producing
 from tests.compat.parity.session import Session, observe, scenario, wait_until
 from tidelog.protocol.messages.add_offsets_to_txn import AddOffsetsToTxnRequest
 from tidelog.protocol.messages.add_partitions_to_txn import (
@@ -265,6 +266,35 @@ def transactions_first_generation(s: Session) -> None:
     x.add("add of the one before", "tf", 0)
     x.end("commit of the one before", 4)
     x.init("taken over")
+
+
+@scenario
+def sequences_of_ended_transactions(s: Session) -> None:
+    """The first generation keeps the epoch over transactions, and so the sequences."""
+    x = Producer(s, "ts-x")
+
+    def send(label: str, topic: str, sequence: int) -> None:
+        data = good(
+            attributes=16,
+            producer_id=x.id,
+            producer_epoch=x.epoch,
+            base_sequence=sequence,
+        )
+        s.ask(label, producing(topic, data, acks=-1, transactional_id="ts-x"), 11)
+
+    for name, commit in (("aborted", False), ("committed", True)):
+        topic = f"ts-{name}"
+        s.create(topic, 1)
+        x.init_quietly()
+        x.add(f"add, to be {name}", topic, 0)
+        send(f"first, to be {name}", topic, 0)
+        send(f"again, to be {name}", topic, 0)
+        x.end(name, 4, commit=commit)
+        x.settle()
+        x.add(f"add after {name}", topic, 0)
+        send(f"again after {name}", topic, 0)
+        x.end(f"over after {name}", 4, commit=False)
+        x.settle()
 
 
 @scenario

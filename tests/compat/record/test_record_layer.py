@@ -29,6 +29,7 @@ from tidelog.storage.producer_snapshot import decode_snapshot, encode_snapshot
 from tidelog.storage.txn_index import AbortedTxn, TxnIndex, collect_aborted
 
 MAX_SEQUENCE = 2**31 - 1
+OUT_OF_ORDER, INVALID_TXN_STATE = 45, 48
 DUPLICATE = 1
 
 
@@ -320,6 +321,10 @@ class History:
             assert (theirs.error_code, theirs.stored) == (0, b"")
             assert verdict[1:3] == (theirs.first_offset, theirs.last_offset)
             return
+        if theirs.error_code == 0 and not theirs.stored and self.has_ended(header, theirs):
+            # The reference says that it is written (ADR 0035).
+            assert -verdict[0] in (OUT_OF_ORDER, INVALID_TXN_STATE)
+            return
         assert -verdict[0] == theirs.error_code, theirs.message
         if theirs.error_code:
             return
@@ -331,6 +336,15 @@ class History:
             after = (header.base_sequence + header.records_count) & MAX_SEQUENCE
             self.following[header.producer_id] = (header.producer_epoch, after)
         self.end += header.records_count
+
+    def has_ended(self, header: native.BatchHeader, repeated: Appended) -> bool:
+        """Whether what the reference takes for repeated is in a transaction that has ended."""
+        known = self.states.entry(header.producer_id)
+        if not header.is_transactional or known is None:
+            return False
+        if known.current_txn_first_offset < 0:
+            return known.coordinator_epoch >= 0
+        return repeated.last_offset < known.current_txn_first_offset
 
     def mark(self, producer_id: int) -> None:
         rng = self.rng

@@ -1,6 +1,6 @@
 """The reference: Apache Kafka 4.3.1, its tools, and what is needed to run them."""
 
-from tests.compat.reference.broker import ReferenceBroker
+from tests.compat.reference.broker import ReferenceBroker, ReferenceCluster
 from tests.compat.reference.install import (
     Installation,
     ReferenceMissing,
@@ -11,6 +11,7 @@ from tests.compat.reference.install import (
 __all__ = [
     "Installation",
     "ReferenceBroker",
+    "ReferenceCluster",
     "ReferenceMissing",
     "install",
     "missing_reason",

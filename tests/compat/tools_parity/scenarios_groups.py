@@ -82,7 +82,7 @@ for _protocol in ("classic", "consumer"):
             shows=f"MEMBER one ADDRESS one 2 .* {_name}:0,1",
         ),
         Produce(_name, 1, ("g", "h")),
-        Run(f"kafka-consumer-groups --describe --group {_name}", until=r" 8 "),
+        Run(f"kafka-consumer-groups --describe --group {_name}", until=r" 8 +8 +0 "),
         Run(
             f"kafka-consumer-groups --delete --group {_name}",
             shows="GroupNotEmptyException: The group is not empty",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.compat.tools_parity.differences import ELR, ELR_REASON, FEWER_APIS, NOT_SERVED
+from tests.compat.tools_parity.differences import ELR, ELR_REASON, FEWER_APIS
 from tests.compat.tools_parity.steps import Produce, Run, Write, scenario
 
 _ELR_ONLY = {
@@ -191,7 +191,7 @@ scenario(
     Run("kafka-cluster cluster-id"),
     Run("kafka-cluster list-endpoints"),
     Run("kafka-cluster list-endpoints --include-fenced-brokers"),
-    Run("kafka-cluster unregister --id 77", differs=NOT_SERVED),
+    Run("kafka-cluster unregister --id 77"),
     Run("kafka-broker-api-versions", differs=FEWER_APIS),
     one_node=True,
 )

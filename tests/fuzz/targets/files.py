@@ -19,7 +19,7 @@ from tidelog.config import BrokerConfig, ConfigValueError
 from tidelog.config.properties import ConfigFileError
 from tidelog.metadata.records import ClusterRecord, TopicRecord, decode_record, encode_record
 from tidelog.metadata.records import is_removal as is_removed
-from tidelog.process.broker import BrokerOptions, data_directory_path, make_slots, resolve_static
+from tidelog.process.broker import BrokerOptions, log_directories, make_slots, resolve_static
 from tidelog.process.node_plan import PlanError, plan_nodes
 from tidelog.storage.checkpoints import MalformedFileError, decode_offsets, encode_offsets
 from tidelog.storage.clean_shutdown import decode_clean_shutdown, encode_clean_shutdown
@@ -116,7 +116,7 @@ def _properties(data: bytes) -> None:
         return  # refused by serve.read_properties
     static = resolve_static(options)
     config = BrokerConfig.resolve(static.layers)
-    os.fsencode(data_directory_path(options, static, config))
+    os.fsencode(log_directories(options, static, config)[0])
     plan = plan_nodes((), None, None, 2)
     assert len(make_slots(plan.node_ids, static, config)) == 2
 

@@ -55,6 +55,12 @@ class Producer:
             self.epoch = epoch
             self.kept.clear()
 
+    def has_ended(self, kept: Kept) -> bool:
+        """Whether the transaction of that batch has ended (ADR 0035)."""
+        if self.txn_first_offset < 0:
+            return self.coordinator_epoch >= 0
+        return kept.last_offset < self.txn_first_offset
+
 
 class Producers:
     def __init__(self, verify_transactions: bool = True) -> None:
@@ -66,7 +72,9 @@ class Producers:
         producer = self.known.get(batch.producer_id, Producer())
         for kept in producer.kept:
             same = (kept.first_sequence, kept.last_sequence)
-            if batch.epoch == producer.epoch and same == (batch.sequence, batch.last_sequence):
+            if batch.epoch != producer.epoch or same != (batch.sequence, batch.last_sequence):
+                continue
+            if not batch.transactional or not producer.has_ended(kept):
                 return kept
         if batch.epoch < producer.epoch:
             return INVALID_EPOCH

@@ -292,7 +292,7 @@ class Script:
             await append(other, make_batch(i, 1, Producer()), 0)
         await manager.checkpoint()
         await manager.delete(other)
-        while manager._removals:
+        while manager._removals.pending:
             await asyncio.sleep(0.001)
 
 

@@ -30,3 +30,24 @@ def test_no_command_is_a_wrong_command_line(capsys: pytest.CaptureFixture[str]) 
     err = capsys.readouterr().err
     assert "nonsense" in err
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "topics describe",
+        "topics delete a",
+        "topics create",
+        "groups describe",
+        "groups delete",
+        "groups reset --all-topics --to-latest",
+        "transactions describe",
+        "transactions abort",
+        "offsets",
+        "consume",
+        "produce",
+    ],
+)
+def test_a_name_that_is_empty(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*command.split(), ""]) == 2
+    assert "a name is empty" in capsys.readouterr().err

@@ -71,3 +71,10 @@ def test_tables_are_not_cut_for_programs(capsys: pytest.CaptureFixture[str]) -> 
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["x" * 300, "1"]
     assert lines[2].split() == ["[bold]", "22"]
+
+
+def test_one_very_long_name_takes_no_room_from_others(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [["x" * 32_000, "Ongoing"], ["short", "CompleteCommit"]]
+    print_table({"transactional id": "left", "state": "left"}, rows)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines[1:]] == rows

@@ -9,7 +9,7 @@ import typer
 
 from tidelog.cli import group_resets
 from tidelog.cli.cluster import CommandError
-from tidelog.cli.group_resets import Reset, chosen, parse_duration_ms, planned
+from tidelog.cli.group_resets import Reset, chosen, parse_duration_ms, planned, topic_names
 
 NONE: dict[str, Any] = {
     "to_earliest": False,
@@ -61,6 +61,13 @@ def test_durations() -> None:
     for wrong in ("", "P", "PT", "1", "2 h", "P1Y", "-PT1H", "PT1H2H"):
         with pytest.raises(typer.BadParameter):
             parse_duration_ms(wrong)
+
+
+def test_topics_have_names() -> None:
+    assert topic_names(["a:2,0", "b", "a"]) == ["a", "b", "a"]
+    for text in ("", ":0", ":"):
+        with pytest.raises(typer.BadParameter, match="the name of a topic is missing"):
+            topic_names(["a", text])
 
 
 def test_topics_and_partitions_are_chosen() -> None:

@@ -47,7 +47,9 @@ def test_a_scrape_is_read(text: str) -> None:
     assert (look.at_s, look.answered_s) == (5.0, 0.25)
     assert look.topics == {"orders": TopicTotals(7, 700, 70, 700)}
     assert look.groups == {"g": GroupTotals("Stable", 2, {"orders": Progress(4, 6)})}
-    assert look.nodes["1"].connections == 3
+    # Counts are shown as counts, not as 3.0.
+    counts = (look.nodes["1"].connections, look.groups["g"].topics["orders"].lag)
+    assert list(map(repr, counts)) == ["3", "6"]
     assert not look.nodes["2"].up
     assert look.nodes["supervisor"].memory
     assert list(look.latencies) == ["Fetch"]

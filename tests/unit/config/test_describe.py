@@ -85,8 +85,12 @@ def test_defaults_of_a_broker() -> None:
         for f in FACTS["broker"]
         if not f["internal"] and f["name"] not in DYNAMIC_ONLY_NAMES
     }
-    throttled = BrokerLayers(dynamic={"leader.replication.throttled.rate": "5"})
-    assert "leader.replication.throttled.rate" in by_name(describe_broker(throttled))
+    rate = "leader.replication.throttled.rate"
+    throttled = BrokerLayers(dynamic={rate: "5"}, dynamic_default={rate: "6"})
+    assert by_name(describe_broker(throttled))[rate].synonyms == (
+        (rate, "5", BROKER),
+        (rate, "6", ALL_BROKERS),
+    )
     assert set(theirs) == {n for n in entries if not n.startswith("tidelog.")}
     for name, fact in theirs.items():
         assert entries[name].read_only == (fact["mode"] == "read-only"), name

@@ -69,6 +69,25 @@ def test_retention_precedence(layers: dict[str, dict[str, str]], value: int) -> 
     assert TopicConfig.resolve({"retention.ms": "77"}, below).retention_ms == 77
 
 
+@pytest.mark.parametrize("layer", ["static", "dynamic_default", "dynamic"])
+@pytest.mark.parametrize(
+    ("broker_config", "text", "name", "value"),
+    [
+        ("log.retention.ms", "-2", "retention_ms", -1),
+        ("log.retention.hours", "-2", "retention_ms", -1),
+        ("log.flush.interval.ms", "-1", "flush_ms", 0),
+        ("log.flush.scheduler.interval.ms", "-5", "flush_ms", 0),
+        ("log.roll.jitter.ms", "-1", "segment_jitter_ms", 0),
+    ],
+)
+def test_what_a_broker_takes_and_a_topic_does_not(
+    layer: str, broker_config: str, text: str, name: str, value: int
+) -> None:
+    """Kafka takes these for a broker; they must not end a node whose logs have no own ones."""
+    layers = BrokerLayers(**{layer: {broker_config: text}})
+    assert getattr(TopicConfig.resolve({}, layers), name) == value
+
+
 def test_roll_and_flush_precedence() -> None:
     static = BrokerLayers(
         static={

@@ -20,9 +20,21 @@ REQUESTS: list[r.ControllerRequest] = [
         (r.QuotaChange((("client-id", None), ("user", "u")), (("k", 1.5), ("l", None))),), True
     ),
     r.AllocateProducerIds(1, 2),
-    r.RegisterNode(1, None, (Endpoint("L", "", 1),), "h", 1),
+    r.RegisterNode(1, None, (Endpoint("L", "", 1),), "h", 1, "d", True),
     r.UnfenceNode(1, 2),
     r.FenceNode(1, 2),
+    r.NodeDown(((1, 2), (3, 4)), True),
+    r.ShutDownNode(1, 2),
+    r.UnregisterNode(1),
+    r.ReportOffline(1, 2, ((bytes(16), 0), (bytes(16), 7))),
+    r.AlterIsr(1, 2, (r.IsrChange(bytes(16), 0, 1, 2, ((1, 2), (3, 4))),)),
+    r.ElectLeaders(1, (("t", 0),)),
+    r.ElectLeaders(0, None),
+    r.RebalanceLeaders(),
+    r.ElectUnclean(),
+    r.AlterReassignments(
+        (r.PartitionReassignment("t", 0, (1, 2)), r.PartitionReassignment("t", 1, None)), False
+    ),
     r.PlanMoves((2, 3), (1,)),
     r.FinishMoves(),
     r.RemoveNode(1),
@@ -37,6 +49,11 @@ ANSWERS: list[r.ControllerAnswer] = [
     r.AlterQuotasAnswer((r.AlteredQuota((("ip", None),), 42, "why"),)),
     r.AllocateProducerIdsAnswer(0, 5, 1000),
     r.RegisterNodeAnswer(3),
+    r.ShutDownNodeAnswer(0, 5),
+    r.AlterIsrAnswer(0, (r.AlteredIsr(bytes(16), 0, 0, 1, 2, (1, 2), 3),)),
+    r.ElectLeadersAnswer((r.PartitionResult("t", 0, 84, "why"),)),
+    r.RebalanceLeadersAnswer(5, True),
+    r.AlterReassignmentsAnswer((r.PartitionResult("t", 0, 0),)),
     r.Done(),
 ]
 
@@ -60,7 +77,27 @@ def test_every_kind_is_in_its_union_and_tested() -> None:
     assert {type(x) for x in ANSWERS} == set(typing.get_args(r.AnyAnswer))
 
 
-def test_a_worker_cannot_ask_for_what_only_the_supervisor_knows() -> None:
-    data = msgspec.msgpack.encode(r.FenceNode(1, 2))
-    with pytest.raises(msgspec.ValidationError):
-        msgspec.msgpack.decode(data, type=r.WorkerRequest)
+ONLY_THE_SUPERVISOR = (
+    r.RegisterNode,
+    r.UnfenceNode,
+    r.FenceNode,
+    r.NodeDown,
+    r.RemoveNode,
+    r.RebalanceLeaders,
+    r.ElectUnclean,
+    r.PlanMoves,
+    r.FinishMoves,
+    r.StartCluster,
+)
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+def test_a_worker_cannot_ask_for_what_only_the_supervisor_knows(
+    request_: r.ControllerRequest,
+) -> None:
+    data = msgspec.msgpack.encode(request_)
+    if isinstance(request_, ONLY_THE_SUPERVISOR):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.msgpack.decode(data, type=r.WorkerRequest)
+    else:
+        assert msgspec.msgpack.decode(data, type=r.WorkerRequest) == request_

@@ -17,12 +17,14 @@ from tidelog.controller.requests import (
     ControllerAnswer,
     CreateTopics,
     CreateTopicsAnswer,
+    FenceNode,
     NewTopic,
+    NodeDown,
     RequestFailed,
 )
 from tidelog.controller.runtime import ControllerRuntime
 from tidelog.metadata.image import MetadataImage
-from tidelog.metadata.records import ChangeRecord
+from tidelog.metadata.records import ChangeRecord, ConfigRecord, PartitionRecord, TopicRecord
 from tidelog.metastore.contract import Metastore, MetastoreError, VersionConflictError
 
 
@@ -243,3 +245,21 @@ async def test_a_decision_that_fails_costs_its_own_request(
     assert {"before", "after"} == set(scene.runtime.image.topics)
     assert "decision failed request=CreateTopics" in caplog.text
     assert "on purpose" in caplog.text
+
+
+async def test_an_unclean_election_is_loud(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    topic_id = bytes(range(16))
+    scene.runtime._image = scene.runtime.image.apply(
+        [
+            TopicRecord(topic_id, "t"),
+            PartitionRecord(topic_id, 0, (1, 2), (1,), 1, 0, 0),
+            ConfigRecord(2, "t", "unclean.leader.election.enable", "true"),
+        ],
+        scene.runtime.image.version,
+    )
+    await scene.runtime.submit(NodeDown(((1, 0),)))
+    assert "unclean" not in caplog.text
+    await scene.runtime.submit(FenceNode(1, 0))
+    (told,) = [record for record in caplog.records if "unclean" in record.message]
+    assert told.levelname == "ERROR"
+    assert "topic=t partition=0 leader=2" in told.message

@@ -6,6 +6,7 @@ import base64
 import random
 from collections import Counter
 
+import msgspec
 import pytest
 
 from tests.unit.controller.worlds import World, node
@@ -18,6 +19,7 @@ from tidelog.controller.requests import (
     DeleteTopics,
     DeleteTopicsAnswer,
     MorePartitions,
+    NamedResult,
     NewTopic,
     ReplicaAssignment,
     TopicReference,
@@ -67,14 +69,12 @@ def test_defaults() -> None:
         (NewTopic("t", -2), 37),
         (NewTopic("t", 1, 0), 38),
         (NewTopic("t", 1, -2), 38),
-        (NewTopic("t", 1, 2), 38),
-        (NewTopic("t", 1, 3), 38),
+        (NewTopic("t", 1, 4), 38),
         (NewTopic("t", configs=(("retention.ms", None),)), 40),
         (NewTopic("t", configs=(("retention.ms", "x"),)), 40),
         (NewTopic("t", configs=(("unheard.of", "x"),)), 40),
         (NewTopic("t", 1, assignments=assigned((1,))), 42),
         (NewTopic("t", -1, 1, assignments=assigned((1,))), 42),
-        (NewTopic("t", assignments=assigned((1, 2))), 39),
         (NewTopic("t", assignments=assigned(())), 39),
         (NewTopic("t", assignments=assigned((9,))), 39),
         (NewTopic("t", assignments=assigned((3,))), 39),
@@ -331,3 +331,69 @@ def test_growth_twice_or_only_validated() -> None:
     assert grow(world, item, item, MorePartitions("u", 2)) == [42, 42, 0]
     assert grow(world, item, validate_only=True) == [0]
     assert len(world.image.topics["t"].partitions) == 1
+
+
+def wide(nodes: int, static: dict[str, str] | None = None) -> World:
+    return World(nodes, static, replication_factor_max=3)
+
+
+def test_replicas_that_are_away_are_not_in_sync_at_the_beginning() -> None:
+    world = wide(4)
+    world.apply(node(1, fenced=True))
+    world.apply(msgspec.structs.replace(node(2), down=True))
+    world.apply(msgspec.structs.replace(node(3), shutting_down=True))
+    world.create(NewTopic("t", assignments=assigned((1, 2, 4), (2, 3, 4), (4, 3, 2), (2, 1, 3))))
+    found = [(p.isr, p.leader, p.leader_epoch) for p in world.image.topics["t"].partitions]
+    # The last one waits for a node that is about to return.
+    assert found == [((4,), 4, 0), ((4,), 4, 0), ((4,), 4, 0), ((2,), 2, 0)]
+
+
+def test_a_topic_is_made_while_a_node_is_away() -> None:
+    world = wide(3)
+    world.apply(node(2, fenced=True))
+    assert world.create(NewTopic("t", 4, 3), NewTopic("u", 4, 2)) == [0, 0]
+    for partition in world.image.topics["t"].partitions:
+        assert set(partition.replicas) == {1, 2, 3}
+        assert partition.replicas[2] == 2 and set(partition.isr) == {1, 3}
+    for partition in world.image.topics["u"].partitions:
+        assert set(partition.replicas) == {1, 3} == set(partition.isr)
+
+
+def test_at_least_one_node_of_an_assignment_has_to_be_there() -> None:
+    world = wide(3)
+    for node_id in (1, 2):
+        world.apply(node(node_id, fenced=True))
+    assert world.create(NewTopic("t", assignments=assigned((1, 2)))) == [39]
+    assert world.create(NewTopic("t", assignments=assigned((1, 3)))) == [0]
+
+
+def test_the_largest_replication_factor() -> None:
+    world = wide(4)
+    answer = world.ask(CreateTopics((NewTopic("t", 1, 4), NewTopic("u", 1, 3))))
+    assert isinstance(answer, CreateTopicsAnswer)
+    assert [topic.error_code for topic in answer.topics] == [38, 0]
+    assert answer.topics[0].error_message == "replication factor 4 is not supported, at most 3"
+    assert world.create(NewTopic("v", assignments=assigned((1, 2, 3, 4)))) == [39]
+
+
+def test_internal_topics_have_as_many_replicas_as_there_are_nodes() -> None:
+    topics = ("offsets.topic", "transaction.state.log")
+    static = {f"{topic}.replication.factor": "3" for topic in topics}
+    for nodes, factor in ((1, 1), (2, 2), (3, 3), (5, 3)):
+        world = wide(nodes, static)
+        names = (NewTopic(GROUP_METADATA_TOPIC), NewTopic(TRANSACTION_STATE_TOPIC))
+        world.ask(CreateTopics(names, automatic=True))
+        for topic in world.image.topics.values():
+            assert {len(partition.replicas) for partition in topic.partitions} == {factor}
+
+
+def test_added_partitions_have_as_many_replicas() -> None:
+    world = wide(3)
+    world.create(NewTopic("t", 1, 3))
+    more = (MorePartitions("t", 3), MorePartitions("t", 4, ((1, 2),)))
+    answer = world.ask(CreatePartitions(more[:1]))
+    assert answer == CreatePartitionsAnswer((NamedResult("t", 0),))
+    assert {len(p.replicas) for p in world.image.topics["t"].partitions} == {3}
+    answer = world.ask(CreatePartitions(more[1:]))
+    assert isinstance(answer, CreatePartitionsAnswer)
+    assert answer.topics[0].error_code == 39

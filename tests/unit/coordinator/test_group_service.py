@@ -19,9 +19,12 @@ from tidelog.clock import ManualClock
 from tidelog.config import BrokerConfig
 from tidelog.coordinator.group_service import GroupService
 from tidelog.errors import KafkaError
+from tidelog.limits import GROUP_LOG_LINES_PER_SECOND
 from tidelog.metadata.image import MetadataImage
 from tidelog.metadata.records import PartitionRecord, TopicRecord
 from tidelog.protocol.codec import encode
+from tidelog.protocol.error_codes import ErrorCode
+from tidelog.protocol.messages.consumer_group_heartbeat import ConsumerGroupHeartbeatRequest
 from tidelog.protocol.messages.heartbeat import HeartbeatRequest
 from tidelog.protocol.messages.join_group import JoinGroupRequest, JoinGroupRequestProtocol
 from tidelog.protocol.messages.leave_group import LeaveGroupRequest
@@ -286,3 +289,36 @@ async def test_without_the_topic_there_is_no_coordinator(tmp_path: Path) -> None
     assert (await service.join_group(join(), Context(9))).error_code == 16
     with pytest.raises(KafkaError):
         await service.heartbeat(HeartbeatRequest(group_id="g"), Context(4))
+
+
+async def test_what_is_too_large_is_refused_and_told_in_the_log(
+    started: GroupService, caplog: pytest.LogCaptureFixture
+) -> None:
+    group = "g" * 1000
+    large = join(group=group)
+    large.protocols[0].metadata = bytes(12 << 20)
+    for _ in range(20):
+        answer = await started.join_group(large, Context(9, "loud"))
+        assert answer.error_code == ErrorCode.MESSAGE_TOO_LARGE
+        encode(answer, 9)
+    assert len(caplog.messages) == GROUP_LOG_LINES_PER_SECOND
+    assert caplog.messages[0].startswith(f"group member refused group={'g' * 255} client=127.0.0.1")
+    assert "client_id=loud reason=The member needs 1258" in caplog.messages[0]
+    heartbeat = ConsumerGroupHeartbeatRequest(
+        group_id="k",
+        member_id="m",
+        rebalance_timeout_ms=1000,
+        subscribed_topic_names=[f"{i:01000d}" for i in range(5000)],
+        topic_partitions=[],
+    )
+    with pytest.raises(KafkaError, match="more than the 4194304 of one member") as caught:
+        await started.consumer_heartbeat(heartbeat, Context(1))
+    assert caught.value.error_code == ErrorCode.INVALID_REQUEST
+    assert (await started.join_group(join(group=group), Context(0))).error_code == 0
+
+
+async def test_a_request_that_waits_keeps_no_reason(started: GroupService) -> None:
+    request = join()
+    request.reason = "x" * 1_000_000
+    await started.join_group(request, Context(9))
+    assert request.reason is None

@@ -294,6 +294,60 @@ async def test_what_is_written_is_not_yet_committed(world: World) -> None:
         world.shards[0].committed.clear()
 
 
+async def test_what_tells_of_records_waits_for_their_commit(world: World) -> None:
+    await world.replicas.lead()
+    world.replicas.commit = asyncio.Event()
+    writing = asyncio.create_task(world.add(1))
+    shard = world.shards[0]
+    while not shard.written:
+        await asyncio.sleep(0)
+    look = Result(shard.total, (), shard.written.append)
+    looking = asyncio.create_task(world.runtime.write(0, lambda shard, now_ms: look))
+    while len(shard.written) < 2:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not looking.done()
+    world.replicas.commit.set()
+    assert await looking == await writing == 1
+
+
+async def test_what_is_loaded_counts_when_it_is_committed(world: World) -> None:
+    partition = await world.replicas.lead()
+    assert await world.add(1) == 1
+    world.replicas.resign(partition)
+    world.replicas.commit = asyncio.Event()
+    await world.replicas.lead()
+    while world.shards[-1].total < 1:
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0)
+    assert world.shards[-1].loaded_at == -1
+    assert world.runtime.is_loading()
+    assert await code_of(world.add(1)) == 14
+    world.replicas.commit.set()
+    while world.runtime.is_loading():
+        await asyncio.sleep(0)
+    assert await world.add(1) == 2
+
+
+@pytest.mark.parametrize("through", [True, False])
+async def test_a_caller_that_goes(world: World, through: bool) -> None:
+    await world.replicas.lead()
+    world.replicas.commit = asyncio.Event()
+    write = world.runtime.write_through if through else world.runtime.write
+    writing = asyncio.create_task(write(0, lambda shard, now_ms: shard.add(1)))
+    while not world.shards[0].written:
+        await asyncio.sleep(0)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    world.replicas.commit.set()
+    assert await world.add(10) == 11
+    expected = [0, 0] if through else [0]
+    while len(world.shards[0].committed) < len(expected):
+        await asyncio.sleep(0)
+    assert world.shards[0].committed == expected
+
+
 async def test_the_epoch_in_which_a_partition_is_led(world: World) -> None:
     partition = await world.replicas.lead()
     assert world.runtime.leader_epoch(0) == 0

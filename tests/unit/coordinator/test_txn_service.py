@@ -20,6 +20,7 @@ from tidelog.coordinator.txn.decisions import Identity
 from tidelog.coordinator.txn.transaction import TopicPartition
 from tidelog.coordinator.txn_service import TransactionService
 from tidelog.errors import KafkaError
+from tidelog.metadata.image import MetadataImage
 from tidelog.metadata.records import FeatureRecord
 from tidelog.protocol.messages.write_txn_markers import (
     WritableTxnMarkerPartitionResult,
@@ -42,6 +43,8 @@ class World(Replicas):
         self.image = image_with(STATE_TOPIC, "t")
         if version:
             self.image = self.image.apply([FeatureRecord("transaction.version", version)], 2)
+        #: What the node works with while `image` is being applied.
+        self.former_image: MetadataImage | None = None
         self.clock = ManualClock()
         self.markers: list[Any] = []
         self.held: asyncio.Event | None = None
@@ -51,7 +54,7 @@ class World(Replicas):
         self.service = TransactionService(
             self,  # type: ignore[arg-type]
             self.clock,
-            image=lambda: self.image,
+            image=lambda: self.former_image or self.image,
             config=BrokerConfig.resolve,
             next_producer_id=self.next_id,
             peers=self,
@@ -179,6 +182,21 @@ async def test_the_next_coordinator_goes_on(world: World) -> None:
     # The one that was under way with the former epoch arrives, too: its node tells them apart.
     assert {marker.coordinator_epoch for marker in world.markers} == {3, 9}
     assert world.state("y") == "Ongoing"
+
+
+async def test_a_topic_that_is_as_new_as_the_leadership_is_not_taken_for_a_deleted_one(
+    world: World,
+) -> None:
+    service = world.service
+    producer = await service.init_producer_id("x", 60_000, None)
+    await service.add_partitions("x", producer, [T0], 2)
+    world.held = asyncio.Event()
+    await service.end("x", producer, True, 2)
+    world.former_image = image_with(STATE_TOPIC)
+    await world.lead_anew(9)
+    world.held.set()
+    await until(lambda: world.state() == "CompleteCommit")
+    assert 9 in {marker.coordinator_epoch for marker in world.markers}
 
 
 async def test_a_client_that_goes_leaves_no_transaction_behind(world: World) -> None:

@@ -1,4 +1,4 @@
-"""AlterReplicaLogDirs: a node has one directory."""
+"""AlterReplicaLogDirs: which replicas are moved, and what the others are answered."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tidelog.protocol.messages.alter_replica_log_dirs import (
     AlterReplicaLogDirsRequest,
     AlterReplicaLogDirTopic,
 )
+from tidelog.storage.log_directories import DirectoryView
 
 
 def into(path: str, topic: str, *partitions: int) -> AlterReplicaLogDir:
@@ -38,3 +39,36 @@ async def test_only_the_one_directory_is_there(version: int, tmp_path: Path) -> 
     )
     answer = await node.ask(request, version)
     assert codes(answer) == {"t": [(0, 0), (1, 57), (9, 3), (2, 57)], "none": [(0, 3)]}
+
+
+async def test_where_a_replica_goes(tmp_path: Path) -> None:
+    node = Node(nodes=2, directory=tmp_path)
+    await node.create(NewTopic("t", 4, 1))
+    held = {log.index: log for log in node.logs.logs()}
+    mine, also = sorted(held)[:2]
+    elsewhere = next(index for index in range(4) if index not in held)
+    also_log = held[also]
+    also_log.offline = True
+    moves: list[tuple[int, str]] = []
+    wishes: list[tuple[str, int, str]] = []
+    views = [
+        DirectoryView("/a", None, [*held.values()], []),  # type: ignore[list-item]
+        DirectoryView("/b", None, [], []),
+        DirectoryView("/c", OSError(5, "bad disk"), [], []),
+    ]
+    node.logs.views = lambda: views  # type: ignore[method-assign]
+    node.logs.move = lambda log, path: moves.append((log.index, path))  # type: ignore[method-assign]
+    node.logs.wish = lambda *wish: wishes.append(wish) or True  # type: ignore[func-returns-value, method-assign]
+    request = AlterReplicaLogDirsRequest(
+        dirs=[
+            into("/b", "t", mine, also, elsewhere, 9),
+            into("/c", "u", 0),
+        ]
+    )
+    answer = await node.ask(request, 2)
+    assert codes(answer) == {
+        "t": [(mine, 0), (also, 56), (elsewhere, 9), (9, 3)],
+        "u": [(0, 56)],
+    }
+    assert moves == [(mine, "/b")]
+    assert wishes == [("t", elsewhere, "/b"), ("t", 9, "/b")]

@@ -1,8 +1,9 @@
-"""DescribeLogDirs: the node's directory, all of it or what was asked for."""
+"""DescribeLogDirs: the node's directories, all of them or what was asked for."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ from tidelog.protocol.messages.describe_log_dirs import (
     DescribableLogDirTopic,
     DescribeLogDirsRequest,
 )
+from tidelog.storage.log_directories import DirectoryView
 
 
 @pytest.mark.parametrize("version", range(1, 6))
@@ -53,3 +55,30 @@ async def test_a_directory_that_is_gone(tmp_path: Path) -> None:
     node = Node(directory=tmp_path / "gone")
     answer = await node.ask(DescribeLogDirsRequest(topics=None), 4)
     assert [result.error_code for result in answer.results] == [56]
+
+
+async def test_several_directories(tmp_path: Path) -> None:
+    node = Node(nodes=1, directory=tmp_path)
+    await node.create(NewTopic("t", 2, 1))
+    here, there = node.log("t", 0), node.log("t", 1)
+    move = SimpleNamespace(log=here, size_bytes=70, lag=3)
+    views = [
+        DirectoryView("/a", None, [here], []),  # type: ignore[list-item]
+        DirectoryView("/b", OSError(5, "bad disk"), [there], []),  # type: ignore[list-item]
+        DirectoryView(str(tmp_path), None, [], [move]),  # type: ignore[list-item]
+    ]
+    node.logs.views = lambda: views  # type: ignore[method-assign]
+    first, failed, target = (await node.ask(DescribeLogDirsRequest(topics=None), 4)).results
+    assert [(r.log_dir, r.error_code) for r in (first, failed, target)] == [
+        ("/a", 56),  # (there is no such volume)
+        ("/b", 56),
+        (str(tmp_path), 0),
+    ]
+    assert [p.is_future_key for p in first.topics[0].partitions] == [False]
+    assert failed.topics == []
+    (copy,) = target.topics[0].partitions
+    assert (copy.partition_index, copy.partition_size, copy.offset_lag) == (0, 70, 3)
+    assert copy.is_future_key
+    other = [DescribableLogDirTopic(topic="t", partitions=[1])]
+    answer = await node.ask(DescribeLogDirsRequest(topics=other), 4)
+    assert [result.topics for result in answer.results] == [[], [], []]

@@ -16,6 +16,7 @@ from tidelog.errors import (
     MalformedMessageError,
     PeerError,
     StorageError,
+    TextTooLongError,
     UnsupportedVersionError,
 )
 from tidelog.handlers.api import Api, Encoded, Handler
@@ -31,6 +32,11 @@ from tidelog.protocol.codec import (
     response_class,
 )
 from tidelog.protocol.error_codes import ErrorCode
+from tidelog.protocol.messages.describe_groups import (
+    DescribedGroup,
+    DescribeGroupsRequest,
+    DescribeGroupsResponse,
+)
 from tidelog.protocol.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
 
 
@@ -57,6 +63,26 @@ def test_what_is_not_served_closes_the_connection(key: int, version: int) -> Non
     node = Node()
     with pytest.raises(UnsupportedVersionError):
         node.dispatcher.dispatch(frame_of(key, version, body=bytes(30)), node.connection)
+
+
+def test_texts_that_grow_beyond_what_can_be_written_close_the_connection() -> None:
+    """They ended the worker once: 30,000 bytes that are no UTF-8 are 90,000 when they are."""
+    node = Node()
+    names = struct.pack(">ih", 1, 30_000) + b"\xff" * 30_000
+    with pytest.raises(MalformedMessageError):
+        node.dispatcher.dispatch(frame_of(3, 1, flexible=False, body=names), node.connection)
+
+    def echo(request: Any, context: Any) -> Any:
+        return DescribeGroupsResponse(groups=[DescribedGroup(group_id=request.groups[0] + "?")])
+
+    api = Api(ApiKey.DESCRIBE_GROUPS, 0, 5)
+    dispatcher = Dispatcher(
+        node.services, [Handler(api, echo, lambda request, *_: echo(request, None))]
+    )
+    request = DescribeGroupsRequest(groups=["x" * 0x7FFF])
+    with pytest.raises(TextTooLongError):
+        dispatcher.dispatch(encode_request_frame(request, 3, 1)[4:], node.connection)
+    assert issubclass(TextTooLongError, PeerError)
 
 
 @pytest.mark.parametrize("cut", range(1, 40))

@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.controller.worlds import node as node_record
 from tests.unit.handlers.worlds import Node
-from tidelog.controller.requests import CreateTopics, NewTopic
+from tidelog.controller.requests import CreateTopics, NewTopic, ReportOffline
 from tidelog.metadata.records import Endpoint, PartitionRecord
 from tidelog.protocol.messages.metadata import MetadataRequest, MetadataRequestTopic
 
@@ -192,6 +192,16 @@ async def test_a_partition_whose_leader_is_gone() -> None:
     node.controller.apply(PartitionRecord(topic.topic_id, 0, (1,), (1,), -1, 1, 1))
     answer = await node.ask(ask_for("t"), 9)
     assert (answer.topics[0].partitions[0].error_code, answer.controller_id) == (5, 1)
+
+
+async def test_a_replica_whose_disk_is_gone() -> None:
+    node = Node(nodes=1)
+    await node.create(NewTopic("t", 2, 1))
+    topic = node.image.topics["t"]
+    node.controller.ask(ReportOffline(1, node.image.nodes[1].epoch, ((topic.topic_id, 1),)))
+    first, second = (await node.ask(ask_for("t"), 9)).topics[0].partitions
+    assert (first.error_code, first.leader_id, first.offline_replicas) == (0, 1, [])
+    assert (second.error_code, second.leader_id, second.offline_replicas) == (5, -1, [1])
 
 
 @pytest.mark.parametrize(("version", "code"), [(5, 5), (6, 72)])

@@ -17,6 +17,7 @@ from tidelog.protocol.messages.create_partitions import (
 )
 from tidelog.protocol.messages.create_topics import CreatableTopic, CreateTopicsRequest
 from tidelog.protocol.messages.delete_topics import DeleteTopicsRequest, DeleteTopicState
+from tidelog.protocol.messages.metadata import MetadataRequest, MetadataRequestTopic
 
 
 async def limited(rate: float = 1.0) -> Node:
@@ -100,3 +101,17 @@ async def test_what_only_is_checked_counts_too() -> None:
     request.validate_only = True
     assert codes((await node.ask(request, 7)).topics) == {"a": 0}
     assert codes((await node.ask(topics(a=1), 7)).topics) == {"a": 89}
+
+
+async def test_topics_that_come_by_use_count_too() -> None:
+    """Asked of 4.3.1: with 0.1 changes a second, 2 of 24 topics were there."""
+    node = await limited(0.1)
+    wanted = [MetadataRequestTopic(name=f"new-{number}") for number in range(4)]
+    answer = await node.ask(MetadataRequest(topics=wanted), 9)
+    assert [topic.error_code for topic in answer.topics] == [0, 0, 3, 3]
+    assert answer.throttle_time_ms == 0
+    assert {"new-0", "new-1"} <= set(node.image.topics)
+    assert "new-2" not in node.image.topics
+    node.clock.advance(60_000)
+    answer = await node.ask(MetadataRequest(topics=wanted), 9)
+    assert [topic.error_code for topic in answer.topics] == [0, 0, 0, 0]

@@ -102,3 +102,14 @@ async def test_a_coordinator_that_is_elsewhere() -> None:
     request = OffsetCommitRequest(group_id="g", topics=[topic("t", 0, 1)])
     answer = await refused(await world(), "commit_offsets", request, 9)
     assert codes(answer) == [("t", {0: 16, 1: 16})]
+
+
+async def test_a_partition_that_is_named_twice_is_answered_twice() -> None:
+    """As Kafka 4.3.1 does; the coordinator gets both, the later one holds."""
+    request = OffsetCommitRequest(group_id="g", topics=[topic("t", 1, 9, 0, 1, 9)])
+    node = await world()
+    (answered,) = (await node.ask(request, 9)).topics
+    found = [(each.partition_index, each.error_code) for each in answered.partitions]
+    assert found == [(1, 12), (9, 3), (0, 0), (1, 12), (9, 3)]
+    ((_, asked),) = node.groups.asked
+    assert [each.partition_index for each in asked.topics[0].partitions] == [1, 0, 1]

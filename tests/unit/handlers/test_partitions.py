@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.unit.controller.worlds import node
-from tidelog.handlers.partitions import codes_of, duplicates, is_offline
+from tidelog.handlers.partitions import codes_of, duplicates, is_offline, merged_codes
 from tidelog.metadata.image import MetadataImage, PartitionImage, TopicImage
 from tidelog.protocol.error_codes import ErrorCode
 
@@ -28,3 +28,8 @@ def test_codes_of() -> None:
     by_id = ErrorCode.UNKNOWN_TOPIC_ID
     assert codes_of(None, [0], by_id) == {0: by_id}
     assert codes_of(topic, [2], by_id) == {2: unknown}
+
+
+def test_merged_codes() -> None:
+    assert merged_codes([0, 3, 0], [7, 0]) == [7, 3, 0]
+    assert merged_codes([], []) == []

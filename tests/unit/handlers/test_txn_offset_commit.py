@@ -101,3 +101,11 @@ async def test_nothing_that_exists() -> None:
     node = await world()
     assert told(await node.ask(request(gone=[0]), 5)) == [("gone", {0: 3})]
     assert node.groups.asked == []
+
+
+async def test_a_partition_that_is_named_twice_is_answered_twice() -> None:
+    node = await world()
+    node.groups.answers["commit_transactional"] = committed
+    (answered,) = (await node.ask(request(a=[1, 3, 0, 1]), 3)).topics
+    found = [(each.partition_index, each.error_code) for each in answered.partitions]
+    assert found == [(1, 12), (3, 3), (0, 0), (1, 12)]

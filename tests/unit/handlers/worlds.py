@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.unit.controller.worlds import World as ControllerWorld
 from tidelog._native.log import LogCore
-from tidelog._native.partition import OFFLINE, PartitionTable, Progress
+from tidelog._native.partition import OFFLINE, Partition, PartitionTable, Progress
 from tidelog._native.producer_state import ProducerStates
 from tidelog.clock import ManualClock
 from tidelog.config import TopicConfig
@@ -34,13 +34,18 @@ from tidelog.handlers.dispatch import Dispatcher
 from tidelog.handlers.metadata_cache import MetadataCache
 from tidelog.handlers.registry import APIS, HANDLERS
 from tidelog.handlers.topic_creation import TopicCreation
+from tidelog.limits import REPLICATION_FACTOR_MAX
 from tidelog.metadata.image import MetadataImage
+from tidelog.metadata.isr import IsrChange
 from tidelog.protocol.codec import decode_response, encode_request_frame
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.protocol.schema import Request
 from tidelog.quotas.node import NodeQuotas
+from tidelog.quotas.replication import ReplicationQuotas
+from tidelog.replication.isr_changes import IsrChanges
 from tidelog.replication.node_config import NodeConfig
 from tidelog.replication.replica_manager import ReplicaManager
+from tidelog.storage.log_directories import DirectoryView
 from tidelog.storage.timestamps import TimestampOffset
 
 NODE_ID = 1
@@ -62,6 +67,7 @@ class FakeLog:
         self.on_progress: object = None
         self.high_watermark: object = None
         self.offline = False
+        self.is_replicated = False
         self.set_offsets(0, 0)
 
     def set_offsets(self, start: int, end: int) -> None:
@@ -96,8 +102,8 @@ class FakeLog:
 
 
 class FakeLogs:
-    """A LogManager without a disk. `broken`: topics whose logs cannot be made; `opening`: logs that
-    are being recovered, until `end_opening`.
+    """LogDirectories without a disk. `broken`: topics whose logs cannot be made; `opening`: logs
+    that are being recovered, until `end_opening`.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -107,7 +113,22 @@ class FakeLogs:
         self.on_offline: Any = None
         self.on_opened: Any = None
         self.opening: dict[tuple[str, int], asyncio.Event] = {}
+        #: What the checkpoint says, by (topic, index).
+        self.checkpointed: dict[tuple[str, int], int] = {}
         self._logs: dict[tuple[str, int], FakeLog] = {}
+
+    def take_high_watermark(self, log: FakeLog) -> int:
+        """The high watermark in the checkpoint."""
+        return self.checkpointed.pop((log.topic, log.index), -1)
+
+    def views(self) -> list[DirectoryView]:
+        return [DirectoryView(str(self.directory), None, self.logs(), [])]  # type: ignore[arg-type]
+
+    def move(self, log: FakeLog, path: str) -> None:
+        assert path == str(self.directory)
+
+    def wish(self, topic: str, index: int, path: str) -> bool:
+        return True
 
     def get(self, topic: str, index: int) -> FakeLog | None:
         return self._logs.get((topic, index))
@@ -198,6 +219,35 @@ def _answer(answer: Any, arguments: tuple[Any, ...]) -> Any:
     return answer
 
 
+async def no_isr_changes(changes: tuple[IsrChange, ...]) -> None:
+    """As isr_changes.ChangeIsrs: nobody answers."""
+    await asyncio.sleep(0)
+
+
+class FakeFetchers:
+    """Remembers what the node follows: {(topic, index): (leader id, leader epoch)}."""
+
+    def __init__(self) -> None:
+        self.following: dict[tuple[str, int], tuple[int, int]] = {}
+        self.images: list[MetadataImage] = []
+
+    def follow(self, partition: Partition, held: Any) -> None:
+        assert partition.is_follower
+        assert partition.log is held.core
+        key = partition.topic.decode(), partition.index
+        self.following[key] = partition.leader_id, partition.leader_epoch
+
+    async def leave(self, partition: Partition) -> None:
+        await asyncio.sleep(0)
+        self.following.pop((partition.topic.decode(), partition.index), None)
+
+    def nodes_changed(self, image: MetadataImage) -> None:
+        self.images.append(image)
+
+    async def close(self) -> None:
+        self.following.clear()
+
+
 class Node:
     """One node of a small cluster: ask it something in any version of an API."""
 
@@ -206,9 +256,12 @@ class Node:
         nodes: int = 2,
         static: Mapping[str, str] | None = None,
         directory: Path = Path("."),
+        replication_factor_max: int = REPLICATION_FACTOR_MAX,
     ) -> None:
         self.static = dict(static or {})
-        self.controller = ControllerWorld(nodes, self.static)
+        self.controller = ControllerWorld(
+            nodes, self.static, replication_factor_max=replication_factor_max
+        )
         self.clock = ManualClock()
         self.silent = False
         #: The image that this node has; follows the controller's unless `lagging`.
@@ -217,12 +270,18 @@ class Node:
         self.table = PartitionTable(Progress())
         self.logs = FakeLogs(directory)
         self.node_config = NodeConfig(NODE_ID, self.static)
+        self.fetchers = FakeFetchers()
+        self.isr = IsrChanges(NODE_ID, 0, no_isr_changes, self.clock, lag_time_max_ms=30_000)
+        self.throttles = ReplicationQuotas(self.node_config.broker(self.image), self.clock)
         self.replicas = ReplicaManager(
             NODE_ID,
             self.table,
             self.logs,  # type: ignore[arg-type]
             self.node_config,
             self.clock,
+            isr=self.isr,
+            fetchers=self.fetchers,
+            throttles=self.throttles,
         )
         self.groups = FakeGroups()
         self.transactions = FakeTransactions()

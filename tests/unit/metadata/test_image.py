@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import pytest
 
 from tidelog.errors import InvariantError
@@ -220,3 +221,28 @@ def test_moves_stand_until_they_end() -> None:
     after = image.apply([EndMoveRecord(topic_id(1), 1)], 2)
     assert (after.moves, len(image.moves)) == ({}, 1)
     assert after.topics is image.topics
+
+
+def test_who_may_be_elected() -> None:
+    image = base()
+    assert image.live_node_ids() == {1, 2}
+    for field in ("fenced", "down", "shutting_down"):
+        away = image.apply([msgspec.structs.replace(node(2), **{field: True})], 2)
+        assert away.live_node_ids() == {1}
+        assert not away.nodes[2].is_live
+        again = MetadataImage.from_records(away.to_records(), 2)
+        assert again.nodes == away.nodes
+
+
+def test_partitions_held_by_any_of_some_nodes() -> None:
+    image = base().apply(
+        [TopicRecord(topic_id(3), "c"), PartitionRecord(topic_id(3), 0, (1, 2), (1,), 1, 0, 0)], 2
+    )
+
+    def held(*node_ids: int) -> list[tuple[str, int]]:
+        found = image.partitions_held_by_any(frozenset(node_ids))
+        return [(topic.name, partition.index) for topic, partition in found]
+
+    assert held(1) == [("a", 0), ("c", 0)]
+    assert held(1, 2) == [("a", 0), ("a", 1), ("b", 0), ("c", 0)]
+    assert held() == held(9) == []

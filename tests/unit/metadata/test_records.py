@@ -31,6 +31,7 @@ ID = bytes(range(16))
 STORED: list[ChangeRecord] = [
     ClusterRecord("aaaaaaaaaaaaaaaaaaaaaa"),
     NodeRecord(1, 3, None, (Endpoint("PLAINTEXT", "", 9092),), "127.0.0.1", 9092, False, "node-1"),
+    NodeRecord(2, 3, "r", (), "h", 1, False, "d", shutting_down=True, down=True),
     TopicRecord(ID, "täg"),
     PartitionRecord(ID, 7, (1, 2), (1,), 1, 4, 9, (3,), (2,)),
     ConfigRecord(2, "t", "retention.ms", "1000"),
@@ -98,3 +99,11 @@ def test_a_removed_topic_ends_its_partitions_only() -> None:
 def test_garbage_is_refused(text: str) -> None:
     with pytest.raises(msgspec.MsgspecError):
         decode_record(text)
+
+
+def test_a_node_stored_before_it_could_shut_down() -> None:
+    old = (
+        b'{"type":"node","node_id":1,"epoch":3,"rack":null,"endpoints":[],"internode_host":"h",'
+        b'"internode_port":1,"fenced":false,"directory":"d"}'
+    )
+    assert decode_record(old) == NodeRecord(1, 3, None, (), "h", 1, False, "d")

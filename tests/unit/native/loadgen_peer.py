@@ -16,8 +16,8 @@ from typing import Any
 from kio.schema.errors import ErrorCode
 from kio.serial import entity_reader, entity_writer
 
-from bench.load.batches import Batch, encode_batch, sized_batch
-from bench.load.requests import Template, produce_request
+from tidelog.benchmarks.batches import Batch, encode_batch, sized_batch
+from tidelog.benchmarks.requests import Template, produce_request
 
 NOW_MS = 1_700_000_000_000
 TOPIC_ID = uuid.UUID(int=77)

@@ -68,6 +68,16 @@ def test_ill_formed_text_is_read_with_replacement_characters() -> None:
     assert decode(plan_of(0), data)[0].a_string == "\ufffdA"
 
 
+def test_replacement_characters_make_no_text_that_could_not_be_written() -> None:
+    for bad in (1, 10922):
+        data = bad.to_bytes(2, "big") + b"\xff" * bad
+        found = decode(plan(Text, 0), data)[0]
+        assert decode(plan(Text, 0), encode(plan(Text, 0), found))[0].text == "\ufffd" * bad
+    for bad in (10923, 32767):
+        with pytest.raises(MalformedMessageError, match="longer than 32767 bytes"):
+            decode(plan(Text, 0), bad.to_bytes(2, "big") + b"\xff" * bad)
+
+
 def test_any_byte_but_zero_is_true() -> None:
     data = bytes.fromhex("02" + V0.removeprefix("01"))
     assert decode(plan_of(0), data)[0].a_bool is True

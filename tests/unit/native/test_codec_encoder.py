@@ -23,7 +23,7 @@ from tests.unit.native.codec_tables import (
 )
 from tidelog._native.codec_decoder import decode
 from tidelog._native.codec_encoder import encode, encode_frame, encode_response_frame
-from tidelog.errors import MalformedMessageError, MessageEncodeError
+from tidelog.errors import MalformedMessageError, MessageEncodeError, TextTooLongError
 from tidelog.protocol.schema import plan
 
 
@@ -120,7 +120,7 @@ def test_long_strings_and_bytes() -> None:
         for message in (text, blob):
             data = encode(plan(type(message), version), message)
             assert decode(plan(type(message), version), data)[0] == message
-    with pytest.raises(MessageEncodeError, match="longer than 32767"):
+    with pytest.raises(TextTooLongError, match="longer than 32767"):
         encode(plan(Text, 1), Text(text="a" * 0x8000))
 
 

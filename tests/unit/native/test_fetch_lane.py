@@ -10,6 +10,8 @@ import pytest
 
 from tests.unit.native.lane_harness import Client, Node, batch, topic_id_of
 from tidelog._native import partition as gates
+from tidelog._native.followers import ClusterView
+from tidelog._native.partition import Partition
 from tidelog.protocol.api import ApiKey
 from tidelog.protocol.messages.fetch import (
     FetchPartition,
@@ -406,3 +408,147 @@ async def test_the_transaction_gate_names_what_was_aborted(
     found = [(a.producer_id, a.first_offset) for a in part.aborted_transactions]
     assert found == gate.found
     assert gate.asked == [(0, 0, 0, len(stored))]
+
+
+async def test_who_has_a_rack_is_sent_to_a_replica_there(node: Node, client: Client) -> None:
+    """KIP-392: no records, but the id of a replica in sync that has them."""
+    entry = node.topic("t")
+    stored = await put(node, "t", b"abc")
+    partition = entry.partitions[0]
+    view = ClusterView(30_000, lambda *_: None)
+    view.epochs = {2: 0, 3: 0, 4: 0}
+    partition.set_leadership(1, 1, 1, (1, 2, 3, 4), (1, 2, 3))
+    partition.open_as_leader(partition.log, 0, view)
+    node.gates.near_racks = {b"r": frozenset((2, 3, 4)), b"s": frozenset((4,))}
+    asked = fetch(("t", 0, 0), rack_id="r", max_wait_ms=20)
+
+    async def preferred(request: FetchRequest, version: int = 12) -> int:
+        answer = only(await client.ask(request, version))
+        assert answer.error_code == 0
+        assert not answer.records
+        return int(answer.preferred_read_replica)
+
+    # Nobody is known to have anything: as without a rack.
+    assert await preferred(asked) == -1
+    for follower, end in ((2, 1), (3, 0), (4, 1)):
+        partition.replica_fetched(follower, 0, end, 0)
+    assert partition.high_watermark == 0
+    assert await preferred(asked) == 2
+    assert await preferred(fetch(("t", 0, 1), rack_id="r", max_wait_ms=20)) == 2
+    for rack in ("", "s", "elsewhere"):
+        # (Node 4 has it, but is not in sync.)
+        assert await preferred(fetch(("t", 0, 0), rack_id=rack, max_wait_ms=20)) == -1
+    partition.replica_fetched(3, 0, 1, 0)
+    assert partition.high_watermark == 1
+    # In a session, too, it is told each time; a long poll does not wait for it.
+    begun = fetch(("t", 0, 0), rack_id="r", max_wait_ms=600_000, min_bytes=1000, session=(0, 0))
+    first = await client.ask(begun, 12)
+    again = fetch(rack_id="r", max_wait_ms=600_000, session=(first.session_id, 1))
+    for answer in (first, await client.ask(again, 12)):
+        assert only(answer).preferred_read_replica in (2, 3)
+        assert only(answer).high_watermark == 1
+    # A client of before, and one that no selector looks at, gets the records.
+    assert only(await client.ask(fetch(("t", 0, 0), rack_id="r"), 10)).records == stored
+    node.gates.near_racks = None
+    assert only(await client.ask(asked, 12)).records == stored
+
+
+class Throttle:
+    """Of a leader (KIP-73), as it is told."""
+
+    def __init__(self) -> None:
+        self.exceeded = False
+        self.recorded: list[int] = []
+
+    def record(self, size: int) -> None:
+        self.recorded.append(size)
+
+    def is_exceeded(self) -> bool:
+        return self.exceeded
+
+    def wait_ms(self) -> int:
+        raise AssertionError("a leader does not wait")
+
+
+@pytest.fixture
+async def copied(node: Node) -> tuple[Partition, bytes]:
+    """t-0, led by 1, copied by 2 (in sync) and 3 (not), and its one batch."""
+    partition = node.topic("t").partitions[0]
+    stored = await put(node, "t", b"abc")
+    view = ClusterView(30_000, lambda *_: None)
+    view.epochs = {2: 0, 3: 0}
+    partition.set_leadership(1, 1, 1, (1, 2, 3), (1, 2))
+    partition.open_as_leader(partition.log, 0, view)
+    return partition, stored
+
+
+def as_follower(node_id: int, offset: int = 0, **fields: Any) -> FetchRequest:
+    request = fetch(("t", 0, offset), **fields)
+    request.replica_state.replica_id = node_id
+    return request
+
+
+async def test_beyond_its_quota_a_leader_holds_back(
+    node: Node, client: Client, copied: tuple[Partition, bytes]
+) -> None:
+    partition, stored = copied
+    throttle = Throttle()
+    partition.set_throttle(throttle)
+    # Below it everybody gets it, and followers are charged, in sync or not.
+    for follower in (2, 3):
+        assert only(await client.ask(as_follower(follower), 17)).records == stored
+    assert only(await client.ask(fetch(("t", 0, 0)), 17)).records == b""
+    assert throttle.recorded == [len(stored)] * 2
+    throttle.exceeded = True
+    answer = only(await client.ask(as_follower(3, max_wait_ms=5), 17))
+    assert (answer.error_code, answer.records, answer.log_start_offset) == (0, b"", 0)
+    assert only(await client.ask(as_follower(2), 17)).records == stored
+    assert throttle.recorded == [len(stored)] * 3
+    # Its fetch is noted all the same.
+    partition.replica_fetched(2, 0, 1, 0)
+    assert partition.high_watermark == 1
+    # A consumer is nobody's copy.
+    assert only(await client.ask(fetch(("t", 0, 0)), 17)).records == stored
+    assert throttle.recorded == [len(stored)] * 3
+    # Who is in sync by now is not held back any more.
+    partition.set_isr((1, 2, 3), 2)
+    assert only(await client.ask(as_follower(3), 17)).records == stored
+
+
+async def test_who_is_held_back_waits_for_the_quota(
+    node: Node, client: Client, copied: tuple[Partition, bytes]
+) -> None:
+    """Also while the partition grows; the others of its fetch go on."""
+    partition, stored = copied
+    throttle = Throttle()
+    throttle.exceeded = True
+    partition.set_throttle(throttle)
+    await client.send(client.encode(as_follower(3, max_wait_ms=600_000), 17))
+    while not partition.waiting_fetches:
+        await asyncio.sleep(0)
+    await put(node, "t", b"more")
+    node.progress.drain()
+    assert partition.waiting_fetches == 1
+    throttle.exceeded = False
+    more = await put(node, "t", b"again")
+    answer = only(await client.answer(ApiKey.FETCH, 17, client.correlation_id))
+    assert answer.records.startswith(stored)
+    assert answer.records.endswith(more)
+    assert throttle.recorded == [len(answer.records)]
+
+
+async def test_held_back_or_not_is_decided_by_partition(
+    node: Node, client: Client, copied: tuple[Partition, bytes]
+) -> None:
+    throttle = Throttle()
+    throttle.exceeded = True
+    copied[0].set_throttle(throttle)
+    other = node.topic("u").partitions[0]
+    stored = await put(node, "u", b"xyz")
+    other.set_leadership(1, 1, 1, (1, 3), (1,))
+    other.open_as_leader(other.log, 0, ClusterView(30_000, lambda *_: None))
+    request = fetch(("t", 0, 0), ("u", 0, 0), max_wait_ms=600_000)
+    request.replica_state.replica_id = 3
+    answer = await client.ask(request, 17)
+    assert [part.records for part in parts(answer)] == [b"", stored]
+    assert throttle.recorded == []

@@ -9,8 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.load.batches import encode_batch, sized_batch
-from bench.load.requests import Cursor, Template, fence_request, fetch_request, produce_request
 from tests.unit.native.loadgen_peer import (
     NOW_MS,
     Answer,
@@ -33,6 +31,14 @@ from tidelog._native.loadgen import (
     parse_fetch_response,
     parse_produce_response,
     walk_batches,
+)
+from tidelog.benchmarks.batches import encode_batch, sized_batch
+from tidelog.benchmarks.requests import (
+    Cursor,
+    Template,
+    fence_request,
+    fetch_request,
+    produce_request,
 )
 
 
@@ -128,6 +134,9 @@ def test_walk_counts_whole_batches_and_ignores_a_cut_one() -> None:
     assert walk_batches(log, verify_crc=True) == (14, 2, 4, len(log))
     assert walk_batches(log[:-1]) == (13, 1, 3, len(three.data))
     assert walk_batches(log[:60]) == (-1, 0, 0, 0)
+    marker = bytearray(stamped(one, 14))
+    marker[22] |= 0x20  # a control batch
+    assert walk_batches(log + bytes(marker)) == (15, 3, 4, len(log) + len(marker))
     broken = bytearray(log)
     broken[70] ^= 1
     with pytest.raises(ValueError, match="CRC"):

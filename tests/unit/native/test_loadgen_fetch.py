@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from kio.serial import entity_reader
 
-from bench.load.requests import fetch_request
 from tests.unit.native.loadgen_peer import (
     Answer,
     Log,
@@ -19,6 +18,7 @@ from tidelog._native.loadgen import (
     LoadGenerator,
     walk_batches,
 )
+from tidelog.benchmarks.requests import fetch_request
 
 
 def fetch_answer(logs: dict[int, Log], offsets: list[tuple[int, int]]) -> Answer:

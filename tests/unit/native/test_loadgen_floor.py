@@ -12,8 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.load.batches import Batch, sized_batch
-from bench.load.requests import Template, fence_request, fetch_request, produce_request
 from tests.unit.native.loadgen_peer import (
     NOW_MS,
     framed,
@@ -25,6 +23,8 @@ from tidelog._native.loadgen import (
     LoadError,
     LoadGenerator,
 )
+from tidelog.benchmarks.batches import Batch, sized_batch
+from tidelog.benchmarks.requests import Template, fence_request, fetch_request, produce_request
 
 
 @contextmanager

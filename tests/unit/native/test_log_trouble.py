@@ -56,6 +56,44 @@ def test_a_disk_error_fences_the_log(tmp_path: Path, disk: BadDisk) -> None:
     assert [kept[0] for kept in entry.retained] == [0]
 
 
+def test_what_is_behind_a_refused_batch_is_refused_like_it(tmp_path: Path) -> None:
+    """Not as out of order: clients take that for a loss, and begin anew with what is there."""
+    core = new_core(tmp_path, Owner())
+    produce(core, batch(producer=Producer(8, 0, 0)))
+    produce(core, batch(producer=Producer(9, 0, 0)))
+    assert core.active_segment is not None
+    core.active_segment.write_hook = BadDisk(errno.ENOSPC)
+    assert produce(core, batch(producer=Producer(9, 0, 1)))[1] == ErrorCode.KAFKA_STORAGE_ERROR
+    assert produce(core, batch(producer=Producer(7, 0, 0)))[1] == ErrorCode.KAFKA_STORAGE_ERROR
+    core.active_segment.write_hook = None
+    # There is room again, and the next ones of the pipeline come; the second producer is new here.
+    for sequence in (2, 3):
+        for producer_id in (9, 7):
+            answer = produce(core, batch(producer=Producer(producer_id, 0, sequence)))
+            assert answer[:2] == (STATUS_REFUSED, ErrorCode.KAFKA_STORAGE_ERROR)
+    # Others are not concerned, and neither is the producer's next epoch.
+    assert produce(core, batch(producer=Producer(8, 0, 1)))[0] == STATUS_APPENDED
+    out_of_order = produce(core, batch(producer=Producer(8, 0, 5)))
+    assert out_of_order[1] == ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+    assert produce(core, batch(producer=Producer(7, 1, 0)))[0] == STATUS_APPENDED
+    for sequence in (1, 2, 3):
+        assert produce(core, batch(producer=Producer(9, 0, sequence)))[0] == STATUS_APPENDED
+    out_of_order = produce(core, batch(producer=Producer(9, 0, 9)))
+    assert out_of_order[1] == ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+
+
+def test_a_client_that_gave_a_refused_batch_up_is_told_in_the_end(tmp_path: Path) -> None:
+    core = new_core(tmp_path, Owner())
+    produce(core, batch(producer=Producer(9, 0, 0)))
+    assert core.active_segment is not None
+    core.active_segment.write_hook = BadDisk(errno.ENOSPC)
+    produce(core, batch(producer=Producer(9, 0, 1)))
+    core.active_segment.write_hook = None
+    codes = [produce(core, batch(producer=Producer(9, 0, 2)))[1] for _ in range(1001)]
+    assert set(codes[:-1]) == {ErrorCode.KAFKA_STORAGE_ERROR}
+    assert codes[-1] == ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+
+
 def test_a_full_disk_refuses_appends_and_serves(tmp_path: Path) -> None:
     owner = Owner()
     core = new_core(tmp_path, owner)

@@ -125,6 +125,31 @@ def test_a_batch_of_the_epoch_before_is_no_duplicate() -> None:
     assert log.send(1, 1, 0) == (1, 1)
 
 
+@pytest.mark.parametrize("reloaded", [False, True])
+def test_what_is_in_an_ended_transaction_is_no_duplicate(reloaded: bool) -> None:
+    """A client that lost count: its next transaction's first batch has the sequence of one that it
+    gave up in the last. It must not hear that this is written."""
+    log = Log(verify_transactions=False)
+    log.send(1, 0, 0, transactional=True)
+    assert log.send(1, 0, 0, transactional=True) == (0, 0)
+    log.mark(1, 0, commit=False)
+    if reloaded:
+        states = ProducerStates(False)
+        states.load(log.states.dump(), log.end)
+        log.states = states
+    assert log.send(1, 0, 0, transactional=True) == twin.OUT_OF_ORDER
+    assert log.send(1, 0, 1, transactional=True) == 0  # offset 2: the next one opens
+    assert log.send(1, 0, 0, transactional=True) == twin.OUT_OF_ORDER
+    assert log.send(1, 0, 1, transactional=True) == (2, 2)
+
+
+def test_a_plain_batch_is_known_again_behind_a_marker() -> None:
+    log = Log()
+    log.send(1, 0, 0)
+    log.mark(1, 0)
+    assert log.send(1, 0, 0) == (0, 0)
+
+
 def test_sequences_wrap_around() -> None:
     log = Log()
     assert log.send(1, 0, MAX - 1, count=2) == 0

@@ -11,7 +11,7 @@ from tidelog.config.properties import ConfigFileError, StaticConfig
 from tidelog.process.broker import (
     BrokerOptions,
     _first_node_id,
-    data_directory_path,
+    log_directories,
     make_slots,
     resolve_static,
 )
@@ -48,16 +48,22 @@ def test_without_anything_it_listens_to_this_machine_only() -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (BrokerOptions(), Path.cwd() / "tidelog-data"),
-        (BrokerOptions(data_dir="x"), Path.cwd() / "x"),
-        (BrokerOptions(properties="log.dirs=/a,/b"), Path("/a")),
-        (BrokerOptions(properties="log.dir=/c"), Path("/c")),
-        (BrokerOptions(properties="log.dirs=/a", data_dir="/x"), Path("/x")),
+        (BrokerOptions(), [Path.cwd() / "tidelog-data"]),
+        (BrokerOptions(data_dir="x"), [Path.cwd() / "x"]),
+        (BrokerOptions(properties="log.dirs=/a,/b"), [Path("/a"), Path("/b")]),
+        (BrokerOptions(properties="log.dir=/c"), [Path("/c")]),
+        (BrokerOptions(properties="log.dirs=/a,/b", data_dir="/x"), [Path("/x")]),
     ],
 )
-def test_where_the_data_is(options: BrokerOptions, expected: Path) -> None:
+def test_where_the_data_is(options: BrokerOptions, expected: list[Path]) -> None:
     static, config = resolved(options)
-    assert data_directory_path(options, static, config) == expected
+    assert log_directories(options, static, config) == expected
+
+
+def test_a_log_directory_is_named_once() -> None:
+    options = BrokerOptions(properties="log.dirs=/a,/b,/a")
+    with pytest.raises(ConfigFileError, match="names /a twice"):
+        log_directories(options, *resolved(options))
 
 
 def test_an_ipv6_address() -> None:

@@ -27,15 +27,15 @@ def test_frames_come_out_whole_whatever_the_pieces() -> None:
 
 
 def test_an_empty_frame_is_one() -> None:
-    assert FrameReader().feed(bytes(4)) == [b""]
+    assert list(FrameReader().feed(bytes(4))) == [b""]
 
 
 def test_a_length_beyond_the_limit_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tidelog.process.channel.CONTROL_FRAME_BYTES_MAX", 100)
-    assert FrameReader().feed(struct.pack(">I", 100)) == []
+    assert list(FrameReader(100).feed(struct.pack(">I", 100))) == []
     for length in (101, 2**31, 2**32 - 1):
         with pytest.raises(ChannelError):
-            FrameReader().feed(struct.pack(">I", length))
+            list(FrameReader(100).feed(struct.pack(">I", length)))
     with pytest.raises(ChannelError):
         encode_frame(msgspec.defstruct("Long", [("text", str)])("x" * 200))
 

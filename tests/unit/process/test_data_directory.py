@@ -241,3 +241,74 @@ def test_a_nodes_damaged_meta_properties_is_one_line(tmp_path: Path, content: by
         directory.check_nodes()
     assert len(str(caught.value).splitlines()) == 1
     directory.close()
+
+
+def test_other_log_directories_are_made_once(tmp_path: Path) -> None:
+    others = [tmp_path / "b", tmp_path / "c" / "d"]
+    directory = DataDirectory.open(tmp_path / "a", others=others)
+    directory.add_node(1)
+    directory.save()
+    assert directory.node_paths(1) == [
+        tmp_path / "a" / "node-1",
+        tmp_path / "b" / "node-1",
+        tmp_path / "c" / "d" / "node-1",
+    ]
+    assert all(path.is_dir() for path in directory.node_paths(1))
+    directory.close()
+    # A disk that is not there is not made up for; one that was emptied is taken as it is.
+    (tmp_path / "b" / "node-1").rmdir()
+    (tmp_path / "b").rmdir()
+    (tmp_path / "c" / "d" / "node-1").rmdir()
+    directory = DataDirectory.open(tmp_path / "a", others=others)
+    directory.add_node(1)
+    assert not (tmp_path / "b").exists()
+    assert (tmp_path / "c" / "d" / "node-1").is_dir()
+    directory.close()
+
+
+def test_log_directories_come_and_go(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    directory = DataDirectory.open(tmp_path / "a", others=[tmp_path / "b"])
+    directory.save()
+    directory.close()
+    directory = DataDirectory.open(tmp_path / "a", others=[tmp_path / "c"])
+    directory.save()
+    directory.close()
+    assert f"log directory not used any more directory={tmp_path / 'b'}" in caplog.text
+    content = json.loads((tmp_path / "a" / "cluster.json").read_text())
+    assert content["log_directories"] == [str(tmp_path / "c")]
+    # (Without the list, as a tool opens it that was not told.)
+    directory = DataDirectory.open(tmp_path / "a")
+    directory.save()
+    directory.close()
+    assert "log_directories" not in json.loads((tmp_path / "a" / "cluster.json").read_text())
+
+
+def test_logs_elsewhere_are_logs(tmp_path: Path) -> None:
+    others = [tmp_path / "b"]
+    directory = DataDirectory.open(tmp_path / "a", others=others)
+    directory.add_node(1)
+    directory.save()
+    directory.close()
+    log = tmp_path / "b" / "node-1" / "t-0"
+    log.mkdir()
+    (log / "partition.metadata").write_text("version: 0\n")
+    with pytest.raises(DataDirectoryError, match=r"the nodes hold 1 log\(s\)"):
+        DataDirectory.open(tmp_path / "a", others=others)
+
+
+def test_a_start_that_failed_leaves_no_log_directory(tmp_path: Path) -> None:
+    directory = DataDirectory.open(tmp_path / "a", others=[tmp_path / "b"])
+    directory.add_node(1)
+    directory.forget_if_new()
+    directory.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("others", ['"x"', "[1]", '["relative"]', '["/a\\u0000"]', "{}"])
+def test_log_directories_that_are_none(tmp_path: Path, others: str) -> None:
+    (tmp_path / "cluster.json").write_text(
+        '{"format": 1, "cluster_id": "aaaaaaaaaaaaaaaaaaaaaa", "nodes": {},'
+        f' "log_directories": {others}}}'
+    )
+    with pytest.raises(DataDirectoryError, match="damaged"):
+        DataDirectory.open(tmp_path)

@@ -21,7 +21,7 @@ RECORDS = (
     RemoveTopicRecord(bytes(16)),
 )
 TO_WORKER: list[msgspec.Struct] = [
-    m.Configure(1, 2, "c" * 22, "/d", {"a": "b"}, ("PLAINTEXT",), 2000, "warning"),
+    m.Configure(1, 2, "c" * 22, ("/d",), {"a": "b"}, ("PLAINTEXT",), 2000, "warning"),
     m.Snapshot(7, RECORDS, True),
     m.Delta(8, RECORDS),
     m.Answer(3, CreateTopicsAnswer(())),

@@ -312,3 +312,19 @@ def test_a_stop_at_any_step_is_made_good_by_running_it_again(path: Path, tmp_pat
             break
     # Before, without any, and (its name not yet durable) with the new one.
     assert [len(list(group)) for _, group in itertools.groupby(stores)] == [4, 6, 2]
+
+
+def test_logs_of_all_log_directories_are_found(path: Path) -> None:
+    other, gone = path.parent / "other", path.parent / "gone"
+    directory = DataDirectory.open(path.parent / "empty")
+    directory.close()
+    content = json.loads((path / "cluster.json").read_text())
+    content["log_directories"] = [str(other), str(gone)]
+    (path / "cluster.json").write_text(json.dumps(content))
+    (other / "node-1").mkdir(parents=True)
+    own(other / "node-1", 1, content["cluster_id"])
+    make_log(other / "node-1" / "v-0", bytes([3]) * 16)
+    report = rebuild(path)
+    assert report.logs == 4
+    assert placement(path) == {"t": [1, 2], "u": [2], "v": [1]}
+    assert notes(report)[str(gone)] == "a log directory that is missing: what is in it is not found"

@@ -15,6 +15,7 @@ from tidelog.errors import KafkaError, StorageError
 from tidelog.metadata.image import MetadataImage
 from tidelog.metadata.records import (
     ChangeRecord,
+    ConfigRecord,
     Endpoint,
     NodeRecord,
     PartitionRecord,
@@ -32,6 +33,7 @@ from tidelog.protocol.messages.metadata import (
     MetadataRequestTopic,
     MetadataResponse,
 )
+from tidelog.quotas.replication import NO_LIMIT
 
 TOPIC_ID = bytes(range(16))
 
@@ -49,7 +51,7 @@ class Scene:
             1,
             5,
             "c" * 22,
-            directory / "node-1",
+            (directory / "node-1",),
             static or {},
             (("PLAINTEXT", self.listening),),
             self.metadata,
@@ -102,6 +104,29 @@ async def test_a_node_from_start_to_stop_and_again(tmp_path: Path) -> None:
         assert (tmp_path / "node-1/.kafka_cleanshutdown").read_text().count('"brokerEpoch":5')
         scene.listening.close()
         assert life in (0, 1)
+
+
+async def test_rates_of_throttled_replication_change_while_it_runs(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    node = build_node(scene.setup)
+    scene.metadata.image = scene.image
+    await node.start(scene.image)
+
+    def rate(side: str, value: str | None, owner: str = "1") -> ConfigRecord:
+        return ConfigRecord(4, owner, f"{side}.replication.throttled.rate", value)
+
+    async def limits(*records: ConfigRecord) -> tuple[int, int]:
+        image = scene.image.apply(records, scene.image.version + 1)
+        await node.apply(scene.image, image)
+        scene.image = image
+        return node._throttles.leader.limit, node._throttles.follower.limit
+
+    assert await limits() == (NO_LIMIT, NO_LIMIT)
+    assert await limits(rate("leader", "5"), rate("follower", "6", "")) == (5, 6)
+    assert await limits(rate("follower", "7"), rate("leader", "8", "2")) == (5, 7)
+    assert await limits(rate("follower", None), rate("leader", None)) == (NO_LIMIT, 6)
+    await node.stop(0)
+    scene.listening.close()
 
 
 async def test_a_node_that_never_started_stops_too(tmp_path: Path) -> None:

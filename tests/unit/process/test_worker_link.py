@@ -33,7 +33,7 @@ from tidelog.process.messages import (
 from tidelog.process.metrics.samples import NodeState, Samples
 from tidelog.process.worker_link import WorkerLink
 
-CONFIGURE = Configure(1, 5, "c" * 22, "/d", {}, ("PLAINTEXT",), 2000, "warning")
+CONFIGURE = Configure(1, 5, "c" * 22, ("/d",), {}, ("PLAINTEXT",), 2000, "warning")
 
 
 def image_of(version: int, features: int = 1) -> MetadataImage:
@@ -128,7 +128,7 @@ async def test_configuration_then_the_metadata_then_deltas(scene: Scene) -> None
 async def test_a_large_snapshot_comes_in_parts(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidelog.process.worker_link.SNAPSHOT_FRAME_RECORDS", 4)
+    monkeypatch.setattr("tidelog.process.snapshots.SNAPSHOT_FRAME_RECORDS", 4)
     for features, parts in ((0, [0]), (3, [3]), (4, [4]), (5, [4, 1]), (12, [4, 4, 4])):
         scene.owner.image = image_of(9, features)
         scene.link.send_snapshot()

@@ -20,7 +20,7 @@ from tidelog.process.channel import ControlChannel
 from tidelog.process.metrics.samples import NodeState, Samples
 from tidelog.process.worker_process import EXIT_CLEAN, EXIT_FAILED, NodeSetup, WorkerProcess
 
-CONFIGURE = m.Configure(4, 5, "c" * 22, "/d", {"k": "v"}, ("PLAINTEXT",), 3_600_000, "warning")
+CONFIGURE = m.Configure(4, 5, "c" * 22, ("/d",), {"k": "v"}, ("PLAINTEXT",), 3_600_000, "warning")
 
 
 class Node:
@@ -46,6 +46,9 @@ class Node:
 
     def serve(self) -> None:
         self.calls.append(("serve",))
+
+    async def hand_over(self) -> None:
+        return
 
     async def stop(self, grace_ms: int) -> None:
         self.calls.append(("stop", grace_ms))

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from tidelog.limits import THROTTLE_MS_MAX
-from tidelog.quotas.rates import TokenBucket, WindowedRate
+from tidelog.quotas.rates import SimpleRate, TokenBucket, WindowedRate
 
 
 def test_a_rate_counts_the_whole_window_from_the_first_record_on() -> None:
@@ -67,6 +67,35 @@ def test_a_client_that_waits_as_it_is_told_keeps_its_rate() -> None:
             now_ms += rate.throttle_ms(bound, now_ms) + rng.randint(0, 20)
         # (The window's worth at the beginning comes on top.)
         assert sent <= bound * (now_ms / 1000 + 14)
+
+
+def test_a_simple_rate_takes_nothing_for_granted() -> None:
+    rate = SimpleRate(11, 1000)
+    assert rate.per_second(0) == 0
+    rate.record(1000, 0)
+    # (One part of the window is the least.)
+    assert rate.per_second(0) == rate.per_second(1000) == pytest.approx(1000)
+    assert rate.per_second(4000) == pytest.approx(250)
+    rate.record(3000, 4000)
+    assert rate.per_second(5000) == pytest.approx(800)
+    # The first part is forgotten when it is 11 s old: 3000 bytes in the 7 s since the second.
+    assert rate.per_second(10_999) == pytest.approx(4000 / 10.999)
+    assert rate.per_second(11_000) == pytest.approx(3000 / 7)
+    assert rate.per_second(15_000) == 0
+
+
+def test_a_simple_rate_says_when_it_will_be_down() -> None:
+    rate = SimpleRate(11, 1000)
+    rate.record(5000, 0)
+    assert rate.throttle_ms(5000, 0) == 0
+    rate.record(1000, 10)
+    # 6000 bytes are 5000 a second after 1.2 s; until then it is measured over one whole second.
+    assert rate.throttle_ms(5000, 10) == 1190
+    assert rate.throttle_ms(5000, 1100) == 100
+    assert rate.throttle_ms(5000, 1200) == 0
+    # Nothing at all may be copied.
+    assert rate.throttle_ms(0, 1200) == THROTTLE_MS_MAX
+    assert rate.throttle_ms(0, 20_000) == 0
 
 
 def test_tokens_come_back_up_to_the_burst() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.handlers.worlds import FakeLog, Node
 from tidelog._native.partition import NOT_LEADER, Partition
-from tidelog.controller.requests import NewTopic
+from tidelog.controller.requests import NewTopic, ReplicaAssignment
 from tidelog.errors import KafkaError
 from tidelog.replication.listing_offsets import (
     EARLIEST,
@@ -94,3 +94,29 @@ async def test_a_partition_that_is_lost_during_the_search() -> None:
     with pytest.raises(KafkaError) as caught:
         await offset_of_time(partition, log, 0)  # type: ignore[arg-type]
     assert caught.value.error_code == 6
+
+
+async def test_the_end_is_not_known_until_the_new_leader_has_caught_up() -> None:
+    """It leads from 20 on, and of what it has 12 is known to be committed (KIP-207)."""
+    node = Node(nodes=2)
+    assignment = ReplicaAssignment(0, (1, 2))
+    await node.create(NewTopic("t", assignments=(assignment,)))
+    log = node.log("t")
+    log.set_offsets(10, 20)
+    log.times = [(100, 10), (400, 17)]
+    partition = node.replicas.leader("t", 0)
+    partition.open_as_leader(log.core, 12, node.isr.view)
+    for replica_id, expected in ((-1, None), (2, 20)):
+        if expected is None:
+            with pytest.raises(KafkaError) as caught:
+                offset_of_place(partition, log, LATEST, replica_id=replica_id)  # type: ignore[arg-type]
+            assert caught.value.error_code == 78
+            with pytest.raises(KafkaError):
+                await offset_of_time(partition, log, 300)  # type: ignore[arg-type]
+        else:
+            found = offset_of_place(partition, log, LATEST, replica_id=replica_id)  # type: ignore[arg-type]
+            assert found.offset == expected
+    assert offset_of_place(partition, log, EARLIEST).offset == 10  # type: ignore[arg-type]
+    assert (await offset_of_time(partition, log, 50)).offset == 10  # type: ignore[arg-type]
+    assert partition.replica_fetched(2, 0, 20, 10) == 0
+    assert offset_of_place(partition, log, LATEST).offset == 20  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from tidelog._native.partition import Partition
 from tidelog.config import TopicConfig
 from tidelog.controller.requests import (
     AlterConfigs,
+    AlterOperation,
     ConfigChange,
     CreatePartitions,
     DeleteTopics,
@@ -275,6 +276,26 @@ async def test_a_log_that_fails_later() -> None:
     assert heard == [("t", 0, None)]
 
 
+async def test_an_isr_that_was_told_before_may_come_with_more() -> None:
+    """The last ISR of a reassignment is answered to the leader before the image has it, with the
+    replicas and the leader epoch that hold from then on.
+    """
+    copies = (ReplicaAssignment(0, (1, 2)), ReplicaAssignment(1, (1, 2)))
+    node = await world(NewTopic("t", assignments=copies))
+    topic_id = node.image.topics["t"].topic_id
+    heard = listen(node)
+    partition = node.replicas.leader("t", 0)
+    partition.set_isr((1,), 5)
+    # What the image says of before is not followed any more.
+    node.controller.apply(PartitionRecord(topic_id, 0, (1, 2), (1, 2), 1, 0, 4))
+    await node.follow()
+    assert (partition.isr, partition.partition_epoch, heard) == ((1,), 5, [])
+    node.controller.apply(PartitionRecord(topic_id, 0, (1,), (1,), 1, 1, 5))
+    await node.follow()
+    assert (partition.replicas, partition.leader_epoch) == ((1,), 1)
+    assert (code_of(node, "t", 0, 1), heard) == (0, [("t", 0, 1)])
+
+
 async def test_config_changes() -> None:
     node = await world(manual("t", 1), manual("u", 1))
 
@@ -296,6 +317,44 @@ async def test_config_changes() -> None:
     untouched = node.log("u").config
     await change(2, "t", "retention.ms", "5")
     assert node.log("u").config is untouched
+
+
+async def test_whose_copies_are_throttled() -> None:
+    """KIP-73: this node is 1; the lists name replicas, as leaders and as followers."""
+    copies = tuple(ReplicaAssignment(i, replicas) for i, replicas in enumerate(((1, 2), (2, 1))))
+    node = await world(NewTopic("t", assignments=copies))
+    lists = {side: f"{side}.replication.throttled.replicas" for side in ("leader", "follower")}
+
+    async def change(side: str, value: str | None) -> list[object]:
+        how = AlterOperation.DELETE if value is None else AlterOperation.SET
+        resource = ResourceChange(2, "t", (ConfigChange(lists[side], value, how),))
+        node.controller.ask(AlterConfigs((resource,)))
+        await node.follow()
+        return throttles()
+
+    def throttles() -> list[object]:
+        return [p.throttle for p in node.table.get(b"t").partitions]  # type: ignore[union-attr]
+
+    leader, follower = node.throttles.leader, node.throttles.follower
+    assert throttles() == [None, None]
+    # Node 1 follows 1, and leads 0: each list is about its own role.
+    assert await change("leader", "1:1,0:2") == [None, None]
+    assert await change("leader", "0:1,1:2") == [leader, None]
+    assert await change("follower", "0:1,1:2") == [leader, None]
+    assert await change("follower", "*") == [leader, follower]
+    assert await change("leader", None) == [None, follower]
+    assert await change("leader", "*") == [leader, follower]
+    # Another role, the other list.
+    topic_id = node.image.topics["t"].topic_id
+    node.controller.apply(PartitionRecord(topic_id, 1, (2, 1), (2, 1), 1, 1, 1))
+    await node.follow()
+    assert throttles() == [leader, leader]
+    # A topic that has them from the beginning.
+    assignment = (ReplicaAssignment(0, (2, 1)),)
+    await node.create(NewTopic("u", assignments=assignment, configs=((lists["follower"], "0:1"),)))
+    assert node.table.partition(b"u", 0).throttle is follower  # type: ignore[union-attr]
+    await node.replicas.shutdown()
+    assert throttles() == [None, None]
 
 
 async def test_a_change_of_a_topic_that_the_table_lacks_is_our_mistake() -> None:

@@ -19,6 +19,7 @@ from tidelog.protocol.messages.add_partitions_to_txn import (
     AddPartitionsToTxnResponse,
     AddPartitionsToTxnResult,
     AddPartitionsToTxnTopicResult,
+    AddPartitionsToTxnTransaction,
 )
 from tidelog.protocol.schema import Request, Response
 from tidelog.replication.markers import Marker, write_marker
@@ -33,10 +34,13 @@ class Peers:
 
     def __init__(self) -> None:
         self.codes: dict[str, int] = {}
+        #: Partitions that the coordinator does not know.
+        self.unknown: set[int] = set()
         self.overall = 0
         self.lost = False
         self.hold: asyncio.Event | None = None
         self.requests: list[tuple[int, list[tuple[str, int, int, bool]]]] = []
+        self.partitions: list[list[int]] = []
 
     async def request(self, node_id: int, request: Request, api_version: int) -> Response:
         assert isinstance(request, AddPartitionsToTxnRequest)
@@ -49,6 +53,9 @@ class Peers:
                     for one in request.transactions
                 ],
             )
+        )
+        self.partitions.append(
+            [i for one in request.transactions for topic in one.topics for i in topic.partitions]
         )
         if self.hold is not None:
             await self.hold.wait()
@@ -65,7 +72,7 @@ class Peers:
                             results_by_partition=[
                                 AddPartitionsToTxnPartitionResult(
                                     partition_index=index,
-                                    partition_error_code=self.codes.get(one.transactional_id, 0),
+                                    partition_error_code=self._code(one, index),
                                 )
                                 for index in topic.partitions
                             ],
@@ -78,6 +85,12 @@ class Peers:
             if not self.overall
             else [],
         )
+
+    def _code(self, asked: AddPartitionsToTxnTransaction, index: int) -> int:
+        """All or nothing, as AddPartitionsToTxn has it."""
+        if self.unknown.isdisjoint(i for topic in asked.topics for i in topic.partitions):
+            return self.codes.get(asked.transactional_id, 0)
+        return 3 if index in self.unknown else 55
 
 
 def image(leader: int) -> MetadataImage:
@@ -99,10 +112,11 @@ class World:
 
     async def verify(self, name: str = "tx", version: int = 12, **what: int) -> int:
         asked: Any = {"producer_id": 7, "producer_epoch": 0, "base_sequence": 0} | what
-        answer = self.gate.verify(
-            self.led.partition, name.encode(), *asked.values(), api_version=version
-        )
-        return answer if isinstance(answer, int) else await answer
+        writer = (self.led.partition, *asked.values())
+        if not self.gate.must_ask(writer):
+            return 0
+        (code,) = await self.gate.verify([writer], name.encode(), version)
+        return code
 
 
 @pytest.fixture
@@ -168,19 +182,40 @@ async def test_questions_gather_while_one_is_under_way(world: World) -> None:
     assert together == [["a", "b", "c"], ["b"]]
 
 
-@pytest.mark.parametrize(("version", "told"), [(12, 120), (9, 48)])
-async def test_a_marker_meanwhile_makes_the_answer_void(
-    world: World, version: int, told: int
-) -> None:
+async def asked_beside_a_marker(world: World, version: int, code: int, **what: int) -> int:
+    """A marker is written while the coordinator is asked; asked again, it says `code`."""
     world.peers.hold = asyncio.Event()
-    asking = asyncio.ensure_future(world.verify(version=version))
+    asking = asyncio.ensure_future(world.verify(version=version, **what))
     while not world.peers.requests:
         await asyncio.sleep(0)
     led, marker = world.led, Marker(7, 1, False, 1)
     await write_marker(led, led.partition, marker, ManualClock(NOW_MS))  # type: ignore[arg-type]
     world.peers.hold.set()
-    assert await asking == told
-    assert await led.write(7, 0, 0) == -47
+    world.peers.hold = asyncio.Event()
+    while len(world.peers.requests) < 2:
+        await asyncio.sleep(0)
+    world.peers.codes["tx"] = code
+    world.peers.hold.set()
+    return await asking
+
+
+@pytest.mark.parametrize(
+    ("version", "code", "told"), [(12, 90, 47), (12, 120, 120), (11, 120, 120), (9, 120, 48)]
+)
+async def test_a_marker_meanwhile_makes_the_answer_void(
+    world: World, version: int, code: int, told: int
+) -> None:
+    assert await asked_beside_a_marker(world, version, code) == told
+    assert await world.led.write(7, 0, 0) == -47
+
+
+async def test_the_marker_of_the_transaction_before_ends_not_the_next_one(world: World) -> None:
+    """A producer of the second generation begins as soon as it is told that it has committed; its
+    epoch is that of the markers.
+    """
+    assert await asked_beside_a_marker(world, 12, 0, producer_epoch=1) == 0
+    assert len(world.peers.requests) == 2
+    assert await world.led.write(7, 1, 0) > 0
 
 
 async def test_an_older_epoch_is_not_asked_for(world: World) -> None:
@@ -201,3 +236,47 @@ async def test_a_batch_that_overtook_the_first_one_is_out_of_order(world: World)
     assert await world.led.write(7, 0, 1) == -45
     assert await world.led.write(7, 0, 0) == 0
     assert await world.led.write(7, 0, 1) == 1
+
+
+@pytest.fixture
+async def many(tmp_path: Path) -> list[Led]:
+    """Partitions 0 to 9."""
+    for index in range(10):
+        (tmp_path / str(index)).mkdir()
+    return [await Led(tmp_path / str(index), index).lead() for index in range(10)]
+
+
+@pytest.mark.parametrize("version", [11, 12])
+async def test_many_partitions_are_one_request(world: World, many: list[Led], version: int) -> None:
+    writers = [(led.partition, 7, 0, 0) for led in many]
+    assert await world.gate.verify(writers, b"tx", version) == [0] * 10
+    assert world.peers.requests == [(3, [("tx", 7, 0, version < 12)])]
+    assert world.peers.partitions == [list(range(10))]
+    assert [await led.write(7, 0, 0) for led in many] == [0] * 10
+
+
+async def test_partitions_are_refused_one_by_one(world: World, many: list[Led]) -> None:
+    """A coordinator that does not know one of them yet does nothing for the others."""
+    world.peers.unknown = {3, 4}
+    writers = [(led.partition, 7, 0, 0) for led in many]
+    codes = await world.gate.verify(writers, b"tx", 12)
+    assert codes == [3 if index in (3, 4) else 0 for index in range(10)]
+    assert world.peers.partitions == [list(range(10)), [0, 1, 2, 5, 6, 7, 8, 9]]
+    assert [await led.write(7, 0, 0) for led in many[2:6]] == [0, -48, -48, 0]
+
+
+async def test_partitions_of_several_producers_and_what_is_known(
+    world: World, many: list[Led]
+) -> None:
+    assert await world.verify() == 0
+    assert await world.led.write(7, 0, 0) == 0
+    world.peers.requests.clear()
+    places = [led.partition for led in many[1:4]]
+    writers = [(world.led.partition, 7, 0, 1), (places[0], 7, 0, 0), (places[1], 8, 0, 0)]
+    writers += [(places[2], 7, 0, 0), (places[2], 7, 0, 1)]
+    assert await world.gate.verify(writers, b"tx", 12) == [0] * 5
+    assert [asked for _, asked in world.peers.requests] == [
+        [("tx", 7, 0, False)],
+        [("tx", 8, 0, False)],
+    ]
+    assert world.peers.partitions[1:] == [[1, 3], [2]]

@@ -13,10 +13,10 @@ from tidelog.record.builder import NewRecord, Producer, build_batch
 class Led:
     """One partition that this node leads; the part of the replica manager that markers need."""
 
-    def __init__(self, directory: Path, segment_bytes: int = 1 << 20) -> None:
+    def __init__(self, directory: Path, index: int = 0, *, segment_bytes: int = 1 << 20) -> None:
         self.owner = Owner(directory, segment_bytes)
         self.core = self.owner.core
-        self.partition = Partition(b"t", topic_id_of("t"), 0, Progress())
+        self.partition = Partition(b"t", topic_id_of("t"), index, Progress())
         self.partition.set_leadership(1, 0, 0, (1,), (1,))
 
     async def lead(self) -> Led:

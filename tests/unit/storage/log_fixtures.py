@@ -36,6 +36,7 @@ class ManagerSettings:
     log_flush_start_offset_checkpoint_interval_ms: int = HOUR_MS
     producer_id_expiration_ms: int = HOUR_MS
     producer_id_expiration_check_interval_ms: int = HOUR_MS
+    replica_high_watermark_checkpoint_interval_ms: int = HOUR_MS
     log_cleaner_enable: bool = True
     log_cleaner_threads: int = 1
     log_cleaner_backoff_ms: int = HOUR_MS

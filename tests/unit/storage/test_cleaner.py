@@ -436,3 +436,16 @@ async def test_a_checkpoint_that_cannot_be_read_counts_as_none(tmp_path: Path) -
         assert node.log.cleaning.cleaned_offset is None
         assert await node.manager.cleaner.clean_next()
         assert node.records() == node.expected()
+
+
+async def test_it_stops_although_its_configs_change_at_that_moment(tmp_path: Path) -> None:
+    """In 3.11 wait_for loses a cancellation that comes together with its result."""
+    async with compacted(tmp_path) as node:
+        cleaner = node.manager.cleaner
+        cleaner.configure(ManagerSettings(log_cleaner_enable=False))
+        cleaner.run()
+        for _ in range(5):
+            await asyncio.sleep(0)  # it waits for a change now
+        cleaner.configure(ManagerSettings(log_cleaner_backoff_ms=60_000))
+        await asyncio.sleep(0)
+        await asyncio.wait_for(cleaner.close(), 20)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
+import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tidelog.errors import SyncError
+from tidelog.storage import files
 from tidelog.storage.files import SYSTEM_FILES, Entry, Files, FileTooLargeError
 
 
@@ -131,6 +135,24 @@ def test_reserve_keeps_the_size(tmp_path: Path) -> None:
     SYSTEM_FILES.close(fd)
     with pytest.raises(OSError):
         SYSTEM_FILES.reserve(fd, 0, 4096)
+
+
+def test_a_signal_interrupts_no_reservation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """tmpfs begins anew after each signal: those of the sampler would come for ever."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    masks, errors = [], [errno.EINTR, errno.EINTR, 0]
+
+    def interrupted(*_: int) -> int:
+        masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+        ctypes.set_errno(errors[0])
+        return -1 if errors.pop(0) else 0
+
+    monkeypatch.setattr(files, "_libc", SimpleNamespace(fallocate=interrupted))
+    assert SYSTEM_FILES.reserve(0, 0, 1)
+    assert not errors and all(signal.SIGPROF in mask for mask in masks)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
 
 
 def test_removals_may_find_nothing(tmp_path: Path) -> None:

@@ -256,7 +256,7 @@ async def test_a_log_that_cannot_be_set_aside_is_left(
     await produce(await manager.create("t", ID, 0, topic()))
     await manager.close()
     manager = harness.manager()
-    set_aside = "tidelog.storage.manager.set_stray_aside"
+    set_aside = "tidelog.storage.strays.set_stray_aside"
     with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.ERROR):
         patch.setattr(set_aside, lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
         report = await manager.start(set_strays_aside=True)

@@ -25,7 +25,7 @@ from tidelog.storage.clean_shutdown import is_clean, write_clean_shutdown
 from tidelog.storage.directory import DirectoryInUseError
 from tidelog.storage.files import SYSTEM_FILES
 from tidelog.storage.partition_metadata import write_partition_metadata
-from tidelog.storage.relocation import MovedLog, relocate
+from tidelog.storage.relocation import MovedLog, relocate, relocate_all
 
 ID = bytes(range(16))
 LOG = MovedLog("t", ID, 3)
@@ -149,3 +149,27 @@ def test_a_node_that_still_runs_is_not_robbed(world: World, which: str) -> None:
         world.move()
     os.close(fd)
     assert world.move() == 1
+
+
+def test_each_directory_of_a_node_by_itself(tmp_path: Path) -> None:
+    worlds = []
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        worlds.append(World(tmp_path / name))
+    first, second = worlds
+    first.make(first.old / "t-4")
+    for world in worlds:
+        write_offsets(str(world.old / RECOVERY_POINT_CHECKPOINT), {("t", 3): 5, ("t", 4): 6})
+        write_offsets(str(world.new / RECOVERY_POINT_CHECKPOINT), {("t", 0): 1})
+    for folder in (second.new / "t-0", second.new):
+        for file in folder.glob("*"):
+            file.unlink()
+        folder.rmdir()  # it is made
+    old, new = ([str(world.root / which) for world in worlds] for which in ("old", "new"))
+    logs = [LOG, MovedLog("t", ID, 4)]
+    assert relocate_all(SYSTEM_FILES, old, new, logs) == 3
+    assert relocate_all(SYSTEM_FILES, old, new, logs) == 0
+    assert first.offsets(RECOVERY_POINT_CHECKPOINT) == {("t", 0): 1, ("t", 3): 5, ("t", 4): 6}
+    assert second.offsets(RECOVERY_POINT_CHECKPOINT) == {("t", 3): 5}
+    gone = [old[0], str(tmp_path / "gone")]
+    assert relocate_all(SYSTEM_FILES, gone, new, logs) == 0

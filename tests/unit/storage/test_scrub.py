@@ -11,6 +11,7 @@ import pytest
 from tests.oracle.storage.log_driver import LogDriver, make_batch
 from tidelog.storage.files import SYSTEM_FILES
 from tidelog.storage.scrub import Damage, Scrubbed, find_logs, find_segments, scrub_segment
+from tidelog.storage.segment_files import mark_deleted
 
 CONFIG = {"internal.segment.bytes": "1000", "message.timestamp.after.max.ms": str(2**62)}
 
@@ -59,6 +60,17 @@ def test_a_good_log(log: Path) -> None:
     assert sum(one.batches for one in found) == 30
     assert [one.bytes_read for one in found] == [path.stat().st_size for path in segments(log)]
     assert [one.segment.last for one in found] == [False] * (len(found) - 1) + [True]
+
+
+def test_a_segment_that_is_gone(log: Path) -> None:
+    """Its digest tells of it. Who removes a segment renames its log first, then the rest."""
+    path = segments(log)[1]
+    kept = path.rename(path.with_suffix(".log.deleted"))
+    assert damage(log) == []
+    kept.unlink()
+    assert damage(log) == [Damage(str(path), "the file is gone, its digest is there")]
+    path.with_suffix(".digest").unlink()
+    assert damage(log) == []
 
 
 def test_a_changed_record(log: Path) -> None:
@@ -122,9 +134,13 @@ def test_without_digests_the_checksums_are_left(log: Path) -> None:
 
 
 def test_a_segment_that_goes_meanwhile(log: Path) -> None:
-    found = list(find_segments(SYSTEM_FILES, str(log)))
+    first, second, *_ = find_segments(SYSTEM_FILES, str(log))
+    mark_deleted(SYSTEM_FILES, str(log), [first.base_offset])
+    assert scrub_segment(SYSTEM_FILES, first) is None
     segments(log)[0].unlink()
-    assert scrub_segment(SYSTEM_FILES, found[0]) is None
+    lost = scrub_segment(SYSTEM_FILES, second)
+    assert lost is not None
+    assert [one.problem for one in lost.damage] == ["the file is gone, its digest is there"]
 
 
 def test_find_logs(log: Path, tmp_path: Path) -> None:

@@ -14,12 +14,14 @@ from collections.abc import Callable
 from tidelog.coordinator.group.classic_group import ClassicGroup
 from tidelog.coordinator.group.config import GroupConfig
 from tidelog.coordinator.group.member import Caller, Member, Protocols
+from tidelog.coordinator.group.memory import GroupMemory, classic_member_bytes, texts_bytes
 from tidelog.coordinator.group.rebalance import Rebalance, join_error
 from tidelog.coordinator.group.records import group_record
 from tidelog.coordinator.group.states import GroupState
 from tidelog.coordinator.promise import Promise
 from tidelog.coordinator.shard import Random, Result, Timers
 from tidelog.errors import KafkaError
+from tidelog.limits import TEXT_BYTES_MAX
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.protocol.messages.join_group import JoinGroupRequest, JoinGroupResponse
 from tidelog.protocol.messages.leave_group import MemberIdentity
@@ -39,8 +41,12 @@ class ClassicProtocol(Rebalance):
         rng: Random,
         find: Callable[[str], ClassicGroup | None],
         create: Callable[[str, int], ClassicGroup],
+        forget_unused: Callable[[ClassicGroup], None],
+        memory: GroupMemory,
     ) -> None:
         super().__init__(config, timers)
+        self._forget_unused = forget_unused
+        self._memory = memory
         self._rng = rng
         self._find = find
         self._create = create
@@ -58,14 +64,12 @@ class ClassicProtocol(Rebalance):
                 raise KafkaError(ErrorCode.UNKNOWN_MEMBER_ID)
             if not request.protocol_type or not request.protocols:
                 raise KafkaError(ErrorCode.INCONSISTENT_GROUP_PROTOCOL)
+            self._admit(None, request, caller, now_ms)
             group = self._create(request.group_id, now_ms)
-        if group.is_in(GroupState.DEAD):
-            raise KafkaError(ErrorCode.COORDINATOR_NOT_AVAILABLE)
-        if not self._has_room(group, request.member_id):
-            raise KafkaError(ErrorCode.GROUP_MAX_SIZE_REACHED)
+        else:
+            self._check_group(group, request)
+            self._admit(group, request, caller, now_ms)
         protocols = tuple((p.name, p.metadata) for p in request.protocols)
-        if not group.supports(request.protocol_type, protocols):
-            raise KafkaError(ErrorCode.INCONSISTENT_GROUP_PROTOCOL)
         if request.member_id:
             return self._join_known(group, request, protocols, caller, now_ms)
         return self._join_new(group, request, protocols, caller, now_ms)
@@ -81,6 +85,40 @@ class ClassicProtocol(Rebalance):
             <= (config.max_session_timeout_ms)
         ):
             raise KafkaError(ErrorCode.INVALID_SESSION_TIMEOUT)
+
+    def _check_group(self, group: ClassicGroup, request: JoinGroupRequest) -> None:
+        """Raise KafkaError when the group cannot take the member."""
+        if group.is_in(GroupState.DEAD):
+            raise KafkaError(ErrorCode.COORDINATOR_NOT_AVAILABLE)
+        if not self._has_room(group, request.member_id):
+            raise KafkaError(ErrorCode.GROUP_MAX_SIZE_REACHED)
+        protocols = tuple((p.name, p.metadata) for p in request.protocols)
+        if not group.supports(request.protocol_type, protocols):
+            raise KafkaError(ErrorCode.INCONSISTENT_GROUP_PROTOCOL)
+
+    def _admit(
+        self, group: ClassicGroup | None, request: JoinGroupRequest, caller: Caller, now_ms: int
+    ) -> None:
+        """Raise MemoryLimitError when what the member says is too much."""
+        texts = (
+            request.member_id,
+            request.group_instance_id,
+            caller.client_id,
+            caller.client_host,
+            request.protocol_type,
+        )
+        protocols = ((each.name, each.metadata) for each in request.protocols)
+        size = classic_member_bytes(texts, protocols)
+        before, held = 0, 0
+        if group is not None:
+            held = group.held_bytes
+            instance_id = request.group_instance_id
+            known_id = request.member_id or group.static_members.get(instance_id or "", "")
+            member = group.members.get(known_id)
+            before = 0 if member is None else member.said_bytes
+        if not held:
+            size += texts_bytes((request.group_id,))
+        self._memory.admit(size, before, held, now_ms)
 
     def _has_room(self, group: ClassicGroup, member_id: str) -> bool:
         """group.max.size counts those who are part of the present round."""
@@ -103,6 +141,8 @@ class ClassicProtocol(Rebalance):
     ) -> Result[JoinGroupResponse]:
         prefix = request.group_instance_id or caller.client_id
         member_id = f"{prefix}-{uuid.UUID(int=self._rng.getrandbits(128), version=4)}"
+        if len(member_id.encode()) > TEXT_BYTES_MAX:
+            raise KafkaError(ErrorCode.INVALID_REQUEST)
         if request.group_instance_id is not None:
             old_id = group.static_members.get(request.group_instance_id)
             if old_id is not None:
@@ -258,7 +298,7 @@ class ClassicProtocol(Rebalance):
 
     @staticmethod
     def _update(member: Member, request: JoinGroupRequest, protocols: Protocols) -> None:
-        member.protocols = protocols
+        member.say(protocols)
         member.rebalance_timeout_ms = _rebalance_timeout_ms(request)
         member.session_timeout_ms = request.session_timeout_ms
 
@@ -295,13 +335,16 @@ class ClassicProtocol(Rebalance):
         member.syncing = answer
         group.pending_syncs.discard(member.member_id)
         if member.member_id != group.leader_id:
+            # Its connection keeps the request while it waits, and nobody wants these.
+            request.assignments = []
             return Result(answer)
         given = {a.member_id: a.assignment for a in request.assignments}
         assignments = {m: given.get(m, b"") for m in group.members}
         generation_id = group.generation_id
 
-        def written(error_code: int) -> None:
-            # The round may have started over while the record was written.
+        def committed(error_code: int) -> None:
+            # Not before: of what is lost with this coordinator nobody may have been told, since
+            # the next one gives the same generation to others. The round may have started over.
             if (
                 not group.is_in(GroupState.COMPLETING_REBALANCE)
                 or group.generation_id != generation_id
@@ -314,7 +357,7 @@ class ClassicProtocol(Rebalance):
             self._assign(group, assignments, now_ms)
 
         record = group_record(group.group_id, group.to_value(assignments))
-        return Result(answer, (record,), written)
+        return Result(answer, (record,), on_committed=committed)
 
     def _assign(self, group: ClassicGroup, assignments: dict[str, bytes], now_ms: int) -> None:
         group.transition(GroupState.STABLE, now_ms)
@@ -377,6 +420,12 @@ class ClassicProtocol(Rebalance):
         if member is None:
             return ErrorCode.UNKNOWN_MEMBER_ID, Result(None)
         return ErrorCode.NONE, self._remove_and_rebalance(group, member, now_ms)
+
+    def _expire_pending(self, group: ClassicGroup, member_id: str, now_ms: int) -> Result[None]:
+        result = super()._expire_pending(group, member_id, now_ms)
+        if group.protocol_type is None and group.is_disposable:
+            self._forget_unused(group)
+        return result
 
     # -- checks ---------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from sys import getsizeof
 from typing import Final
 
 from tidelog.coordinator.group.member import Member, Protocols
@@ -13,6 +14,7 @@ from tidelog.coordinator.group.records import group_tombstone
 from tidelog.coordinator.group.states import PREVIOUS_STATES, GroupState
 from tidelog.coordinator.shard import CoordinatorRecord
 from tidelog.errors import InvariantError, KafkaError, MalformedMessageError
+from tidelog.limits import GROUP_MEMBER_OVERHEAD_BYTES
 from tidelog.protocol.error_codes import ErrorCode
 from tidelog.protocol.messages.join_group import JoinGroupResponseMember
 from tidelog.protocol.messages.offset_commit import OffsetCommitRequest
@@ -131,6 +133,14 @@ class ClassicGroup:
             raise KafkaError(ErrorCode.UNKNOWN_MEMBER_ID)
         return member
 
+    @property
+    def held_bytes(self) -> int:
+        """Memory of what its members said and were given (memory.py); 0 without any."""
+        if not self.members and not self.pending_members:
+            return 0
+        size = getsizeof(self.group_id) + len(self.pending_members) * GROUP_MEMBER_OVERHEAD_BYTES
+        return size + sum(m.said_bytes + len(m.assignment) for m in self.members.values())
+
     # -- offsets and descriptions (registry.Group) ----------------------------------------------
 
     type_name = "classic"
@@ -235,7 +245,7 @@ class ClassicGroup:
             return bool(protocol_type) and bool(protocols)
         if protocol_type != self.protocol_type:
             return False
-        return any(name in self.common_protocols() for name, _ in protocols)
+        return not self.common_protocols().isdisjoint(name for name, _ in protocols)
 
     def common_protocols(self) -> set[str]:
         """Names that every member supports."""

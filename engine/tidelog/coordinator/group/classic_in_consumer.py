@@ -84,6 +84,7 @@ class ClassicMembers:
         _check_protocols(group, told)
         changed = draft.put(told)
         self._consumer.follow_subscriptions(draft, now_ms, changed=changed)
+        self._consumer.admit(draft, told, now_ms)
         owned = _owned(subscription, draft.image)
         settled = self._consumer.settle(draft, told, owned)
         group_id, member_id = group.group_id, settled.member_id

@@ -28,11 +28,11 @@ def check_request(
 ) -> None:
     """Raises KafkaError: INVALID_REQUEST, UNSUPPORTED_ASSIGNOR."""
     epoch = request.member_epoch
-    _demand(bool(request.group_id), "GroupId can't be empty.")
+    _demand(not _is_blank(request.group_id), "GroupId can't be empty.")
     if version >= MEMBER_ID_BY_CLIENT_FROM or epoch != JOIN_EPOCH:
-        _demand(bool(request.member_id), "MemberId can't be empty.")
-    _demand(request.instance_id != "", "InstanceId can't be empty.")
-    _demand(request.rack_id != "", "RackId can't be empty.")
+        _demand(not _is_blank(request.member_id), "MemberId can't be empty.")
+    _demand(not _is_blank(request.instance_id), "InstanceId can't be empty.")
+    _demand(not _is_blank(request.rack_id), "RackId can't be empty.")
     if epoch == JOIN_EPOCH:
         _demand(
             request.rebalance_timeout_ms != -1,
@@ -57,6 +57,13 @@ def check_request(
             f"ServerAssignor {request.server_assignor} is not supported. "
             f"Supported assignors: {', '.join(assignors)}.",
         )
+
+
+def _is_blank(name: str | None) -> bool:
+    """Whether there is a name without a character to see: as empty as none at all, as in Kafka,
+    which counts the control characters as space here.
+    """
+    return name is not None and all(character <= " " for character in name)
 
 
 def _demand(holds: bool, message: str) -> None:

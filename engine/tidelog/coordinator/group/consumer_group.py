@@ -41,6 +41,7 @@ from tidelog.coordinator.group.consumer_records import (
     said_by,
     target_epoch_tombstone,
 )
+from tidelog.coordinator.group.memory import names_bytes
 from tidelog.coordinator.shard import CoordinatorRecord
 from tidelog.errors import KafkaError
 from tidelog.protocol.error_codes import ErrorCode
@@ -75,6 +76,9 @@ class ConsumerGroup:
         self.target: dict[str, Partitions] = {}
         self.regexes: dict[str, ResolvedRegex] = {}
         self.owners: dict[TopicPartition, str] = {}
+        #: Memory of what each member says and each pattern matches, and of all of it; bytes.
+        self._held: dict[tuple[str, str], int] = {}
+        self.held_bytes = 0
         #: The topics (of a metadata image) that the hash was last compared with. Soft state.
         self.checked_topics: object = None
         #: When the patterns were last matched with the topics. Soft state.
@@ -222,6 +226,7 @@ class ConsumerGroup:
         self, member_id: str, value: schema.ConsumerGroupMemberMetadataValue | None
     ) -> None:
         if value is None:
+            self._hold("member", member_id, 0)
             gone = self.members.pop(member_id, None)
             if gone is not None:
                 self._release(gone)
@@ -230,7 +235,8 @@ class ConsumerGroup:
             return
         member = self.members.get(member_id) or ConsumerMember(member_id)
         fields: dict[str, Any] = said_by(member, value)
-        self.members[member_id] = replace(member, **fields)
+        member = self.members[member_id] = replace(member, **fields)
+        self._hold("member", member_id, member.said_bytes())
         if value.instance_id is not None:
             self.static_members[value.instance_id] = member_id
 
@@ -277,8 +283,19 @@ class ConsumerGroup:
     ) -> None:
         if value is None:
             self.regexes.pop(pattern, None)
+            self._hold("pattern", pattern, 0)
         else:
-            self.regexes[pattern] = ResolvedRegex(frozenset(value.topics), value.version)
+            found = self.regexes[pattern] = ResolvedRegex(frozenset(value.topics), value.version)
+            self._hold("pattern", pattern, names_bytes(found.topics))
+
+    def _hold(self, kind: str, name: str, size: int) -> None:
+        self.held_bytes += size - self._held.pop((kind, name), 0)
+        if size:
+            self._held[kind, name] = size
+
+    def held_by(self, member_id: str) -> int:
+        """Memory of what the member says; 0 when there is none."""
+        return self._held.get(("member", member_id), 0)
 
 
 def preferred_assignor(members: Iterable[ConsumerMember], default: str) -> str:

@@ -20,6 +20,7 @@ from enum import IntEnum
 from typing import Final
 
 from tidelog.coordinator.group.assignors import TopicPartition
+from tidelog.coordinator.group.memory import classic_member_bytes, names_bytes
 from tidelog.coordinator.shard import Random
 
 #: Member epochs with a meaning of their own.
@@ -77,6 +78,20 @@ class ConsumerMember:
     def in_epoch(self, epoch: int) -> ConsumerMember:
         """The same in another epoch; the present one becomes the previous one."""
         return replace(self, epoch=epoch, previous_epoch=self.epoch)
+
+    def said_bytes(self) -> int:
+        """Memory of what it says (memory.py); looks at every name."""
+        texts = (
+            self.member_id,
+            self.instance_id,
+            self.rack_id,
+            self.client_id,
+            self.client_host,
+            self.topic_regex,
+            self.server_assignor,
+        )
+        protocols = () if self.classic is None else self.classic.protocols
+        return classic_member_bytes(texts, protocols) + names_bytes(self.topic_names)
 
     @property
     def owned(self) -> set[TopicPartition]:

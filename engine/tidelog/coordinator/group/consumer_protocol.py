@@ -27,6 +27,7 @@ from tidelog.coordinator.group.consumer_member import (
 from tidelog.coordinator.group.consumer_records import by_topic
 from tidelog.coordinator.group.downgrade import can_downgrade, downgrade_records, downgraded
 from tidelog.coordinator.group.member import Caller
+from tidelog.coordinator.group.memory import GroupMemory, names_bytes, texts_bytes
 from tidelog.coordinator.group.reconciliation import reconcile
 from tidelog.coordinator.group.registry import GroupRegistry
 from tidelog.coordinator.group.subscriptions import TopicMatcher
@@ -59,6 +60,7 @@ class ConsumerProtocol:
         abandon: Callable[[ClassicGroup], None],
         adopt: Callable[[ClassicGroup, int], None],
         matcher: TopicMatcher,
+        memory: GroupMemory,
     ) -> None:
         self._config = config
         self.image = image
@@ -68,6 +70,7 @@ class ConsumerProtocol:
         self._abandon = abandon
         self._adopt = adopt
         self._matcher = matcher
+        self._memory = memory
         #: Timers that run, of those that are not started anew.
         self._running: set[tuple[str, str, str]] = set()
 
@@ -102,6 +105,8 @@ class ConsumerProtocol:
         told = self._updated(member, request, caller)
         changed = draft.put(told) or draft.group.epoch == 0
         self.follow_subscriptions(draft, now_ms, changed=changed)
+        if told is not member:
+            self.admit(draft, told, now_ms)
         settled = self.settle(draft, told, owned)
         self._after_heartbeat(draft, settled)
         answer = ConsumerGroupHeartbeatResponse(
@@ -165,6 +170,23 @@ class ConsumerProtocol:
                 ErrorCode.GROUP_MAX_SIZE_REACHED,
                 f"The consumer group has reached its maximum capacity of {size_max} members.",
             )
+
+    def admit(self, draft: GroupDraft, told: ConsumerMember, now_ms: int) -> None:
+        """Raise MemoryLimitError when what the member says, or its pattern matches, is too much.
+        Of the draft nothing was written yet.
+        """
+        group = draft.group
+        held = group.held_by(told.member_id)
+        if not held and told.instance_id is not None:
+            replaced = group.session_owner(told.instance_id)
+            held = 0 if replaced is None else group.held_by(replaced.member_id)
+        size = told.said_bytes()
+        pattern = told.topic_regex
+        if pattern is not None and pattern not in group.regexes and pattern in draft.regexes:
+            size += names_bytes(draft.regexes[pattern].topics)
+        if not group.members:
+            size += texts_bytes((group.group_id,))
+        self._memory.admit(size, held, group.held_bytes, now_ms)
 
     def _find(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tidelog.coordinator.group.memory import classic_member_bytes
 from tidelog.coordinator.promise import Promise
 from tidelog.protocol.messages.join_group import JoinGroupResponse
 from tidelog.protocol.messages.sync_group import SyncGroupResponse
@@ -37,6 +38,26 @@ class Member:
     assignment: bytes = b""
     joining: Promise[JoinGroupResponse] | None = field(default=None, repr=False)
     syncing: Promise[SyncGroupResponse] | None = field(default=None, repr=False)
+    #: Memory of what it says, bytes.
+    said_bytes: int = field(default=0, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.said_bytes = self._count(self.protocols)
+
+    def say(self, protocols: Protocols) -> None:
+        """It supports these protocols from now on."""
+        self.protocols = protocols
+        self.said_bytes = self._count(protocols)
+
+    def _count(self, protocols: Protocols) -> int:
+        texts = (
+            self.member_id,
+            self.group_instance_id,
+            self.client_id,
+            self.client_host,
+            self.protocol_type,
+        )
+        return classic_member_bytes(texts, protocols)
 
     @property
     def is_static(self) -> bool:

@@ -101,3 +101,19 @@ class GroupRegistry:
         """A new classic group; without members and records it is soft state."""
         group = self.classic[group_id] = ClassicGroup(group_id, now_ms)
         return group
+
+    def forget_unused(self, group: ClassicGroup) -> None:
+        """Drop a classic group that nobody ever was in, unless it has offsets: it is not written,
+        so no tombstone will end it.
+        """
+        group_id = group.group_id
+        if self.classic.get(group_id) is not group:
+            return
+        if not self.offsets.has_group(group_id) and not self.pending.has_group(group_id):
+            del self.classic[group_id]
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory of what the members of all groups said (memory.py)."""
+        classic = sum(group.held_bytes for group in self.classic.values())
+        return classic + sum(group.held_bytes for group in self.consumer.values())

@@ -18,6 +18,7 @@ from tidelog.coordinator.group.consumer_group import ConsumerGroup
 from tidelog.coordinator.group.consumer_protocol import ConsumerProtocol
 from tidelog.coordinator.group.downgrade import replaced_by
 from tidelog.coordinator.group.member import Caller
+from tidelog.coordinator.group.memory import GroupMemory
 from tidelog.coordinator.group.offset_operations import OffsetOperations
 from tidelog.coordinator.group.pending import OffsetKey
 from tidelog.coordinator.group.records import (
@@ -73,8 +74,8 @@ CONSUMER_TYPES: Final = frozenset({3, 5, 6, 7, 8, 16})
 
 
 class GroupShard(Shard):
-    """`config()`: the group configs as they hold now; `image()`: the metadata; `matcher`: shared by
-    the shards of a node.
+    """`config()`: the group configs as they hold now; `image()`: the metadata; `matcher` and
+    `memory`: shared by the shards of a node.
     """
 
     def __init__(
@@ -84,14 +85,22 @@ class GroupShard(Shard):
         timers: Timers,
         rng: Random,
         matcher: TopicMatcher | None = None,
+        memory: GroupMemory | None = None,
     ) -> None:
         self._config = config
         self._timers = timers
         self.registry = GroupRegistry()
         self.groups = self.registry.classic
         self.offsets = self.registry.offsets
+        memory = memory or GroupMemory(lambda: self.registry.held_bytes)
         self.classic = ClassicProtocol(
-            config, timers, rng, self.groups.get, self.registry.create_classic
+            config,
+            timers,
+            rng,
+            self.groups.get,
+            self.registry.create_classic,
+            self.registry.forget_unused,
+            memory,
         )
         self.consumer = ConsumerProtocol(
             config,
@@ -102,6 +111,7 @@ class GroupShard(Shard):
             self.classic.abandon,
             self._adopt,
             matcher or TopicMatcher(),
+            memory,
         )
         self.classic_members = ClassicMembers(self.consumer, rng)
         self.offset_operations = OffsetOperations(config, self.registry)

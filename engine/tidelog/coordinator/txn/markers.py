@@ -167,7 +167,7 @@ class MarkerSender:
         image = self._image()
         homeless: list[TopicPartition] = []
         by_leader: dict[int, list[TopicPartition]] = {}
-        for place in partitions:
+        for place in sorted(partitions):  # (a set has no order that a simulation could replay)
             state = _state(image, place)
             if state is None:  # Deleted: nobody will read the transaction there.
                 work.remaining.discard(place)

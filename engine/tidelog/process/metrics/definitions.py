@@ -98,6 +98,10 @@ _REQUESTS: Final = _table(
         "tidelog_compaction_read_bytes_total": ("node", "Bytes read to compact logs"),
         "tidelog_compaction_removed_bytes_total": ("node", "Bytes that compaction took away"),
         "tidelog_compaction_seconds_total": ("node", "Time for which a log was being compacted"),
+        "tidelog_throttled_replication_bytes_total": (
+            "node side",
+            "Bytes of throttled replicas, copied from this node (leader) and to it (follower)",
+        ),
     },
 ) + _table(
     "gauge",
@@ -113,6 +117,8 @@ _REQUESTS: Final = _table(
             "Largest share of a log that is not compacted, when the cleaner last looked",
         ),
         "tidelog_uncleanable_logs": ("node", "Logs that something damaged keeps from compaction"),
+        "tidelog_offline_log_directories": ("node", "Log directories that failed or are missing"),
+        "tidelog_moving_logs": ("node", "Logs on their way to another log directory"),
     },
 )
 

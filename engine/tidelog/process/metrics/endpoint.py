@@ -95,14 +95,19 @@ class MetricsEndpoint:
                 request = await _request(connection, reader)
             if request is None:
                 return
-            status, content_type, body = await self._answer(request)
+            is_head = False
+            if isinstance(request, h11.RemoteProtocolError):
+                status, content_type, body = 400, TEXT, f"{request}\n".encode()
+            else:
+                is_head = request.method == b"HEAD"
+                status, content_type, body = await self._answer(request)
             headers = [
                 ("content-type", content_type),
                 ("content-length", str(len(body))),
                 ("connection", "close"),
             ]
             head = connection.send(h11.Response(status_code=status, headers=headers)) or b""
-            writer.write(head + (b"" if request.method == b"HEAD" else body))
+            writer.write(head + (b"" if is_head else body))
             async with asyncio.timeout(METRICS_ANSWER_TIMEOUT_MS / 1000):
                 await writer.drain()
                 writer.close()
@@ -167,8 +172,12 @@ def _view(slot: WorkerSlot, asked: asyncio.Future[Polled] | None) -> NodeView:
     return NodeView(slot.node_id, slot.pid, slot.deaths, told.state, told.samples)
 
 
-async def _request(connection: h11.Connection, reader: asyncio.StreamReader) -> h11.Request | None:
-    """The head of a request; None when the peer sent none."""
+async def _request(
+    connection: h11.Connection, reader: asyncio.StreamReader
+) -> h11.Request | h11.RemoteProtocolError | None:
+    """The head of a request, or what is wrong with it; None when the peer sent none, or more than
+    is read.
+    """
     try:
         while True:
             event = connection.next_event()
@@ -177,8 +186,8 @@ async def _request(connection: h11.Connection, reader: asyncio.StreamReader) -> 
             if event is not h11.NEED_DATA:
                 return None
             connection.receive_data(await reader.read(METRICS_REQUEST_BYTES_MAX))
-    except h11.RemoteProtocolError:
-        return None
+    except h11.RemoteProtocolError as error:
+        return error if error.error_status_hint == 400 else None
 
 
 def _json(value: object) -> bytes:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from tidelog.handlers.dispatch import Dispatcher
     from tidelog.net.server import Server
     from tidelog.process.metrics.loop_lag import LoopLag
-    from tidelog.storage.cleaner import CleanerStats
+    from tidelog.quotas.replication import ReplicationQuotas
+    from tidelog.storage.log_directories import LogDirectories
 
 #: (name of the metric, labels, value)
 Value = tuple[str, Labels, float]
@@ -50,14 +51,16 @@ class NodeMetrics:
         table: PartitionTable,
         groups: GroupService,
         lag: LoopLag,
-        cleaner: CleanerStats,
+        logs: LogDirectories,
+        throttles: ReplicationQuotas,
     ) -> None:
         self._server = server
         self._dispatcher = dispatcher
         self._table = table
         self._groups = groups
         self._lag = lag
-        self._cleaner = cleaner
+        self._logs = logs
+        self._throttles = throttles
 
     async def collect(self) -> Samples:
         """Everything as it is now."""
@@ -84,6 +87,12 @@ class NodeMetrics:
     def _all(self, dropped: Counter[str]) -> Iterator[Value | LogSample | OffsetSample]:
         yield from self._server_values()
         yield from self._cleaner_values()
+        yield from self._directory_values()
+        for side, quota in (
+            ("leader", self._throttles.leader),
+            ("follower", self._throttles.follower),
+        ):
+            yield "tidelog_throttled_replication_bytes_total", (side,), quota.total_bytes
         yield from self._partition_values(dropped)
         yield from self._group_values(dropped)
 
@@ -115,7 +124,7 @@ class NodeMetrics:
             yield "kafka_network_requestmetrics_errors_total", labels, count
 
     def _cleaner_values(self) -> Iterator[Value]:
-        stats = self._cleaner
+        stats = self._logs.cleaner_stats()
         for result, count in (
             ("completed", stats.cleanings),
             ("stopped", stats.stopped),
@@ -130,6 +139,12 @@ class NodeMetrics:
             ("tidelog_uncleanable_logs", stats.uncleanable_logs),
         ):
             yield name, (), value
+
+    def _directory_values(self) -> Iterator[Value]:
+        views = self._logs.views()
+        offline = sum(view.failure is not None for view in views)
+        yield "tidelog_offline_log_directories", (), offline
+        yield "tidelog_moving_logs", (), sum(len(view.moves) for view in views)
 
     def _histograms(self) -> dict[str, list[Buckets]]:
         stages = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.load import group_requests as wire
-from bench.load.cluster import Reader
+from tidelog.benchmarks.cluster import Reader
 from tidelog.protocol.codec import decode, encode
 from tidelog.protocol.messages.consumer_group_heartbeat import (
     Assignment,

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from bench.load.run import main, parse_arguments, workload_of
-from bench.load.workload import WORKLOADS
-from tests.unit.bench.load.floors import running_floor
+from tests.unit.benchmarks.floors import running_floor
+from tidelog.benchmarks.shapes import WORKLOADS
 
 
 def test_options_change_the_workload() -> None:
@@ -35,7 +35,7 @@ def test_run_prints_json_or_text(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_a_log_that_did_not_grow_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.load.floor.FloorCluster.offsets", lambda *_: (0, 0))
+    monkeypatch.setattr("tidelog.benchmarks.floor.FloorCluster.offsets", lambda *_: (0, 0))
     with running_floor(tmp_path) as (_, (host, port)), pytest.raises(SystemExit, match="grew by 0"):
         arguments = f"--bootstrap {host}:{port} --floor --workload produce-255"
         main(f"{arguments} --max-requests 5 --warmup 0".split())

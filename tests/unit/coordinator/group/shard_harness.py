@@ -137,11 +137,13 @@ class ShardHarness:
         result = operation()
         if result.records and self.fail_writes:
             result.on_written(self.fail_writes)
+            result.on_committed(self.fail_writes)
             raise KafkaError(self.fail_writes)
         for record in result.records:
             self.log.append(record)
             self.shard.replay(record)
         result.on_written(0)
+        result.on_committed(0)
         answer: Any = result.answer
         if isinstance(answer, Promise) and answer.done:
             return answer.value  # type: ignore[return-value]

@@ -7,6 +7,7 @@ import pytest
 from tests.unit.coordinator.group.shard_harness import ShardHarness
 from tidelog.coordinator.group.states import GroupState
 from tidelog.coordinator.promise import Promise
+from tidelog.protocol.messages.sync_group import SyncGroupRequest, SyncGroupRequestAssignment
 
 
 def one(harness: ShardHarness) -> tuple[str, int]:
@@ -25,6 +26,36 @@ def pair(harness: ShardHarness) -> tuple[list[str], int]:
     harness.sync(ids[1], 2)
     assert harness.sync(first, 2, {m: m.encode() for m in ids}).error_code == 0
     return ids, 2
+
+
+@pytest.mark.parametrize("code", [0, 15])
+def test_an_assignment_is_told_when_it_is_committed(code: int) -> None:
+    """In the log it may yet be lost with this coordinator, and the next one gives others the same
+    generation.
+    """
+    h = ShardHarness()
+    first, _ = one(h)
+    second = h.join()
+    h.join(first)
+    ids = [first, second.value.member_id]
+    follower = h.sync(ids[1], 2)
+    request = SyncGroupRequest(
+        group_id="g",
+        generation_id=2,
+        member_id=first,
+        assignments=[SyncGroupRequestAssignment(member_id=m, assignment=m.encode()) for m in ids],
+    )
+    result = h.shard.sync(request, h.now_ms)
+    for record in result.records:
+        h.shard.replay(record)
+    result.on_written(0)
+    assert not follower.done
+    assert h.shard.groups["g"].state is GroupState.COMPLETING_REBALANCE
+    result.on_committed(code)
+    assert follower.value.error_code == code
+    assert follower.value.assignment == (ids[1].encode() if code == 0 else b"")
+    expected = GroupState.PREPARING_REBALANCE if code else GroupState.STABLE
+    assert h.shard.groups["g"].state is expected
 
 
 def test_one_consumer_joins_at_once_and_gets_its_assignment() -> None:
@@ -49,6 +80,15 @@ def test_a_new_member_is_told_its_id_first() -> None:
     assert pending.error_code == 79
     h.advance(10_001)  # It never came back; nobody waits for it.
     assert h.shard.groups["g"].pending_members == set()
+
+
+def test_a_client_id_that_leaves_no_room_for_the_member_id() -> None:
+    h = ShardHarness()
+    for known_id in (True, False):
+        assert h.join(client="x" * 32_731, known_id=known_id).error_code == 42
+    assert h.shard.groups["g"].is_disposable
+    answer = h.join(client="x" * 32_730)
+    assert (answer.error_code, len(answer.member_id)) == (0, 0x7FFF)
 
 
 def test_a_second_member_starts_a_round_that_waits_for_the_first() -> None:

@@ -78,6 +78,25 @@ def test_a_pattern_that_would_take_too_long() -> None:
     matcher.check(pattern, many)
 
 
+def test_groups_are_not_captured() -> None:
+    """Each of them would be copied at each step of the search."""
+    deep = "(" * 990 + "a.*" + ")" * 990
+    assert TopicMatcher().matching(deep, ["a1", "b"]) == {"a1"}
+    compiled = subscriptions._compile(deep)
+    assert (compiled.groups, compiled.programsize < 20) == (0, True)
+
+
+def test_groups_with_names_count_as_so_many_steps() -> None:
+    """RE2 captures those always."""
+    matcher, names = TopicMatcher(), [f"topic-{n}" for n in range(1000)]
+    matcher.check("(?<a>topic)-(?P<b>[0-9]+)", names)
+    deep = "(?<x>" * 300 + "a" + ")" * 300
+    matcher.check(deep, names[:2])
+    with pytest.raises(KafkaError) as caught:
+        matcher.check(deep, names)
+    assert caught.value.error_code == 128
+
+
 def test_a_pattern_that_would_stop_a_backtracking_engine() -> None:
     assert TopicMatcher().matching("(a+)+$", ["a" * 249 + "!"]) == frozenset()
 

@@ -136,11 +136,24 @@ async def test_a_query_is_ignored(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    "data",
-    [b"\x00\x01\x02\x03\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n"],
+    ("data", "told"),
+    [
+        (b"\x00\x01\x02\x03\r\n\r\n", "illegal request line"),
+        (b"GET\r\n\r\n", "illegal request line"),
+        (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", "illegal header line"),
+        (b"GET /metrics HTTP/1.1\r\n\r\n", "Missing mandatory Host: header"),
+        (b"GET /metrics HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "multiple Host: headers"),
+    ],
 )
-async def test_what_is_no_http_gets_no_answer(scene: Scene, data: bytes) -> None:
-    assert await scene.raw(data) == b""
+async def test_what_is_no_request_is_told_so(scene: Scene, data: bytes, told: str) -> None:
+    head, _, body = (await scene.raw(data)).decode().partition("\r\n\r\n")
+    assert head.startswith("HTTP/1.1 400 ")
+    assert f"content-length: {len(body)}" in head
+    assert told in body
+
+
+async def test_a_scrape_of_http_1_0_needs_no_host(scene: Scene) -> None:
+    assert (await scene.raw(b"GET /health HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
 
 
 async def test_a_head_that_is_too_long_gets_no_answer(scene: Scene) -> None:

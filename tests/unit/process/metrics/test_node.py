@@ -44,7 +44,7 @@ async def append(node: KafkaNode, count: int) -> None:
 
 async def test_compactions_are_counted(scene: tuple[Scene, KafkaNode]) -> None:
     _, node = scene
-    stats = node._logs.cleaner.stats
+    stats = node._logs.cleaner_stats()
     stats.cleanings, stats.failed, stats.busy_ms = 3, 1, 2500
     stats.bytes_before, stats.bytes_after = 900, 200
     samples = await node.samples()
@@ -52,6 +52,25 @@ async def test_compactions_are_counted(scene: tuple[Scene, KafkaNode]) -> None:
     assert value(samples, "tidelog_compactions_total", "failed") == 1
     assert value(samples, "tidelog_compaction_removed_bytes_total") == 700
     assert value(samples, "tidelog_compaction_seconds_total") == 2.5
+
+
+async def test_log_directories_are_counted(scene: tuple[Scene, KafkaNode]) -> None:
+    _, node = scene
+    samples = await node.samples()
+    assert value(samples, "tidelog_offline_log_directories") == 0
+    assert value(samples, "tidelog_moving_logs") == 0
+    node._logs._managers[0].take_offline(OSError(5, "bad disk"))
+    samples = await node.samples()
+    assert value(samples, "tidelog_offline_log_directories") == 1
+
+
+async def test_throttled_replication_is_counted(scene: tuple[Scene, KafkaNode]) -> None:
+    _, node = scene
+    node._throttles.leader.record(30)
+    node._throttles.follower.record(4)
+    samples = await node.samples()
+    assert value(samples, "tidelog_throttled_replication_bytes_total", "leader") == 30
+    assert value(samples, "tidelog_throttled_replication_bytes_total", "follower") == 4
 
 
 async def test_every_sample_has_the_labels_of_its_definition(

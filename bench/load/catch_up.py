@@ -1,0 +1,175 @@
+"""A follower that was away catches up, while its leader serves clients:
+
+python -m bench.load.catch_up [--bytes 5G] [--rounds 3] [--rate 1000] [--json FILE]
+
+Two workers on one host and a topic with two replicas. The follower's process is stopped (SIGSTOP)
+while the topic is filled with acks=1; then the leader's pages are thrown out of the cache and the
+follower goes on. The time runs until the high watermark is the log's end: the follower, which was
+not taken out of the ISR, has everything. `disk to network` beside it is the same files sent by
+sendfile, cold as well, to a reader on the loopback that throws them away: what this machine can do.
+
+The tail is that of bench.load.disturbed on another topic of the same leader: alone, with the
+follower stopped, and while it catches up; `of the tail` says for which part of that time it did.
+"""
+
+import argparse
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from bench.load.cleaning import size_of
+from bench.load.disturbed import Cases, Tail, beside, evict, run_rounds
+from tidelog.benchmarks import process_stats
+from tidelog.benchmarks.batches import sized_batch
+from tidelog.benchmarks.cluster import Cluster, TopicLayout
+from tidelog.benchmarks.shapes import MEGABYTE, WORKLOADS, fill
+from tidelog.benchmarks.targets import TidelogTarget
+
+SETTINGS = (
+    "replica.lag.time.max.ms=3600000",
+    "broker.session.timeout.ms=3600000",
+    "log.segment.delete.delay.ms=0",
+)
+POLL_S = 0.01
+TIMEOUT_S = 600.0
+SLICE_BYTES = 1 << 20
+FILL = replace(WORKLOADS["fetch-1m"], name="backlog")
+
+
+def worker(pid: int, node_id: int) -> int:
+    """The process of that node, below the supervisor's."""
+    wanted = f"tidelog worker node={node_id}".encode()
+    for each in process_stats.process_tree(pid):
+        if Path(f"/proc/{each}/cmdline").read_bytes().rstrip(b"\0 ") == wanted:
+            return each
+    raise SystemExit(f"node {node_id} has no process")
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def disk_to_network(files: list[Path]) -> float:
+    """MB/s of the files by sendfile to a reader of this machine, from the disk."""
+    evict(files)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def read() -> None:
+        there, _ = listener.accept()
+        room = bytearray(SLICE_BYTES)
+        with there:
+            while there.recv_into(room):
+                pass
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    sent, began = 0, time.perf_counter()
+    with socket.create_connection(listener.getsockname()) as here:
+        for path in files:
+            with path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                at = 0
+                while at < size:
+                    at += os.sendfile(here.fileno(), file.fileno(), at, SLICE_BYTES)
+                sent += at
+    reader.join()
+    listener.close()
+    return sent / MEGABYTE / (time.perf_counter() - began)
+
+
+class CatchUp:
+    """One round: a fresh topic, behind by so much."""
+
+    def __init__(self, target: TidelogTarget, args: argparse.Namespace) -> None:
+        self.target, self.args = target, args
+        self.cluster = Cluster(target.bootstrap)
+        self.layout = self.cluster.create_topic("backlog", 1, replication_factor=2)
+        self.leader = self.layout.leaders[0]
+        first_port = int(target.bootstrap.split(",")[0].rpartition(":")[2])
+        self.leader_id = self.leader[1] - first_port + 1
+        self.follower_id = 3 - self.leader_id
+        self.took_s = 0.0
+        self._caught_up = threading.Event()
+        self.files: list[Path] = []
+
+    def tail(self, name: str) -> Tail:
+        """On the leader, not replicated."""
+        layout = self.cluster.create_topic(name, 2)
+        here = {index: place for index, place in layout.leaders.items() if place == self.leader}
+        return Tail(self.cluster, TopicLayout(name, here), self.args.rate)
+
+    def run(self) -> Cases:
+        size_bytes = size_of(self.args.bytes)
+        alone, meanwhile = self.tail("alone"), self.tail("meanwhile")
+        self.tail("warm").run(1.0)
+        follower = worker(self.target.pid, self.follower_id)
+        found: Cases = {}
+        with stopped(follower):
+            fill(self.cluster, replace(FILL, fill_bytes=size_bytes), self.layout)
+            place = self.target.folder / "data" / f"node-{self.leader_id}" / "backlog-0"
+            self.files = sorted(place.glob("*.log"))
+            limit = disk_to_network(self.files)
+            alone.run(self.args.seconds)
+            found["alone"] = alone.figures()
+            evict(self.files)
+        with beside(self._watch):
+            meanwhile.run(self.args.seconds)
+            if not self._caught_up.wait(TIMEOUT_S):
+                raise SystemExit("the follower did not catch up")
+        speed = size_bytes / MEGABYTE / self.took_s
+        found["meanwhile"] = meanwhile.figures()
+        found["catching up"] = {
+            "MB/s": speed,
+            "disk to network MB/s": limit,
+            "part of it %": 100 * speed / limit,
+            "seconds": self.took_s,
+            "of the tail %": 100 * min(1.0, self.took_s / self.args.seconds),
+        }
+        return found
+
+    def _watch(self, stop: threading.Event) -> None:
+        """Until the high watermark is the log's end."""
+        began = time.perf_counter()
+        batches = -(-size_of(self.args.bytes) // FILL.batch_bytes)
+        batch = sized_batch(FILL.batch_bytes, 0, record_bytes=FILL.record_bytes)
+        end = batches * batch.record_count
+        while self.cluster.offsets(self.layout, 0)[1] < end:
+            if stop.wait(POLL_S):
+                return
+        self.took_s = time.perf_counter() - began
+        self._caught_up.set()
+
+
+def measure(folder: Path, args: argparse.Namespace) -> Cases:
+    folder.mkdir(parents=True)
+    with TidelogTarget(folder / "broker", workers=2, settings=SETTINGS) as target:
+        return CatchUp(target, args).run()
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--bytes", default="5G", help="how far the follower is behind")
+    parser.add_argument("--rate", type=float, default=1000.0, help="batches of 4 KiB a second")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each tail")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--data-parent", type=Path, help="on the disk that is meant")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    args = parser.parse_args(argv)
+    run_rounds("catch-up", args, measure)
+
+
+if __name__ == "__main__":
+    main()

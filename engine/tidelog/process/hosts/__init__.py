@@ -1,0 +1,1 @@
+"""Several hosts as one cluster: who is the controller, and how the others reach it."""

@@ -1,0 +1,3 @@
+"""Where a worker's time goes: samples taken inside it when somebody on this machine asks
+(ADR 0036).
+"""

@@ -19,7 +19,7 @@ build: ## .venv with everything installed and compiled
 run: build ## start a broker on 127.0.0.1:9092, data in ./tidelog-data; make run ARGS="--workers 3"
 	@exec $(VENV)/tidelog serve $(ARGS)
 
-test: build ## all suites within their time budgets; make test SUITE="unit oracle"
+test: build ## all suites; make test SUITE="unit oracle"
 	@$(VENV)/python tests/house/suites.py test $(SUITE)
 
 compat: build ## real clients: Java, Go, Node, kcat (each is installed, or named as skipped)

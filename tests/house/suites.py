@@ -1,4 +1,4 @@
-"""Runs test suites one after another, each in its own pytest process and within its time budget.
+"""Runs test suites one after another, each in its own pytest process, and tells which are slow.
 
     python tests/house/suites.py test                all of `make test` in tests/budgets.toml
     python tests/house/suites.py test unit oracle    only these
@@ -7,6 +7,11 @@
 The last line is `total: N passed, N failed, N skipped`. A suite that collected nothing has not
 passed: unless the list says why it may be empty, that is a failure. Exit status 0 only if nothing
 failed.
+
+A suite over its budget, or a target over its total, is named as slow and has not failed for it: a
+shared machine has hours at a third of its speed, and whoever makes a suite slower sees it in the
+table. What takes several times its budget hangs: it is stopped and has failed. What is only run
+if there is time is left out, by name, when its target's total is used up.
 """
 
 from __future__ import annotations
@@ -15,7 +20,6 @@ import argparse
 import dataclasses
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -27,15 +31,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 BUDGETS = ROOT / "tests" / "budgets.toml"
 REPORTS = ROOT / "build" / "reports"
-# After its budget a suite gets this long to print where it was, then it is killed.
+# A suite that is stopped gets this long to print where it was, then it is killed.
 GRACE_S = 10
 PYTEST_NO_TESTS = 5
-LOOP_COUNT = 2_000_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Suite:
-    """One entry of the list: what to run, on which modules, for how long at most."""
+    """One entry of the list: what to run, on which modules, how long it should take at most."""
 
     name: str
     target: str
@@ -44,6 +47,7 @@ class Suite:
     workers: int = 1
     mode: str = "release"
     only_in_ci: bool = False
+    only_if_time: bool = False
     empty_because: str = ""
 
 
@@ -58,7 +62,6 @@ class Outcome:
     seconds: float
     problem: str = ""
     note: str = ""
-    slower: float = 1.0  # than the machine of the budgets
 
 
 def load_suites(table: dict[str, Any]) -> list[Suite]:
@@ -91,15 +94,14 @@ def counts(report: Path) -> tuple[int, int, int]:
 
 
 def judge(
-    suite: Suite, status: int | None, result: tuple[int, int, int], seconds: float, left_s: float
+    suite: Suite, status: int | None, result: tuple[int, int, int], seconds: float, stop_s: float
 ) -> Outcome:
-    """Turn a pytest run into an outcome. `status` is None if the run was stopped at its limit."""
+    """Turn a pytest run into an outcome. `status` is None if the run was stopped after `stop_s`."""
     passed, failed, skipped = result
-    problem = note = ""
+    problem = ""
+    note = f"slow: over its budget of {suite.budget_s} s" if seconds > suite.budget_s else ""
     if status is None:
-        limit = min(suite.budget_s, left_s)
-        which = "its budget" if limit == suite.budget_s else "what its target had left"
-        problem = f"over {which} of {limit:.0f} s, stopped"
+        problem = f"stopped after {stop_s:.0f} s; it should take {suite.budget_s} s at most"
     elif status == PYTEST_NO_TESTS or (status == 0 and passed + failed + skipped == 0):
         if suite.empty_because:
             note = f"no tests: {suite.empty_because}"
@@ -146,73 +148,33 @@ def command(suite: Suite, report: Path) -> list[str]:
     return [*line, f"--junitxml={report}", *existing]
 
 
-def loop_s() -> float:
-    """The CPU time that a loop of Python takes now: the median of nine."""
-    found = []
-    for _ in range(9):
-        began = time.process_time()
-        total = 0
-        for number in range(LOOP_COUNT):
-            total += number
-        found.append(time.process_time() - began)
-    return statistics.median(found)
-
-
-def pace(found_s: float, machine: dict[str, float]) -> float:
-    """How much longer than on the machine that the budgets were measured on everything may take: a
-    budget is about work, and a shared machine has hours at half its speed.
-    """
-    return min(max(1.0, found_s / machine["loop_s"]), machine["slower_at_most"])
-
-
-def wait_within(
-    process: subprocess.Popen[bytes], limit_s: float, slower: float, machine: dict[str, float]
-) -> tuple[int | None, float]:
-    """(status, or None when the time is over; how much slower the machine turned out to be)."""
-    started = time.monotonic()
-    while True:
-        until = started + max(1.0, limit_s * slower)
-        try:
-            return process.wait(timeout=max(0.0, until - time.monotonic())), slower
-        except subprocess.TimeoutExpired:
-            now = pace(loop_s(), machine)
-        if now < slower * 1.05:
-            return None, slower
-        slower = now
-        print(f"\nthe machine is slow: {slower:.2f} times the budget", flush=True)
-
-
-def run_suite(suite: Suite, left_s: float, machine: dict[str, float]) -> Outcome:
-    """Run one suite for at most its budget and at most `left_s` seconds; see `pace`. The machine is
-    looked at before, and again when the time is over.
-    """
+def run_suite(suite: Suite, stopped_at: float) -> Outcome:
+    """Run one suite, for at most so many times its budget."""
     report = REPORTS / f"{suite.target}-{suite.name}.xml"
     report.unlink(missing_ok=True)
-    print(f"\n== {suite.name} ({suite.mode}, at most {suite.budget_s} s)", flush=True)
+    stop_s = suite.budget_s * stopped_at
+    print(f"\n== {suite.name} ({suite.mode}, budget {suite.budget_s} s)", flush=True)
     if not any((ROOT / path).exists() for path in suite.paths):
-        return judge(suite, PYTEST_NO_TESTS, (0, 0, 0), 0.0, left_s)
-    slower = pace(loop_s(), machine)
+        return judge(suite, PYTEST_NO_TESTS, (0, 0, 0), 0.0, stop_s)
     started = time.monotonic()
     # A process group of its own, so that brokers a stopped test left behind end with it.
     process = subprocess.Popen(
         command(suite, report), cwd=ROOT, env=environment(suite.mode), start_new_session=True
     )
     try:
-        status, slower = wait_within(process, min(suite.budget_s, left_s), slower, machine)
-        if status is None:
-            os.killpg(process.pid, signal.SIGINT)
-            try:
-                process.wait(timeout=GRACE_S)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+        status: int | None = process.wait(timeout=stop_s)
+    except subprocess.TimeoutExpired:
+        status = None
+        os.killpg(process.pid, signal.SIGINT)
+        try:
+            process.wait(timeout=GRACE_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     except KeyboardInterrupt:
         os.killpg(process.pid, signal.SIGKILL)
         raise
-    longer = dataclasses.replace(suite, budget_s=round(suite.budget_s * slower))
-    seconds = time.monotonic() - started
-    outcome = judge(longer, status, counts(report), seconds, left_s * slower)
-    return dataclasses.replace(outcome, slower=slower)
+    return judge(suite, status, counts(report), time.monotonic() - started, stop_s)
 
 
 def summary(outcomes: list[Outcome]) -> list[str]:
@@ -245,7 +207,7 @@ def prepare_mode(mode: str) -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Run test suites within their time budgets.")
+    parser = argparse.ArgumentParser(description="Run test suites, and tell which are slow.")
     parser.add_argument("target")
     parser.add_argument("suite", nargs="*")
     parser.add_argument("--mode", default="", help="modules to test: release, debug or address")
@@ -257,15 +219,18 @@ def main() -> int:
     if options.mode:
         suites = [dataclasses.replace(suite, mode=options.mode) for suite in suites]
     REPORTS.mkdir(parents=True, exist_ok=True)
-    left_s = float(table["targets"][options.target]["total_s"])
+    total_s = float(table["targets"][options.target]["total_s"])
+    began = time.monotonic()
     outcomes: list[Outcome] = []
     for suite in suites:
+        if suite.only_if_time and time.monotonic() - began > total_s:
+            why = f"left out: the suites before it took more than {total_s:.0f} s"
+            outcomes.append(Outcome(suite, 0, 0, 1, 0.0, note=why))
+            continue
         if suite.mode != "release" and not prepare_mode(suite.mode):
             outcomes.append(Outcome(suite, 0, 1, 0, 0.0, f"the {suite.mode} modules do not build"))
             continue
-        outcome = run_suite(suite, left_s, table["machine"])
-        left_s -= outcome.seconds / outcome.slower
-        outcomes.append(outcome)
+        outcomes.append(run_suite(suite, table["stopped_at"]))
     print("\n".join(summary(outcomes)), flush=True)
     return 1 if any(outcome.problem for outcome in outcomes) else 0
 

@@ -27,6 +27,7 @@ from tests.recovery.disk.compaction import (
 )
 from tests.recovery.disk.disk import Disk, Image, write_image
 from tests.recovery.disk.operations import Operation
+from tests.recovery.disk.part import ONE_IN, part
 from tests.recovery.disk.recording import RecordingFiles, UnsyncedFiles
 from tests.recovery.disk.script import Halted
 from tidelog.errors import KafkaError, StorageError, SyncError
@@ -120,7 +121,7 @@ def test_a_power_cut_at_any_point_of_a_compaction_loses_no_last_value(folder: Pa
 
     async def recover_all() -> tuple[int, int]:
         recovered = in_pieces = 0
-        for where, image, state in cuts(journal, marks):
+        for where, image, state in part(cuts(journal, marks)):
             recovered += 1
             try:
                 await world.recover(image, state, further=recovered % 6 == 0)
@@ -132,8 +133,8 @@ def test_a_power_cut_at_any_point_of_a_compaction_loses_no_last_value(folder: Pa
 
     recovered, in_pieces = asyncio.run(recover_all())
     print(f"{len(journal)} operations, {recovered} disks, {in_pieces} cuts of recoveries")
-    assert recovered > len(journal)
-    assert in_pieces > 50
+    assert recovered * ONE_IN > len(journal)
+    assert in_pieces * ONE_IN > 50
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC], ids=["io-error", "no-room"])
@@ -146,7 +147,7 @@ def test_a_disk_that_fails_during_a_compaction_loses_nothing(code: int, folder: 
     )
     files.close_watched()
     outcomes: Counter[str] = Counter()
-    for at, kind in enumerate(kinds, 1):
+    for at, kind in part(enumerate(kinds, 1)):
         if kind in ("read", "lock") or (
             code == errno.ENOSPC and kind in ("open", "unlink", "rmdir")
         ):

@@ -19,6 +19,7 @@ import pytest
 from tests.recovery.disk.checks import check, check_appends
 from tests.recovery.disk.disk import Disk, Image, write_image
 from tests.recovery.disk.operations import Operation
+from tests.recovery.disk.part import ONE_IN, part
 from tests.recovery.disk.recording import RecordingFiles, UnsyncedFiles
 from tests.recovery.disk.script import LEVELS, Batch, Expectation, Ledger, Script, started
 
@@ -124,7 +125,7 @@ def test_a_power_cut_loses_nothing_that_was_synced(level: str, folder: Path) -> 
 
     async def recover_all() -> tuple[int, int]:
         recovered = in_pieces = 0
-        for cut in cuts(journal, ledger, random.Random(level)):
+        for cut in part(cuts(journal, ledger, random.Random(level))):
             recovered += 1
             try:
                 await world.recover(cut.image, cut.expectation, further=recovered % 5 == 0)
@@ -136,5 +137,5 @@ def test_a_power_cut_loses_nothing_that_was_synced(level: str, folder: Path) -> 
 
     recovered, in_pieces = asyncio.run(recover_all())
     print(f"{level}: {len(journal)} operations, {recovered} disks, {in_pieces} cuts of recoveries")
-    assert recovered > len(journal)
-    assert in_pieces > 50
+    assert recovered * ONE_IN > len(journal)
+    assert in_pieces * ONE_IN > 50

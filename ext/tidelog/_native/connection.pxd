@@ -46,7 +46,6 @@ cdef class Connection(Transport):
     cdef int sent_nothing(self, const Output* output, int code) except -1
     # Cuts `output.size` to what is known to be warm.
     cdef bint take_warm(self, Output* output) noexcept
-    cdef bint is_warm(self, const Output* output, size_t n) noexcept
     cdef int watch_reads(self) except -1
     cdef int watch_writes(self, bint wanted) except -1
     cdef int close_now(self, str reason) except -1

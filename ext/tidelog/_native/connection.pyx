@@ -6,9 +6,8 @@ stash and the next `recvmsg` completes it there, with what follows going to the 
 nothing of a large frame is copied twice, and an idle connection holds no buffer.
 
 Sending. The response queue says what is next: bytes go by `send`, file regions by `sendfile` in
-bounded slices, so that one reader of large
-ranges does not hold the loop. Before a slice is sent its pages are probed (preadv2 with
-RWF_NOWAIT); a cold one is first read by a helper.
+bounded slices, so that one reader of large ranges does not hold the loop. Before a slice is sent
+its pages are probed; a cold one is first read by a helper.
 
 Backpressure: a connection with too many answers outstanding or too much memory queued is not read
 from until that has drained; nothing is dropped.
@@ -22,14 +21,14 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove, memset, strerror
 from posix.types cimport off_t
 
+from tidelog._native.page_cache cimport page_cache_is_warm
 from tidelog._native.partition cimport Waiter
 from tidelog._native.request cimport monotonic_ms
 from tidelog._native.response cimport (
     OUTPUT_BYTES, OUTPUT_NOTHING, OUTPUT_REGION, Output, ResponseQueue,
 )
 from tidelog._native.sockets cimport (
-    MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL, RWF_NOWAIT,
-    iovec, msghdr, preadv2, recv, recvmsg, send, sendfile,
+    MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL, iovec, msghdr, recv, recvmsg, send, sendfile,
 )
 from tidelog._native.transport cimport Reactor, Transport
 from tidelog._native.wire cimport wire_load32
@@ -51,7 +50,6 @@ cdef enum:
     # One turn of the loop sends about this much of one connection, in slices of which each is
     # probed first.
     SEND_TURN = 2 << 20
-    PROBE_STEP = 128 * 1024
     LOOK_UP_BYTES = 8192  # at most what a look-up reads (SCAN_CHUNK of a segment), on the loop
     # How long a probe is believed: pages leave the cache in seconds, not in milliseconds.
     WARM_MS = 200
@@ -462,34 +460,14 @@ cdef class Connection(Transport):
         ):
             output.size = min(output.size, <size_t>(self.warm_to - output.position))
             return True
-        if not self.is_warm(output, output.size):
+        # With those where the next fetch looks up its batch.
+        if not page_cache_is_warm(output.fd, output.position, output.size, LOOK_UP_BYTES):
             return False
         self.warm_fd = output.fd
         self.warm_from = output.position
         self.warm_to = output.position + output.size
         self.warm_since_ms = now_ms
         return True
-
-    cdef bint is_warm(self, const Output* output, size_t n) noexcept:
-        """Are the pages of the slice in the page cache, and those where the next fetch looks up its
-        batch? Probes one byte per read-ahead step; errors count as warm (sendfile will tell).
-        """
-        cdef uint8_t byte
-        cdef iovec part
-        cdef off_t at = output.position
-        cdef off_t end = output.position + n
-        cdef ssize_t got
-        part.iov_base = &byte
-        part.iov_len = 1
-        while at < end:
-            got = preadv2(output.fd, &part, 1, at, RWF_NOWAIT)
-            if got < 0:
-                return errno != EAGAIN
-            at += PROBE_STEP
-        got = preadv2(output.fd, &part, 1, end - 1 + LOOK_UP_BYTES, RWF_NOWAIT)
-        if got == 0:  # the file ends before
-            got = preadv2(output.fd, &part, 1, end - 1, RWF_NOWAIT)
-        return not (got < 0 and errno == EAGAIN)
 
     def _warmed(self):
         self.warming = False

@@ -5,9 +5,6 @@ cdef extern from "sys/uio.h" nogil:
     cdef struct iovec:
         void* iov_base
         size_t iov_len
-    ssize_t preadv2(int fd, const iovec* iov, int iovcnt, off_t offset, int flags)
-    enum:
-        RWF_NOWAIT
 
 cdef extern from "sys/socket.h" nogil:
     cdef struct msghdr:

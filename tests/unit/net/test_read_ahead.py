@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tidelog.net.read_ahead import ReadAhead, read_range
+from tidelog.net.read_ahead import ReadAhead, Windows, read_range
+
+SLICE = 256 * 1024
+FILE = (1, 7)
 
 
 def test_reads_what_is_there(tmp_path: Path) -> None:
@@ -54,3 +57,67 @@ async def test_without_a_descriptor_or_a_helper_it_calls_back_all_the_same(tmp_p
             called = loop.create_future()
             ReadAhead(loop, executor).warm(fd, 0, 1, lambda done=called: done.set_result(None))
             await asyncio.wait_for(called, 10)
+
+
+def test_a_reader_that_goes_on_has_more_and_more_begun_ahead_of_it() -> None:
+    windows = Windows()
+    ahead, at = [], 0
+    begun = 0
+    for _ in range(200):
+        begin, end = windows.next(FILE, at, at + SLICE)
+        assert begin >= begun  # nothing twice
+        if begin < end:
+            assert begin == begun  # no gap
+            begun = end
+            ahead.append(end - (at + SLICE))
+        assert begun >= at + SLICE
+        at += SLICE
+    assert ahead[0] == 0
+    assert ahead[1] < ahead[2] < ahead[3]
+    assert max(ahead) == ahead[-1] == 8 << 20
+    assert len(ahead) < 60  # not in crumbs
+
+
+def test_one_who_jumps_has_nothing_begun_ahead_of_it() -> None:
+    windows = Windows()
+    for at in (500 << 20, 0, 900 << 20, 300 << 20):
+        assert windows.next(FILE, at, at + SLICE) == (at, at + SLICE)
+
+
+def test_one_who_begins_again_gets_everything_again() -> None:
+    windows = Windows()
+    for at in range(0, 100 * SLICE, SLICE):
+        windows.next(FILE, at, at + SLICE)
+    assert windows.next(FILE, 0, SLICE) == (0, SLICE)
+
+
+def test_few_files_are_remembered() -> None:
+    windows = Windows()
+    windows.next(FILE, 0, SLICE)
+    for inode in range(1000, 2000):
+        windows.next((1, inode), 0, SLICE)
+    assert windows.next(FILE, SLICE, 2 * SLICE) == (SLICE, 2 * SLICE)
+
+
+async def test_without_proc_it_reads_through_the_same_description(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"x" * 1000)
+    file_open = os.open
+
+    def refuse(name: str, flags: int) -> int:
+        if str(name).startswith("/proc/"):
+            raise FileNotFoundError(name)
+        return file_open(name, flags)
+
+    read = []
+    pread = os.preadv
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(os, "preadv", lambda *args: read.append(pread(*args)) or read[-1])
+    loop = asyncio.get_running_loop()
+    called = loop.create_future()
+    with path.open("rb") as file, ThreadPoolExecutor(1) as executor:
+        ReadAhead(loop, executor).warm(file.fileno(), 0, 1000, lambda: called.set_result(None))
+        await asyncio.wait_for(called, 10)
+    assert sum(read) == 1000

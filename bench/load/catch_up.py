@@ -1,12 +1,15 @@
 """A follower that was away catches up, while its leader serves clients:
 
-python -m bench.load.catch_up [--bytes 5G] [--rounds 3] [--rate 1000] [--json FILE]
+python -m bench.load.catch_up [--bytes 5G] [--rounds 3] [--rate 1000] [--follower-parent DIR] [--json FILE]
 
 Two workers on one host and a topic with two replicas. The follower's process is stopped (SIGSTOP)
 while the topic is filled with acks=1; then the leader's pages are thrown out of the cache and the
 follower goes on. The time runs until the high watermark is the log's end: the follower, which was
 not taken out of the ISR, has everything. `disk to network` beside it is the same files sent by
 sendfile, cold as well, to a reader on the loopback that throws them away: what this machine can do.
+
+A follower on the leader's disk writes there what the leader reads. On a host of its own it does not:
+`--follower-parent` puts its data elsewhere, say on /dev/shm.
 
 The tail is that of bench.load.disturbed on another topic of the same leader: alone, with the
 follower stopped, and while it catches up; `of the tail` says for which part of that time it did.
@@ -19,9 +22,10 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from bench.load.cleaning import size_of
 from bench.load.disturbed import Cases, Tail, beside, evict, run_rounds
@@ -37,6 +41,8 @@ SETTINGS = (
     "log.segment.delete.delay.ms=0",
 )
 POLL_S = 0.01
+#: With a disk of its own that one is the follower.
+SECOND = 2
 TIMEOUT_S = 600.0
 SLICE_BYTES = 1 << 20
 FILL = replace(WORKLOADS["fetch-1m"], name="backlog")
@@ -94,11 +100,15 @@ class CatchUp:
     def __init__(self, target: TidelogTarget, args: argparse.Namespace) -> None:
         self.target, self.args = target, args
         self.cluster = Cluster(target.bootstrap)
-        self.layout = self.cluster.create_topic("backlog", 1, replication_factor=2)
-        self.leader = self.layout.leaders[0]
         first_port = int(target.bootstrap.split(",")[0].rpartition(":")[2])
-        self.leader_id = self.leader[1] - first_port + 1
-        self.follower_id = 3 - self.leader_id
+        for attempt in range(20):
+            self.topic = f"backlog-{attempt}"
+            self.layout = self.cluster.create_topic(self.topic, 1, replication_factor=2)
+            self.leader = self.layout.leaders[0]
+            self.leader_id = self.leader[1] - first_port + 1
+            self.follower_id = 3 - self.leader_id
+            if args.follower_parent is None or self.follower_id == SECOND:
+                break
         self.took_s = 0.0
         self._caught_up = threading.Event()
         self.files: list[Path] = []
@@ -117,7 +127,7 @@ class CatchUp:
         found: Cases = {}
         with stopped(follower):
             fill(self.cluster, replace(FILL, fill_bytes=size_bytes), self.layout)
-            place = self.target.folder / "data" / f"node-{self.leader_id}" / "backlog-0"
+            place = self.target.folder / "data" / f"node-{self.leader_id}" / f"{self.topic}-0"
             self.files = sorted(place.glob("*.log"))
             limit = disk_to_network(self.files)
             alone.run(self.args.seconds)
@@ -153,7 +163,14 @@ class CatchUp:
 
 def measure(folder: Path, args: argparse.Namespace) -> Cases:
     folder.mkdir(parents=True)
-    with TidelogTarget(folder / "broker", workers=2, settings=SETTINGS) as target:
+    with ExitStack() as stack:
+        if args.follower_parent is not None:
+            apart = stack.enter_context(TemporaryDirectory(dir=args.follower_parent))
+            (folder / "broker" / "data").mkdir(parents=True)
+            (folder / "broker" / "data" / f"node-{SECOND}").symlink_to(apart)
+        target = stack.enter_context(
+            TidelogTarget(folder / "broker", workers=2, settings=SETTINGS)
+        )
         return CatchUp(target, args).run()
 
 
@@ -166,6 +183,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="of each tail")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--data-parent", type=Path, help="on the disk that is meant")
+    parser.add_argument("--follower-parent", type=Path, help="where the follower's data is")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args(argv)
     run_rounds("catch-up", args, measure)

@@ -42,7 +42,7 @@ class Reactor:
         fetch: FetchLane,
         *,
         dispatch: Callable[[bytes, Any], bytes | Awaitable[bytes]],
-        read_ahead: Callable[[int, int, int, Callable[[], None]], None],
+        read_ahead: Callable[[int, int, int, Callable[[], None] | None], None],
         on_close: Callable[[Connection, str | None], None],
         request_size_max: int,
         other_request_size_max: int,

@@ -82,7 +82,7 @@ class Target:
 
     def __enter__(self) -> "Target":
         began = time.monotonic()
-        self.folder.mkdir(parents=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         try:
             self.start()
         except BaseException:

@@ -63,7 +63,8 @@ class Windows:
 
 class ReadAhead:
     """`warm(fd, position, size, callback)` reads on the executor and then calls `callback()` on
-    the loop.
+    the loop. With the callback None, nobody waits: what comes next for a reader at `position` is
+    begun, if there is nothing against it.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, executor: Executor) -> None:
@@ -71,7 +72,7 @@ class ReadAhead:
         self._executor = executor
         self._windows = Windows()
 
-    def warm(self, fd: int, position: int, size: int, callback: Callable[[], None]) -> None:
+    def warm(self, fd: int, position: int, size: int, callback: Callable[[], None] | None) -> None:
         """The descriptor is duplicated: the answer that sends from it may be dropped meanwhile.
 
         Without a descriptor or a helper to be had nothing is read ahead: sending then waits for
@@ -80,23 +81,29 @@ class ReadAhead:
         try:
             own = os.dup(fd)
         except OSError:
-            self._loop.call_soon(callback)
+            self._tell(callback)
             return
         try:
             self._executor.submit(self._read, own, position, size, callback)
         except RuntimeError:  # it is shut down
             os.close(own)
-            self._loop.call_soon(callback)
+            self._tell(callback)
 
-    def _read(self, fd: int, position: int, size: int, callback: Callable[[], None]) -> None:
+    def _tell(self, callback: Callable[[], None] | None) -> None:
+        if callback is not None:
+            self._loop.call_soon_threadsafe(callback)
+
+    def _read(
+        self, fd: int, position: int, size: int, callback: Callable[[], None] | None
+    ) -> None:
         try:
-            self._bring(fd, position, size + _BEYOND_BYTES)
+            self._bring(fd, position, size + _BEYOND_BYTES if callback is not None else 0)
         except OSError:
             pass  # sendfile meets the same error on the loop, where the connection is closed for it
         finally:
             os.close(fd)
             with suppress(RuntimeError):  # the loop was closed meanwhile
-                self._loop.call_soon_threadsafe(callback)
+                self._tell(callback)
 
     def _bring(self, fd: int, position: int, size: int) -> None:
         try:
@@ -107,9 +114,8 @@ class ReadAhead:
         try:
             os.posix_fadvise(own, 0, 0, os.POSIX_FADV_RANDOM)
             status = os.fstat(own)
-            begin, end = self._windows.next(
-                (status.st_dev, status.st_ino), position, position + size
-            )
+            file = status.st_dev, status.st_ino
+            begin, end = self._windows.next(file, position, position + size)
             if begin < end:
                 os.posix_fadvise(own, begin, end - begin, os.POSIX_FADV_WILLNEED)
             read_range(own, position, size)

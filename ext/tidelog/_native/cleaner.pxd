@@ -57,6 +57,7 @@ cdef class CleanerPass:
     cdef int64_t base_offset
     cdef Growing chunk
     cdef int64_t chunk_start
+    cdef int64_t begun  # what the kernel reads, or has read, up to; -1: nothing
     cdef int64_t chunk_bytes
     cdef readonly int64_t slice_bytes
     cdef int64_t slice_left

@@ -27,6 +27,7 @@ from tidelog._native.batch cimport (
 )
 from tidelog._native.log_file cimport LogFile
 from tidelog._native.offset_map cimport OffsetMap
+from tidelog._native.page_cache cimport page_cache_keep_ahead
 from tidelog._native.rewrite cimport MAX_RECORD_GROWTH, put_header, put_kept
 from tidelog._native.wire cimport WIRE_OK, wire_cursor
 
@@ -62,6 +63,7 @@ cdef extern from *:
 cdef enum:
     MIN_RECORD_BYTES = 7
     NO_TIMESTAMP = -1
+    AHEAD_CHUNKS = 4  # so many are read by the kernel while one is looked at
 
 END = STEP_END
 SLICE = STEP_SLICE
@@ -157,6 +159,7 @@ cdef class CleanerPass:
         self.position = position
         self.chunk_start = position
         self.chunk.size = 0
+        self.begun = -1
         self.slice_left = self.slice_bytes
         self.loaded = self.decided = self.opened = False
 
@@ -184,6 +187,10 @@ cdef class CleanerPass:
             wanted = max(needed, self.chunk_bytes) - self.chunk.size
             if wanted > self.end - self.position - self.chunk.size:
                 wanted = self.end - self.position - self.chunk.size
+            self.begun = page_cache_keep_ahead(
+                self.fd, self.begun, self.position + self.chunk.size,
+                self.position + self.chunk.size + wanted, AHEAD_CHUNKS * self.chunk_bytes, self.end
+            )
             got = pread(
                 self.fd, self.chunk.data + self.chunk.size, <size_t>wanted,
                 self.position + self.chunk.size,

@@ -15,6 +15,9 @@ cdef class Connection(Transport):
     cdef int64_t warm_from
     cdef int64_t warm_to
     cdef int64_t warm_since_ms
+    # A file that had to be read ahead, and from where on it is looked at again how far that is.
+    cdef int cold_fd
+    cdef int64_t ahead_from
     cdef bint processing
     cdef bint flushing
     # the incomplete frame (with size prefix), or frames that wait while blocked
@@ -44,6 +47,7 @@ cdef class Connection(Transport):
     cdef int64_t send_some(self, Output* output) except -2
     cdef ssize_t send_region(self, const Output* output) except -2
     cdef int sent_nothing(self, const Output* output, int code) except -1
+    cdef int look_ahead(self, const Output* output) except -1
     # Cuts `output.size` to what is known to be warm.
     cdef bint take_warm(self, Output* output) noexcept
     cdef int watch_reads(self) except -1

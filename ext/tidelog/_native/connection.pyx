@@ -21,7 +21,7 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove, memset, strerror
 from posix.types cimport off_t
 
-from tidelog._native.page_cache cimport page_cache_is_warm
+from tidelog._native.page_cache cimport page_cache_is_warm, page_cache_misses
 from tidelog._native.partition cimport Waiter
 from tidelog._native.request cimport monotonic_ms
 from tidelog._native.response cimport (
@@ -51,6 +51,9 @@ cdef enum:
     # probed first.
     SEND_TURN = 2 << 20
     LOOK_UP_BYTES = 8192  # at most what a look-up reads (SCAN_CHUNK of a segment), on the loop
+    # How far before a cold reader its file is to be read, and how often that is looked at.
+    AHEAD = 4 << 20
+    AHEAD_STEP = 1 << 20
     # How long a probe is believed: pages leave the cache in seconds, not in milliseconds.
     WARM_MS = 200
     # Receives per turn, while each fills its buffer.
@@ -72,7 +75,7 @@ cdef class Connection(Transport):
         self.waiters = set()
         self.last_active_ms = self.last_progress_ms = monotonic_ms()
         self.window = min(<size_t>WINDOW_MIN, reactor.scratch_size)
-        self.warm_fd = -1
+        self.warm_fd = self.cold_fd = -1
         self.watch_reads()
 
     def __dealloc__(self):
@@ -412,8 +415,11 @@ cdef class Connection(Transport):
                 self.warming = True
                 self.watch_writes(False)
                 self.reactor.cold_reads += 1
+                self.cold_fd, self.ahead_from = output.fd, output.position
                 self.reactor.read_ahead(output.fd, output.position, output.size, self._warmed)
                 return -1
+            if output.fd == self.cold_fd and output.position >= self.ahead_from:
+                self.look_ahead(output)
             n = self.send_region(output)
         code = errno
         if n > 0:
@@ -447,6 +453,15 @@ cdef class Connection(Transport):
             # Not the peer's fault; a log line has to tell.
             return self.shut(f"sendfile failed: {strerror(code).decode()}")
         return self.close_now(None)
+
+    cdef int look_ahead(self, const Output* output) except -1:
+        """Of a file that was cold: what comes after the next few megabytes is begun before the
+        reader is there and has to wait.
+        """
+        self.ahead_from = output.position + AHEAD_STEP
+        if page_cache_misses(output.fd, output.position + AHEAD, 1):
+            self.reactor.read_ahead(output.fd, output.position, 0, None)
+        return 0
 
     cdef bint take_warm(self, Output* output) noexcept:
         """Is the slice warm? What one probe found is used up in as many sends as the socket's

@@ -4,6 +4,8 @@ from libc.errno cimport EBADF, EMFILE, ENFILE, ENOMEM, errno
 
 import os
 
+from tidelog._native.page_cache cimport page_cache_read_no_further
+
 cdef extern from "fcntl.h" nogil:
     int open_file "open"(const char *path, int flags) noexcept
     int O_RDWR
@@ -31,6 +33,7 @@ cdef class LogFile:
 
     def __init__(self, int fd):
         self.fd = fd
+        page_cache_read_no_further(fd)
 
     def __dealloc__(self):
         cdef int fd = self.fd

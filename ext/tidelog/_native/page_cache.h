@@ -1,4 +1,8 @@
-/* What of a file the kernel's page cache holds, asked without making the kernel read.
+/* What of a file the kernel's page cache holds, asked without making the kernel read; and when it does read.
+ *
+ * Files of a log are read by the loop, which must not wait for the disk nor work for it, and by those who read all of
+ * one. The kernel's own read-ahead does not know them apart: a look-up of the loop begins megabytes, or meets the mark
+ * that another reader left behind and begins them then. So it is off, and who reads on and on says what comes next.
  *
  * preadv2 with RWF_NOWAIT does not wait for a cold page, but it begins to read it, and the pages behind it as far as
  * the file's read-ahead goes (8 MiB on some machines): milliseconds of work in whoever asks. cachestat(2), of Linux 6.5
@@ -8,6 +12,7 @@
 #define TIDELOG_PAGE_CACHE_H
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -34,6 +39,28 @@ struct page_cache_counts {
     uint64_t evicted;
     uint64_t recently_evicted;
 };
+
+/* Of this descriptor only that is read which is asked for. */
+static inline void page_cache_read_no_further(int fd)
+{
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+}
+
+/* For who reads a file on and on: it needs `from` to `to` now, has begun to read up to `begun` (-1: nothing), and the
+ * next `ahead` bytes, at most up to `end`, are to be begun. Returns up to where that is now. Behind a jump nothing is
+ * begun.
+ */
+static inline int64_t page_cache_keep_ahead(
+    int fd, int64_t begun, int64_t from, int64_t to, int64_t ahead, int64_t end)
+{
+    int64_t until = to + ahead < end ? to + ahead : end;
+    if (from > begun)
+        return to;
+    if (to + ahead / 2 <= begun || until <= begun)
+        return begun;
+    (void)posix_fadvise(fd, begun, until - begun, POSIX_FADV_WILLNEED);
+    return until;
+}
 
 /* Pages of the kernel that the range touches. */
 static inline uint64_t page_cache_pages(uint64_t from, uint64_t to, uint64_t page)

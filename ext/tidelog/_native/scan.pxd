@@ -57,6 +57,7 @@ cdef class SegmentScanner:
     cdef uint8_t *chunk
     cdef int64_t chunk_capacity
     cdef int64_t chunk_start
+    cdef int64_t begun  # what the kernel reads, or has read, up to; -1: nothing
     cdef int64_t chunk_size
 
     cdef int fill(self, int64_t position, int64_t needed) noexcept nogil

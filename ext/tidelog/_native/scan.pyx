@@ -20,6 +20,7 @@ from tidelog._native.batch cimport (
 )
 from tidelog._native.crc32c cimport crc32c
 from tidelog._native.index cimport OffsetIndex, TimeIndex
+from tidelog._native.page_cache cimport page_cache_keep_ahead
 from tidelog._native.producer_state cimport ProducerStates
 from tidelog._native.wire cimport (
     WIRE_OK,
@@ -44,6 +45,7 @@ cdef extern from *:
 
 cdef enum:
     CHUNK_BYTES = 1 << 20  # reading at the disk's speed takes large reads
+    AHEAD_CHUNKS = 4  # so many are read by the kernel while one is looked at
     HEADER_CHUNK_BYTES = 1 << 16  # without CRCs the records are skipped
     NOTES = 2048
     MAX_MARKER_BYTES = 4096  # a transaction marker has 78
@@ -93,6 +95,7 @@ cdef class SegmentScanner:
         self.index_interval_bytes = index_interval_bytes
         self.verify_from = verify_from
         self.keep_below = keep_below
+        self.begun = -1
         self.damaged = []
         self.next_offset = base_offset
         self.aborted = []
@@ -128,6 +131,10 @@ cdef class SegmentScanner:
                 wanted = self.end - position - self.chunk_size
             if wanted <= 0:
                 return SCAN_SHORT
+            self.begun = page_cache_keep_ahead(
+                self.fd, self.begun, position + self.chunk_size,
+                position + self.chunk_size + wanted, AHEAD_CHUNKS * self.chunk_capacity, self.end
+            )
             got = pread(
                 self.fd, self.chunk + self.chunk_size, <size_t>wanted, position + self.chunk_size
             )

@@ -190,7 +190,9 @@ class Node:
     async def _slow_append(self, partition: Partition, records: Any, version: int) -> Any:
         return await self.slow_append(partition, records, version)
 
-    def _read_ahead(self, fd: int, position: int, size: int, callback: Callable[[], None]) -> None:
+    def _read_ahead(
+        self, fd: int, position: int, size: int, callback: Callable[[], None] | None
+    ) -> None:
         self.cold.append((fd, position, size))
         self.loop.call_soon(callback)
 

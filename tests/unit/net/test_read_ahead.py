@@ -121,3 +121,24 @@ async def test_without_proc_it_reads_through_the_same_description(
         ReadAhead(loop, executor).warm(file.fileno(), 0, 1000, lambda: called.set_result(None))
         await asyncio.wait_for(called, 10)
     assert sum(read) == 1000
+
+
+def test_a_reader_whose_pages_are_there_has_the_next_ones_begun() -> None:
+    windows = Windows()
+    for at in range(0, 40 * SLICE, SLICE):  # the window is as large as it gets
+        _, end = windows.next(FILE, at, at + SLICE)
+        begun = max(end, SLICE)
+    at = begun - (4 << 20)
+    begin, end = windows.next(FILE, at, at)
+    assert (begin, end) == (begun, at + (8 << 20))
+    assert windows.next(FILE, at + SLICE, at + SLICE) == (end, end)
+
+
+async def test_nobody_waits_for_what_is_only_begun(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"x" * 3_000_000)
+    with path.open("rb") as file, ThreadPoolExecutor(1) as executor:
+        before = len(os.listdir("/proc/self/fd"))
+        ReadAhead(asyncio.get_running_loop(), executor).warm(file.fileno(), 0, 0, None)
+        executor.shutdown()
+        assert len(os.listdir("/proc/self/fd")) == before

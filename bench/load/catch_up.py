@@ -1,6 +1,6 @@
 """A follower that was away catches up, while its leader serves clients:
 
-python -m bench.load.catch_up [--bytes 5G] [--rounds 3] [--rate 1000] [--follower-parent DIR] [--json FILE]
+python -m bench.load.catch_up [--bytes 5G] [--rounds 3] [--follower-parent DIR] [--json FILE]
 
 Two workers on one host and a topic with two replicas. The follower's process is stopped (SIGSTOP)
 while the topic is filled with acks=1; then the leader's pages are thrown out of the cache and the
@@ -8,8 +8,8 @@ follower goes on. The time runs until the high watermark is the log's end: the f
 not taken out of the ISR, has everything. `disk to network` beside it is the same files sent by
 sendfile, cold as well, to a reader on the loopback that throws them away: what this machine can do.
 
-A follower on the leader's disk writes there what the leader reads. On a host of its own it does not:
-`--follower-parent` puts its data elsewhere, say on /dev/shm.
+A follower on the leader's disk writes there what the leader reads. On a host of its own it does
+not: `--follower-parent` puts its data elsewhere, say on /dev/shm.
 
 The tail is that of bench.load.disturbed on another topic of the same leader: alone, with the
 follower stopped, and while it catches up; `of the tail` says for which part of that time it did.
@@ -168,9 +168,7 @@ def measure(folder: Path, args: argparse.Namespace) -> Cases:
             apart = stack.enter_context(TemporaryDirectory(dir=args.follower_parent))
             (folder / "broker" / "data").mkdir(parents=True)
             (folder / "broker" / "data" / f"node-{SECOND}").symlink_to(apart)
-        target = stack.enter_context(
-            TidelogTarget(folder / "broker", workers=2, settings=SETTINGS)
-        )
+        target = stack.enter_context(TidelogTarget(folder / "broker", workers=2, settings=SETTINGS))
         return CatchUp(target, args).run()
 
 

@@ -7,63 +7,70 @@ refused or could not be reached, 2 for a wrong command line.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
-from tidelog.cli import (
-    bench,
-    cluster_status,
-    configs,
-    groups,
-    metadata,
-    profile,
-    topics,
-    transactions,
-)
 from tidelog.cli.cluster import CommandError, give_up_output
-from tidelog.cli.consume import consume
-from tidelog.cli.dump_log import dump_log
-from tidelog.cli.offsets import offsets
-from tidelog.cli.produce import produce
-from tidelog.cli.scrub import scrub
-from tidelog.cli.top import top
 
 #: typer carries a click of its own, or uses the installed one, depending on its version; only
 #: these are sure to be its.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 
-app = typer.Typer(
-    name="tidelog",
-    help="A commit-log engine that speaks Kafka's wire protocol.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-app.add_typer(topics.app, name="topics")
-app.command("produce")(produce)
-app.command("consume")(consume)
-app.command("offsets")(offsets)
-app.add_typer(groups.app, name="groups")
-app.command("top")(top)
-app.add_typer(bench.app, name="bench")
-app.add_typer(profile.app, name="profile")
-app.add_typer(configs.app, name="configs")
-app.add_typer(metadata.app, name="metadata")
-app.add_typer(cluster_status.app, name="cluster")
-app.add_typer(transactions.app, name="transactions")
-app.command("dump-log")(dump_log)
-app.command("scrub")(scrub)
+#: The commands, each with its module and what is taken from there: an application of subcommands,
+#: or the command itself. Only the one that is called is imported: all together take half a second.
+_COMMANDS = {
+    "topics": ("topics", "app"),
+    "produce": ("produce", "produce"),
+    "consume": ("consume", "consume"),
+    "offsets": ("offsets", "offsets"),
+    "groups": ("groups", "app"),
+    "top": ("top", "top"),
+    "bench": ("bench", "app"),
+    "profile": ("profile", "app"),
+    "configs": ("configs", "app"),
+    "metadata": ("metadata", "app"),
+    "cluster": ("cluster_status", "app"),
+    "transactions": ("transactions", "app"),
+    "dump-log": ("dump_log", "dump_log"),
+    "scrub": ("scrub", "scrub"),
+}
 
 
-@app.command(
-    "serve",
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
+def application(arguments: Sequence[str]) -> typer.Typer:
+    """What runs these arguments: with the command that comes first; if that is none, with all."""
+    app = typer.Typer(
+        name="tidelog",
+        help="A commit-log engine that speaks Kafka's wire protocol.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(_nothing)  # it stays a group, though it has one command
+    called = arguments[0] if arguments else ""
+    for name in [called] if called in _COMMANDS else _COMMANDS:
+        module, taken = _COMMANDS[name]
+        what = getattr(importlib.import_module(f"tidelog.cli.{module}"), taken)
+        if isinstance(what, typer.Typer):
+            app.add_typer(what, name=name)
+        else:
+            app.command(name)(what)
+    app.command(
+        "serve",
+        add_help_option=False,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )(serve)
+    return app
+
+
+def _nothing() -> None:
+    """A commit-log engine that speaks Kafka's wire protocol."""
+
+
 def serve(arguments: Annotated[list[str] | None, typer.Argument(hidden=True)] = None) -> None:
     """Start a broker (tidelog serve --help)."""
     from tidelog.process.serve import main
@@ -73,7 +80,7 @@ def serve(arguments: Annotated[list[str] | None, typer.Argument(hidden=True)] = 
 
 def run(arguments: Sequence[str]) -> int:
     """Runs a command; returns its exit status."""
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(application(arguments))
     try:
         status = command.main(list(arguments), prog_name="tidelog", standalone_mode=False)
     except CommandError as error:

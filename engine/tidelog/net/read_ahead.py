@@ -93,9 +93,7 @@ class ReadAhead:
         if callback is not None:
             self._loop.call_soon_threadsafe(callback)
 
-    def _read(
-        self, fd: int, position: int, size: int, callback: Callable[[], None] | None
-    ) -> None:
+    def _read(self, fd: int, position: int, size: int, callback: Callable[[], None] | None) -> None:
         try:
             self._bring(fd, position, size + _BEYOND_BYTES if callback is not None else 0)
         except OSError:

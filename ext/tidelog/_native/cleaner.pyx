@@ -63,7 +63,7 @@ cdef extern from *:
 cdef enum:
     MIN_RECORD_BYTES = 7
     NO_TIMESTAMP = -1
-    AHEAD_CHUNKS = 4  # so many are read by the kernel while one is looked at
+    AHEAD_CHUNKS = 4  # are read by the kernel while one is looked at
 
 END = STEP_END
 SLICE = STEP_SLICE
@@ -169,32 +169,25 @@ cdef class CleanerPass:
         # Has `needed` bytes from `position` on in the chunk; the caller knows that the file has
         # them.
         cdef int64_t kept = self.chunk_start + self.chunk.size - self.position
-        cdef int64_t wanted
+        cdef int64_t wanted, at
         cdef ssize_t got
         if self.position >= self.chunk_start and kept >= needed:
             return STEP_END
         if self.position < self.chunk_start or kept < 0:
             kept = 0
         if kept > 0:
-            memmove(
-                self.chunk.data, self.chunk.data + (self.position - self.chunk_start), <size_t>kept
-            )
+            memmove(self.chunk.data, self.batch(), <size_t>kept)
         self.chunk_start = self.position
         self.chunk.size = kept
         if not make_room(&self.chunk, needed - kept):
             return STEP_MEMORY
         while self.chunk.size < needed:
-            wanted = max(needed, self.chunk_bytes) - self.chunk.size
-            if wanted > self.end - self.position - self.chunk.size:
-                wanted = self.end - self.position - self.chunk.size
+            at = self.position + self.chunk.size
+            wanted = min(max(needed, self.chunk_bytes) - self.chunk.size, self.end - at)
             self.begun = page_cache_keep_ahead(
-                self.fd, self.begun, self.position + self.chunk.size,
-                self.position + self.chunk.size + wanted, AHEAD_CHUNKS * self.chunk_bytes, self.end
+                self.fd, self.begun, at, at + wanted, AHEAD_CHUNKS * self.chunk_bytes, self.end
             )
-            got = pread(
-                self.fd, self.chunk.data + self.chunk.size, <size_t>wanted,
-                self.position + self.chunk.size,
-            )
+            got = pread(self.fd, self.chunk.data + self.chunk.size, <size_t>wanted, at)
             if got < 0 and errno == EINTR:
                 continue
             if got < 0:

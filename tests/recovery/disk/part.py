@@ -1,4 +1,4 @@
-"""A part of many cases, another one in each run: what is cheap to try often is not all tried each time.
+"""A part of many cases, another one in each run: what is tried often is not all tried each time.
 
 TIDELOG_ONE_IN=1 tries them all, as one does after a change to what they test; the name of a case
 that failed is in its error, and every case is the same in every run.

@@ -37,6 +37,14 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever asks for so many seeds has time for them."""
+    if os.environ.get("TIDELOG_SEEDS"):
+        for item in items:
+            if "seeds" in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.timeout(0))
+
+
 @pytest.fixture
 def seeds(request: pytest.FixtureRequest) -> Callable[[str], Iterator[int]]:
     """`seeds("groups")` yields the seeds that the simulator of that name shall run.

@@ -227,9 +227,15 @@ class LogAgainstTwin(RuleBasedStateMachine):
 
     def _open(self, clean: bool = False, recovery_point: int = 0) -> None:
         self.twin.reopen()
-        # A segment without a byte is not kept, but for a first one.
+        # A segment without a byte is not kept, but for a first one, and a last one that all before
+        # was synced for: it may mark the log's end.
         first, others = self.twin.segments[:1], self.twin.segments[1:]
-        self.twin.segments = first + [s for s in others if os.path.getsize(self._path(s))]
+        self.twin.segments = first + [
+            s
+            for s in others
+            if os.path.getsize(self._path(s))
+            or (s is others[-1] and s.base_offset <= recovery_point)
+        ]
         for segment in self.twin.segments:
             segment.created_ms = self.driver.clock.wall_ms()
         self.log = self.driver.open(

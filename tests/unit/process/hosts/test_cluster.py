@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
 from tests.house.memory_ensemble import MemoryService, Unknown
-from tests.unit.process.hosts.scene import CLUSTER_ID, SILENCE_MS, Host, until
+from tests.unit.process.hosts.scene import CLUSTER_ID, Host, until
 from tidelog.controller.requests import (
     CreateTopics,
     Done,
@@ -209,9 +208,8 @@ async def test_a_silent_host_is_lost_and_comes_back(join: Join) -> None:
     link = two.control._following
     assert link is not None
     link.report = lambda reports: None  # type: ignore[method-assign]
-    began = time.monotonic()
+    assert one.control.image.nodes[2].is_live  # a report that is missing is no loss yet
     await until(lambda: one.control.image.nodes[2].fenced, "it is fenced")
-    assert time.monotonic() - began >= SILENCE_MS / 1000 - 0.6
     del link.report
     await until(lambda: one.control.image.nodes[2].is_live, "it is back")
 

@@ -42,7 +42,6 @@ from tidelog.storage.segment_files import (
     create_segment,
     mark_deleted,
     path_of,
-    preallocate,
 )
 from tidelog.storage.segment_views import figures_of, plan_retention, read_bytes
 from tidelog.storage.timestamps import TimestampOffset
@@ -93,7 +92,6 @@ class PartitionLog:
         self._refusals = Refusals(topic, index)
         self._epochs_file = EpochsFile(self.epochs, services.files, self.run, self._flusher.lock)
         self._pending = Pending(self._epochs_file)
-        self._allocating = False
         self._closed = False
         self._removal = Removal(services.files, services.executor)
         self._configure()
@@ -265,22 +263,6 @@ class PartitionLog:
         producers.advance_to(offset)
         producers.note_snapshot(offset)
         return [(offset, producers.dump_bytes())]
-
-    def on_allocation_low(self) -> None:
-        """The core nears the end of the blocks that are reserved for the active segment."""
-        active = self.core.active_segment
-        if not self._allocating and active is not None:
-            self._allocating = True
-            self._spawn(self._allocate(active))
-
-    async def _allocate(self, segment: Segment) -> None:
-        try:
-            await self.run(preallocate, self._services.files, segment)
-        except OSError as error:
-            segment.set_allocated_bytes(0)  # appends will say by themselves if the disk is full
-            logger.warning("cannot preallocate log=%s error=%s", segment.log_path, error)
-        finally:
-            self._allocating = False
 
     # ---- flushing
 

@@ -83,14 +83,14 @@ def segment_settings(config: LogConfig) -> SegmentSettings:
     return SegmentSettings(
         max_index_bytes=config.segment_index_bytes,
         index_interval_bytes=config.index_interval_bytes,
-        preallocate=config.preallocate,
+        reserve_bytes=segment_bytes(config) if config.preallocate else 0,
     )
 
 
 def next_settings(config: LogConfig, full: Segment | None, now_ms: int) -> SegmentSettings:
     """Of the segment after `full`. A log that fills large segments within seconds has blocks
     reserved for the next one, as with preallocate=true: they are taken in few large pieces then,
-    which saves the file system work for every page (ADR 0023).
+    which saves the file system work for every page (ADR 0023, 0037).
     """
     settings = segment_settings(config)
     if (
@@ -99,7 +99,11 @@ def next_settings(config: LogConfig, full: Segment | None, now_ms: int) -> Segme
         or not 0 <= now_ms - full.created_ms < FAST_FILLED_MS
     ):
         return settings
-    return replace(settings, preallocate=True)
+    return replace(
+        settings,
+        reserve_bytes=segment_bytes(config),
+        reserve_entries=full.offset_index.entries,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,14 +13,18 @@ offset, `.digest` what a full segment held. `.deleted` behind it: to be removed;
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from dataclasses import dataclass
+from typing import Final
 
 from tidelog._native.batch import parse
 from tidelog._native.index import CorruptIndexError, OffsetIndex, TimeIndex
 from tidelog._native.scan import SegmentScanner
 from tidelog._native.segment import Segment
 from tidelog.storage.files import Files
+
+logger: Final = logging.getLogger(__name__)
 
 LOG_SUFFIX = ".log"
 INDEX_SUFFIX = ".index"
@@ -35,7 +39,6 @@ SWAP_SUFFIX = ".swap"
 INDEX_SUFFIXES = (INDEX_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX)
 SEGMENT_SUFFIXES = (LOG_SUFFIX, *INDEX_SUFFIXES, DIGEST_SUFFIX)
 OFFSET_DIGITS = 20
-PREALLOCATE_STEP_BYTES = 64 * 1024 * 1024
 #: File systems take more blocks than a file has bytes; so many are not worth a second look.
 RESERVED_SLACK_BYTES = 4 * 1024 * 1024
 MAX_SEGMENT_BYTES = 2**31 - 1
@@ -49,11 +52,14 @@ _PAGE_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class SegmentSettings:
-    """What a segment is made with (segment.index.bytes, index.interval.bytes, preallocate)."""
+    """What a segment is made with (segment.index.bytes, index.interval.bytes, preallocate): blocks
+    are reserved for so many bytes of batches and so many entries of each index.
+    """
 
     max_index_bytes: int = 10 * 1024 * 1024
     index_interval_bytes: int = 4096
-    preallocate: bool = False
+    reserve_bytes: int = 0
+    reserve_entries: int = 0
 
     @property
     def offset_index_bytes(self) -> int:
@@ -110,8 +116,7 @@ def create_segment(
             files.close(fd)
             raise
         segment.write_hook = files.append_hook
-        if settings.preallocate:
-            preallocate(files, segment)
+        preallocate(files, segment, settings)
     except OSError:
         for suffix in SEGMENT_SUFFIXES:
             with contextlib.suppress(OSError):
@@ -120,13 +125,25 @@ def create_segment(
     return segment
 
 
-def preallocate(files: Files, segment: Segment) -> None:
-    """Has blocks reserved for the next 64 MiB of an active segment; the file's size stays."""
-    start = max(segment.allocated_bytes, segment.size)
-    if not files.reserve(segment.fd, start, PREALLOCATE_STEP_BYTES):
-        segment.set_allocated_bytes(MAX_SEGMENT_BYTES)  # cannot; not asked again
+def preallocate(files: Files, segment: Segment, settings: SegmentSettings) -> None:
+    """Has blocks reserved for a segment that takes no appends yet; the files' sizes stay.
+
+    All at once and now: later, while the segment before is synced, a reservation waits for the
+    file system's journal, and appends to the same file wait for the reservation (ADR 0037).
+    """
+    if settings.reserve_entries:
+        for index in (segment.offset_index, segment.time_index):
+            index.ensure_space(min(settings.reserve_entries, index.max_entries) - index.entries)
+    wanted = settings.reserve_bytes - segment.size
+    if wanted <= 0:
         return
-    segment.set_allocated_bytes(start + PREALLOCATE_STEP_BYTES)
+    try:
+        if files.reserve(segment.fd, segment.size, wanted):
+            segment.set_allocated_bytes(settings.reserve_bytes)
+    except OSError as error:
+        # Appends say by themselves if the disk is full. What was reserved of it is for all logs.
+        logger.warning("cannot preallocate log=%s error=%s", segment.log_path, error)
+        files.truncate(segment.fd, segment.size)
 
 
 def open_segment(
@@ -362,9 +379,8 @@ def activate(files: Files, segment: Segment, settings: SegmentSettings) -> None:
     segment.write_hook = files.append_hook
     segment.unseal()
     reserved = files.blocks_bytes(segment.fd)
-    if settings.preallocate:
-        preallocate(files, segment)
-    elif reserved > segment.size + RESERVED_SLACK_BYTES:
+    preallocate(files, segment, settings)
+    if not segment.allocated_bytes and reserved > segment.size + RESERVED_SLACK_BYTES:
         # A killed process had reserved them: used up, or given back when the segment is full.
         segment.set_allocated_bytes(reserved)
 

@@ -48,7 +48,7 @@ cdef class LogCore:
     owner.on_epoch(epoch, start_offset), owner.on_disk_error(error): fenced,
     owner.on_append_refused(error): no room, and nothing of the append is left,
     owner.on_aborted_transaction(producer_id, first_offset, marker_offset), and
-    owner.on_allocation_low() when preallocated space runs out. Tests may have none.
+    Tests may have none.
     """
 
     def __init__(self, ProducerStates producers not None, owner=None):
@@ -198,8 +198,6 @@ cdef class LogCore:
             self.written.put(self.active.size)
         self.log_end_offset = last_offset + 1
         self.update_producers(data, info, base_offset)
-        if self.owner is not None and self.active.allocated_bytes and self.active.allocation_low():
-            self.owner.on_allocation_low()
         if leader_epoch > self.leader_epoch:
             self.leader_epoch = leader_epoch
             if self.owner is not None:

@@ -73,8 +73,6 @@ cdef class Segment(FileHolder):  # the file: the .log, O_RDWR
     cdef int reserve_index(self, int64_t batches) except -1
     cdef int write(self, const uint8_t *data, int64_t n) except -1
     cdef int cut_back(self) except -1
-    # Whether more blocks should be reserved soon (allocated_bytes is not 0).
-    cdef bint allocation_low(self) noexcept
     cdef int note_batch(self, int64_t base_offset, int64_t n, int64_t last_offset,
                         int64_t max_timestamp, int64_t offset_of_max_timestamp) except -1
 

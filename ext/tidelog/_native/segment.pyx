@@ -34,7 +34,6 @@ cdef enum:
     RELEASE_GIL_BYTES = 65536
     SCAN_CHUNK = 8192
     MAX_READ = 1 << 30
-    ALLOCATION_MARGIN_BYTES = 1 << 25
 
 
 class CorruptSegmentError(StorageError):
@@ -192,9 +191,6 @@ cdef class Segment(FileHolder):
                 if bad >= position:
                     return bad
         return INT64_MAX
-
-    cdef bint allocation_low(self) noexcept:
-        return self.size > self.allocated_bytes - ALLOCATION_MARGIN_BYTES
 
     cdef int note_batch(
         self,

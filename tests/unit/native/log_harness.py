@@ -64,7 +64,6 @@ class Owner:
         self.errors: list[BaseException] = []
         self.refused: list[OSError] = []
         self.aborted: list[tuple[int, int, int]] = []
-        self.low = 0
 
     def on_epoch(self, epoch: int, start_offset: int) -> None:
         self.epochs.append((epoch, start_offset))
@@ -77,9 +76,6 @@ class Owner:
 
     def on_aborted_transaction(self, producer_id: int, first: int, marker: int) -> None:
         self.aborted.append((producer_id, first, marker))
-
-    def on_allocation_low(self) -> None:
-        self.low += 1
 
 
 def new_core(directory: Path | str, owner: Owner | None = None, **config: object) -> LogCore:

@@ -550,17 +550,3 @@ def test_retire_lets_go_of_the_files(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         os.fstat(fd)
     assert produce(core, batch())[1] == ErrorCode.KAFKA_STORAGE_ERROR
-
-
-def test_low_preallocation_is_told(tmp_path: Path) -> None:
-    owner = Owner()
-    core = new_core(tmp_path, owner)
-    produce(core, batch())
-    assert owner.low == 0
-    assert core.active_segment is not None
-    core.active_segment.set_allocated_bytes(40 * 1024 * 1024)
-    produce(core, batch())
-    assert owner.low == 0
-    core.active_segment.set_allocated_bytes(32 * 1024 * 1024)
-    produce(core, batch())
-    assert owner.low == 1

@@ -489,20 +489,6 @@ async def test_jitter_is_random_and_below_its_limit(tmp_path: Path) -> None:
     await harness.close()
 
 
-async def test_preallocated_space_is_taken_ahead(tmp_path: Path) -> None:
-    harness = LogHarness(str(tmp_path), preallocate="true")
-    harness.clock.now_ms = NOW
-    log = harness.open()
-    await harness.produce(log, batch())
-    active = log.core.active_segment
-    assert active is not None
-    active.set_allocated_bytes(1 << 20)
-    await harness.produce(log, batch())
-    await until(lambda: active.allocated_bytes > 1 << 20)
-    assert os.stat(active.log_path).st_size == active.size
-    await harness.close()
-
-
 async def test_describe(harness: LogHarness) -> None:
     log = harness.open()
     await fill(harness, log, 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -63,7 +64,7 @@ def test_segment_settings() -> None:
     )
     settings = segment_settings(config)
     assert (settings.max_index_bytes, settings.index_interval_bytes) == (1000, 77)
-    assert settings.preallocate
+    assert settings.reserve_bytes == config.segment_bytes
 
 
 class Filled:
@@ -72,6 +73,7 @@ class Filled:
     def __init__(self, size: int, created_ms: int) -> None:
         self.size = size
         self.created_ms = created_ms
+        self.offset_index = SimpleNamespace(entries=123)
 
 
 @pytest.mark.parametrize(
@@ -87,10 +89,12 @@ class Filled:
 def test_after_a_fast_segment_blocks_are_reserved(size: int, age_ms: int, reserved: bool) -> None:
     config = TopicConfig.resolve({})
     full = cast(Segment, Filled(size, 10**12 - age_ms))
-    assert next_settings(config, full, 10**12).preallocate is reserved
+    found = next_settings(config, full, 10**12)
+    assert found.reserve_bytes == (config.segment_bytes if reserved else 0)
+    assert found.reserve_entries == (123 if reserved else 0)
     assert next_settings(config, None, 10**12) == segment_settings(config)
     asked_for = TopicConfig.resolve({"preallocate": "true"})
-    assert next_settings(asked_for, full, 10**12).preallocate
+    assert next_settings(asked_for, full, 10**12).reserve_bytes == asked_for.segment_bytes
 
 
 def test_a_compacted_log_rolls_by_its_compaction_lag() -> None:

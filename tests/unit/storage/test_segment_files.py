@@ -22,7 +22,6 @@ from tidelog.storage.segment_files import (
     open_segment,
     parse_name,
     path_of,
-    preallocate,
     rebuild_segment,
     reopen_segment,
     trim_segment,
@@ -308,24 +307,43 @@ def test_reopen_shares_the_files(tmp_path: Path) -> None:
     assert os.stat(old.offset_index.path).st_size == SETTINGS.offset_index_bytes
 
 
+RESERVING = SegmentSettings(4096, 200, reserve_bytes=64 << 20, reserve_entries=300)
+
+
 def test_preallocation_keeps_the_size_and_ends_with_the_segment(tmp_path: Path) -> None:
-    settings = SegmentSettings(4096, 200, preallocate=True)
-    segment = new_segment(tmp_path, settings=settings)
-    if segment.allocated_bytes == MAX_SEGMENT_BYTES:
+    segment = new_segment(tmp_path, settings=RESERVING)
+    if not segment.allocated_bytes:
         pytest.skip("this file system cannot reserve blocks")
-    assert os.stat(segment.log_path).st_blocks * 512 >= 64 * 1024 * 1024
+    assert segment.allocated_bytes == 64 << 20
+    assert os.stat(segment.log_path).st_blocks * 512 >= 64 << 20
+    assert os.stat(segment.offset_index.path).st_blocks * 512 >= 300 * 8
     segment.append_batch(batch(), 0, NOW, NOW)
     assert os.stat(segment.log_path).st_size == segment.size
-    preallocate(SYSTEM_FILES, segment)
-    assert segment.allocated_bytes == 128 * 1024 * 1024
     segment.seal()
     trim_segment(SYSTEM_FILES, segment)
     assert os.stat(segment.log_path).st_blocks * 512 <= 65536
+    assert os.stat(segment.offset_index.path).st_blocks * 512 <= 65536
+
+
+def test_without_room_to_preallocate_the_segment_is_made_and_holds_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Full(Files):
+        def reserve(self, fd: int, position: int, size: int) -> bool:
+            """As fallocate does it: takes what there is, and then says that it is not enough."""
+            super().reserve(fd, position, size // 2)
+            raise OSError(errno.ENOSPC, "no room")
+
+    segment = create_segment(Full(), str(tmp_path), 0, RESERVING, NOW)
+    assert not segment.allocated_bytes
+    assert os.stat(segment.log_path).st_blocks == 0
+    assert "cannot preallocate" in caplog.text
+    segment.append_batch(batch(), 0, NOW, NOW)
 
 
 def test_blocks_that_a_killed_process_reserved_are_given_back_in_the_end(tmp_path: Path) -> None:
-    first = new_segment(tmp_path, settings=SegmentSettings(4096, 200, preallocate=True))
-    if first.allocated_bytes == MAX_SEGMENT_BYTES:
+    first = new_segment(tmp_path, settings=RESERVING)
+    if not first.allocated_bytes:
         pytest.skip("this file system cannot reserve blocks")
     first.append_batch(batch(), 0, NOW, NOW)
     path = first.log_path

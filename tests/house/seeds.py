@@ -1,6 +1,6 @@
 """Seeds for simulators: the corpus first, then new ones for as long as the share of time lasts.
 
-The shares stand in tests/budgets.toml; all simulators together have two minutes in CI. The clock
+The shares stand in tests/budgets.toml; all simulators together have a minute in CI. The clock
 is an argument, so that the arithmetic can be tested.
 """
 

@@ -14,6 +14,7 @@ from typing import Final
 
 from tests.recovery.disk.compaction import Marks, State
 from tests.recovery.disk.disk import Disk, write_image
+from tests.recovery.disk.part import ONE_IN
 from tests.recovery.disk.recording import RecordingFiles, UnsyncedFiles
 from tests.recovery.disk.script import append, make_batch, node
 from tests.unit.native.log_harness import NOW
@@ -138,6 +139,7 @@ def test_a_power_cut_at_any_point_of_a_move_loses_nothing(folder: Path) -> None:
 
     async def recover_all() -> int:
         disk, rng, seen, count = Disk(), random.Random(3), set(), 0
+        chosen = random.SystemRandom().randrange(ONE_IN)
         for i, operation in enumerate(journal):
             disk.apply(operation)
             state = life.marks.at(i + 1)
@@ -147,6 +149,8 @@ def test_a_power_cut_at_any_point_of_a_move_loses_nothing(folder: Path) -> None:
                     continue
                 seen.add(key)
                 count += 1
+                if count % ONE_IN != chosen:
+                    continue
                 root = folder / f"disk-{count}"
                 write_image(image, str(root))
                 for name in "ab":

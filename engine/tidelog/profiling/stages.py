@@ -75,7 +75,7 @@ _LIBC: Final = ("libc",)
 _NATIVE_RULES: Final[Sequence[tuple[str, tuple[str, ...], str]]] = (
     (
         "connection",
-        ("Connection.send_region", "Connection.take_warm", "Connection.is_warm"),
+        ("Connection.send_region", "Connection.take_warm", "Connection.look_ahead"),
         "sendfile",
     ),
     ("connection", ("Connection._warmed",), "sendfile"),

@@ -22,7 +22,7 @@ import confluent_kafka
 from confluent_kafka import admin
 
 from bench.load.targets import KafkaTarget
-from bench.load.transactions import table
+from bench.load.transactions import make_topic, table
 from tests.compat.tools import JavaTool
 from tidelog.benchmarks.targets import Target, TidelogTarget
 
@@ -102,11 +102,6 @@ RUNS: dict[str, Run] = {
 }
 
 
-def make_topic(bootstrap: str, topic: str) -> None:
-    client = admin.AdminClient({"bootstrap.servers": bootstrap})
-    client.create_topics([admin.NewTopic(topic, 1, 1)])[topic].result(TIMEOUT_S)
-
-
 def delete_topic(bootstrap: str, topic: str) -> None:
     client = admin.AdminClient({"bootstrap.servers": bootstrap})
     client.delete_topics([topic])[topic].result(TIMEOUT_S)
@@ -144,7 +139,7 @@ def main(argv: list[str] | None = None) -> None:
         for number in range(-1, args.rounds):  # the first one warms both, and is not counted
             topic = f"clients-{number + 1}"
             for target in targets:
-                make_topic(target.bootstrap, topic)
+                make_topic(target.bootstrap, topic, 1)
             for name, run in RUNS.items():
                 for target in targets[:: -1 if number % 2 else 1]:
                     figures = measure(target, run, topic, args)

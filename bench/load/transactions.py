@@ -119,13 +119,13 @@ def work(pipe: Connection, bootstrap: str, name: str, shape: str, seconds: float
     pipe.send(run(seconds))
 
 
-def make_topic(bootstrap: str, partitions: int) -> None:
+def make_topic(bootstrap: str, topic: str, partitions: int) -> None:
     client = admin.AdminClient({"bootstrap.servers": bootstrap})
-    client.create_topics([admin.NewTopic(TOPIC, partitions, 1)])[TOPIC].result(TIMEOUT_S)
+    client.create_topics([admin.NewTopic(topic, partitions, 1)])[topic].result(TIMEOUT_S)
 
 
 def measure(target: Target, shape: str, producers: int, seconds: float) -> dict[str, float]:
-    make_topic(target.bootstrap, WIDE_PARTITIONS if shape == "wide" else PARTITIONS)
+    make_topic(target.bootstrap, TOPIC, WIDE_PARTITIONS if shape == "wide" else PARTITIONS)
     pipes = []
     processes = []
     for number in range(producers):

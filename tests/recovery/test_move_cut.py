@@ -7,14 +7,14 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 from tests.recovery.disk.compaction import Marks, State
-from tests.recovery.disk.disk import Disk, write_image
-from tests.recovery.disk.part import ONE_IN
+from tests.recovery.disk.disk import Disk, Image, write_image
+from tests.recovery.disk.part import part
 from tests.recovery.disk.recording import RecordingFiles, UnsyncedFiles
 from tests.recovery.disk.script import append, make_batch, node
 from tests.unit.native.log_harness import NOW
@@ -137,31 +137,30 @@ def test_a_power_cut_at_any_point_of_a_move_loses_nothing(folder: Path) -> None:
     asyncio.run(life.run())
     journal = life.files.journal
 
-    async def recover_all() -> int:
-        disk, rng, seen, count = Disk(), random.Random(3), set(), 0
-        chosen = random.SystemRandom().randrange(ONE_IN)
+    def cuts() -> Iterator[tuple[str, Image, State]]:
+        """The disks that differ, each once for what is expected of it."""
+        disk, rng, seen = Disk(), random.Random(3), set()
         for i, operation in enumerate(journal):
             disk.apply(operation)
             state = life.marks.at(i + 1)
             for kept, image in disk.images(rng, MIXTURES):
                 key = hash((tuple(sorted(image.items(), key=lambda item: item[0])), state))
-                if key in seen:
-                    continue
-                seen.add(key)
-                count += 1
-                if count % ONE_IN != chosen:
-                    continue
-                root = folder / f"disk-{count}"
-                write_image(image, str(root))
-                for name in "ab":
-                    Path(directory(root, name)).mkdir(parents=True, exist_ok=True)
-                try:
-                    await recover(root, life, state)
-                except Exception as error:
-                    raise AssertionError(
-                        f"behind operation {i + 1} {operation!r:.80}, {kept}"
-                    ) from error
-                shutil.rmtree(root)
+                if key not in seen:
+                    seen.add(key)
+                    yield f"behind operation {i + 1} {operation!r:.80}, {kept}", image, state
+
+    async def recover_all() -> int:
+        count = 0
+        for count, (where, image, state) in part(enumerate(cuts(), 1)):
+            root = folder / f"disk-{count}"
+            write_image(image, str(root))
+            for name in "ab":
+                Path(directory(root, name)).mkdir(parents=True, exist_ok=True)
+            try:
+                await recover(root, life, state)
+            except Exception as error:
+                raise AssertionError(where) from error
+            shutil.rmtree(root)
         return count
 
     count = asyncio.run(recover_all())

@@ -44,7 +44,6 @@ def application(arguments: Sequence[str]) -> typer.Typer:
     """What runs these arguments: with the command that comes first; if that is none, with all."""
     app = typer.Typer(
         name="tidelog",
-        help="A commit-log engine that speaks Kafka's wire protocol.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,

@@ -5,6 +5,7 @@ Nothing here sleeps for a fixed time or uses a fixed port.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -51,6 +52,11 @@ def seeds(request: pytest.FixtureRequest) -> Callable[[str], Iterator[int]]:
 
     Its corpus is the file <name>.seeds beside the test module: one number a line, # for comments.
     """
+    if os.environ.get("TIDELOG_SEEDS"):
+        # pytest keeps all that is logged, the errors in it, and with their frames whole simulated
+        # clusters. Who wants to read the log of a seed runs it alone.
+        logging.disable()
+        request.addfinalizer(lambda: logging.disable(logging.NOTSET))
 
     def of(name: str) -> Iterator[int]:
         table = tomllib.loads((ROOT / "tests" / "budgets.toml").read_text())["seeds"]

@@ -32,7 +32,7 @@ from tidelog.errors import KafkaError
 
 FAULTS_S = 6.0
 HEAL_S = 30.0
-WITH_COORDINATORS_EVERY = 5
+WITH_COORDINATORS_EVERY, WATCHED_EVERY = 5, 10
 MISTAKES = [each.name for each in fields(Mutation)]
 #: Where to look first. (The last one takes two coordinators that fail one after the other.)
 FOUND_BY = {
@@ -205,13 +205,13 @@ def describe(world: World) -> str:
     return f"{partitions} {logs} fenced={world.fenced} nodes={sorted(world.nodes)}"
 
 
-async def live(world: World) -> None:
+async def live(world: World, *, watched: bool) -> None:
     await world.start()
     watch = asyncio.ensure_future(look(world))
     until = world.loop.now + FAULTS_S
     has_coordinators = world.coordinator_mutation is not None
     writers = [write(world, f"w{i}", until) for i in range(1 if has_coordinators else 3)]
-    clients = Clients(world, until) if has_coordinators else None
+    clients = Clients(world, until, watched=watched) if has_coordinators else None
     work = asyncio.gather(*writers, break_things(world, until))
     life = asyncio.ensure_future(live_and_heal(world, work, clients))
     try:
@@ -241,6 +241,8 @@ def run(
     seed: int,
     mutation: Mutation = Mutation(),  # noqa: B008
     coordinator_mutation: CoordinatorMutation | None = None,
+    *,
+    watched: bool = False,
 ) -> World:
     rng = random.Random(seed)
     loop = VirtualLoop(rng)
@@ -256,7 +258,7 @@ def run(
 
     async def all_of_it() -> World:
         world = World(rng, loop, mutation, coordinator_mutation)
-        await live(world)
+        await live(world, watched=watched)
         return world
 
     try:
@@ -279,7 +281,11 @@ def run(
 def run_some_with_coordinators(seed: int) -> World:
     """A share of the seeds: they take several times as long."""
     with_coordinators = seed % WITH_COORDINATORS_EVERY == 0
-    return run(seed, coordinator_mutation=CoordinatorMutation() if with_coordinators else None)
+    return run(
+        seed,
+        coordinator_mutation=CoordinatorMutation() if with_coordinators else None,
+        watched=seed % WATCHED_EVERY == 5,
+    )
 
 
 def test_seeded_schedules(seeds: Callable[[str], Iterator[int]]) -> None:
@@ -309,7 +315,11 @@ def test_known_mistakes_are_found(mistake: str) -> None:
 def test_known_mistakes_of_coordinators_are_found(mistake: str) -> None:
     for seed in (*FOUND_BY.get(mistake, ()), *range(30)):
         try:
-            run(seed, coordinator_mutation=CoordinatorMutation(**{mistake: True}))
+            run(
+                seed,
+                coordinator_mutation=CoordinatorMutation(**{mistake: True}),
+                watched=mistake == "tells_uncommitted",
+            )
         except Broken:
             return
     raise AssertionError(f"{mistake} was not found")

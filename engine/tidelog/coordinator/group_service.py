@@ -278,10 +278,10 @@ class GroupService:
     async def fetch_offsets(
         self, group: OffsetFetchRequestGroup, require_stable: bool, context: RequestInfo
     ) -> OffsetFetchResponseGroup:
-        """OffsetFetch of one group. `require_stable` matters once transactions can leave offsets
-        pending.
+        """OffsetFetch of one group: a consumer that starts where a commit says that is lost later
+        would have left records out. `require_stable`: not what a transaction may yet change.
         """
-        return self.runtime.read(
+        return await self.runtime.read_committed(
             self._index(group.group_id), lambda shard: shard.fetch(group, require_stable)
         )
 

@@ -169,6 +169,16 @@ class CoordinatorRuntime(Generic[S]):
         """Look at a shard. Raises KafkaError as `write` does."""
         return operation(self._active(index).shard)
 
+    async def read_committed(self, index: int, operation: Callable[[S], A]) -> A:
+        """Look at a shard, and answer when all that the look may have seen is committed: for what
+        a caller goes on from, which another coordinator must know as well. Raises KafkaError as
+        `write` does.
+        """
+        context = self._active(index)
+        answer = operation(context.shard)
+        await self._committed(context, context.last_offset, Result(answer))
+        return answer
+
     def leader_epoch(self, index: int) -> int:
         """The epoch in which this node leads the partition: what a coordinator signs with. Raises
         KafkaError as `write` does.

@@ -5,6 +5,7 @@ to have become of them when everything has healed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from tests.sim.cluster.checks import Broken, Place
@@ -24,15 +25,20 @@ if TYPE_CHECKING:
 MEMBERS = 3
 TIDS = ("a", "b")
 SETTLE_S = 20.0
+LOOK_S = 0.05
 
 
 class Clients:
-    """Of one run. Producers end at `until`, members when all is settled."""
+    """Of one run. Producers end at `until`, members when all is settled. watched: beside them
+    somebody asks for the group's offsets all the time, as tools do that tell how far it is behind.
+    """
 
-    def __init__(self, world: World, until: float) -> None:
+    def __init__(self, world: World, until: float, *, watched: bool = False) -> None:
         self._world = world
         self._members = [Member(world, f"m{n}") for n in range(MEMBERS)]
         self._living = [asyncio.ensure_future(member.live()) for member in self._members]
+        if watched:
+            self._living.append(asyncio.ensure_future(self._watch()))
         self._producing = asyncio.gather(*(use(world, tid, until) for tid in TIDS))
 
     async def settle(self) -> None:
@@ -54,6 +60,13 @@ class Clients:
         for task in self._living:
             task.cancel()
         await asyncio.wait(self._living)
+
+    async def _watch(self) -> None:
+        client = Client(self._world, "watcher")
+        while True:
+            await asyncio.sleep(client.rng.random() * LOOK_S)
+            with contextlib.suppress(Lost):
+                await fetch(client, GROUP, frozenset(PLACES))
 
     def _unstable(self) -> list[str]:
         members = self._members

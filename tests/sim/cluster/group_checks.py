@@ -2,8 +2,8 @@
 
 - In one generation a partition is given to one member, and a member is given one thing.
 - Generations that members were given never go back from one coordinator to the next.
-- A committed offset that was acknowledged is told by every later coordinator, or a later one that
-  was attempted. (What is not acknowledged yet may be told and go back, when the coordinator fails.)
+- A committed offset that was acknowledged, or told to somebody, is told by every later coordinator,
+  or a later one that was attempted.
 
 A coordinator that does not know yet that it is none any more may tell what is old: so what was
 told is ordered by the leader epochs of the coordinators.
@@ -70,7 +70,7 @@ class OffsetChecks:
         self._attempted[group, place] = max(value, self._attempted.get((group, place), 0))
 
     def acknowledged(self, group: str, place: Place, reign: int, value: int) -> None:
-        """An OffsetCommit was a success."""
+        """An OffsetCommit was a success, or somebody was told."""
         self._acknowledged.setdefault((group, place), []).append(Acknowledged(reign, value))
 
     def known(self, group: str, place: Place) -> int:
@@ -87,3 +87,5 @@ class OffsetChecks:
                     f"{group} {place}: {value} is told in leader epoch {reign} after"
                     f" {before.value} in {before.reign}"
                 )
+        # What a consumer went on from holds as what somebody committed does.
+        self.acknowledged(group, place, reign, value)

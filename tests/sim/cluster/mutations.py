@@ -5,6 +5,7 @@ world.Mutation and world.CoordinatorMutation).
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,8 @@ def weaken(coordinators: Coordinators, mutation: CoordinatorMutation) -> None:
     transactions = coordinators.transactions
     if mutation.assigns_uncommitted:
         _assign_early(coordinators.groups.runtime)
+    if mutation.tells_uncommitted:
+        _look_at_once(coordinators.groups.runtime)
     if mutation.forgets_markers:
         _forget_markers(transactions.runtime)
     if mutation.verifies_nothing:
@@ -108,6 +111,15 @@ def _assign_early(runtime: CoordinatorRuntime[Any]) -> None:
         return shard
 
     runtime._make_shard = make
+
+
+def _look_at_once(runtime: CoordinatorRuntime[Any]) -> None:
+    """OffsetFetch tells what is in the log, committed or not."""
+
+    async def look(index: int, operation: Callable[[Any], Any]) -> Any:
+        return runtime.read(index, operation)
+
+    runtime.read_committed = look  # type: ignore[method-assign]
 
 
 def _forget_markers(runtime: CoordinatorRuntime[Any]) -> None:

@@ -62,6 +62,7 @@ class CoordinatorMutation:
     """The same of coordinators."""
 
     answers_uncommitted: bool = False
+    tells_uncommitted: bool = False
     assigns_uncommitted: bool = False  # (Tidelog's own, until this simulator found it)
     never_unloads: bool = False
     loads_committed_only: bool = False

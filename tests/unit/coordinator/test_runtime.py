@@ -311,6 +311,25 @@ async def test_what_tells_of_records_waits_for_their_commit(world: World) -> Non
     assert await looking == await writing == 1
 
 
+async def test_a_look_at_what_is_written_waits_for_its_commit(world: World) -> None:
+    await world.replicas.lead()
+    assert await world.runtime.read_committed(0, lambda shard: shard.total) == 0
+    world.replicas.commit = asyncio.Event()
+    writing = asyncio.create_task(world.add(1))
+    while not world.shards[0].written:
+        await asyncio.sleep(0)
+    looks = [
+        asyncio.create_task(world.runtime.read_committed(0, lambda shard: shard.total))
+        for _ in range(2)
+    ]
+    await asyncio.sleep(0)
+    assert not any(look.done() for look in looks)
+    world.replicas.commit.set()
+    assert await asyncio.gather(writing, *looks) == [1, 1, 1]
+    world.replicas.refuse_commit = 6
+    assert await code_of(world.runtime.read_committed(0, lambda shard: shard.total)) == 16
+
+
 async def test_what_is_loaded_counts_when_it_is_committed(world: World) -> None:
     partition = await world.replicas.lead()
     assert await world.add(1) == 1

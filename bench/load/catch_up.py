@@ -7,26 +7,29 @@ while the topic is filled with acks=1; then the leader's pages are thrown out of
 follower goes on. The time runs until the high watermark is the log's end: the follower, which was
 not taken out of the ISR, has everything. `disk to network` beside it is the same files sent by
 sendfile, cold as well, to a reader on the loopback that throws them away: what this machine can do.
+`disk to disk`: to a reader that writes them where the follower's data is.
 
 A follower on the leader's disk writes there what the leader reads. On a host of its own it does
 not: `--follower-parent` puts its data elsewhere, say on /dev/shm.
 
 The tail is that of bench.load.disturbed on another topic of the same leader: alone, with the
-follower stopped, and while it catches up; `of the tail` says for which part of that time it did.
+follower stopped; beside the bare copy from disk to disk, which is what the machine itself adds; and
+while the follower catches up. `of the tail`: for which part of that time it did.
 """
 
 import argparse
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 
+from bench.load.bare_copy import copied
 from bench.load.cleaning import size_of
 from bench.load.disturbed import Cases, Tail, beside, evict, run_rounds
 from tidelog.benchmarks import process_stats
@@ -44,7 +47,6 @@ POLL_S = 0.01
 #: With a disk of its own that one is the follower.
 SECOND = 2
 TIMEOUT_S = 600.0
-SLICE_BYTES = 1 << 20
 FILL = replace(WORKLOADS["fetch-1m"], name="backlog")
 
 
@@ -66,34 +68,6 @@ def stopped(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-def disk_to_network(files: list[Path]) -> float:
-    """MB/s of the files by sendfile to a reader of this machine, from the disk."""
-    evict(files)
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def read() -> None:
-        there, _ = listener.accept()
-        room = bytearray(SLICE_BYTES)
-        with there:
-            while there.recv_into(room):
-                pass
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    sent, began = 0, time.perf_counter()
-    with socket.create_connection(listener.getsockname()) as here:
-        for path in files:
-            with path.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                at = 0
-                while at < size:
-                    at += os.sendfile(here.fileno(), file.fileno(), at, SLICE_BYTES)
-                sent += at
-    reader.join()
-    listener.close()
-    return sent / MEGABYTE / (time.perf_counter() - began)
-
-
 class CatchUp:
     """One round: a fresh topic, behind by so much."""
 
@@ -110,6 +84,7 @@ class CatchUp:
             if args.follower_parent is None or self.follower_id == SECOND:
                 break
         self.took_s = 0.0
+        self.bare: list[float] = []
         self._caught_up = threading.Event()
         self.files: list[Path] = []
 
@@ -121,7 +96,7 @@ class CatchUp:
 
     def run(self) -> Cases:
         size_bytes = size_of(self.args.bytes)
-        alone, meanwhile = self.tail("alone"), self.tail("meanwhile")
+        alone, copying, meanwhile = (self.tail(name) for name in ("alone", "copying", "meanwhile"))
         self.tail("warm").run(1.0)
         follower = worker(self.target.pid, self.follower_id)
         found: Cases = {}
@@ -129,24 +104,40 @@ class CatchUp:
             fill(self.cluster, replace(FILL, fill_bytes=size_bytes), self.layout)
             place = self.target.folder / "data" / f"node-{self.leader_id}" / f"{self.topic}-0"
             self.files = sorted(place.glob("*.log"))
-            limit = disk_to_network(self.files)
+            evict(self.files)
+            limit = copied(self.files)
             alone.run(self.args.seconds)
             found["alone"] = alone.figures()
+            with beside(self._copy):
+                copying.run(self.args.seconds)
+            found["bare copy"] = copying.figures()
             evict(self.files)
+        pids = {"leader": worker(self.target.pid, self.leader_id), "follower": follower}
+        used_s = {name: -process_stats.cpu_s([pid]) for name, pid in pids.items()}
         with beside(self._watch):
             meanwhile.run(self.args.seconds)
             if not self._caught_up.wait(TIMEOUT_S):
                 raise SystemExit("the follower did not catch up")
+        for name, pid in pids.items():
+            used_s[name] += process_stats.cpu_s([pid])
         speed = size_bytes / MEGABYTE / self.took_s
         found["meanwhile"] = meanwhile.figures()
         found["catching up"] = {
             "MB/s": speed,
             "disk to network MB/s": limit,
             "part of it %": 100 * speed / limit,
+            "disk to disk MB/s": median(self.bare),
+            "part of that %": 100 * speed / median(self.bare),
             "seconds": self.took_s,
             "of the tail %": 100 * min(1.0, self.took_s / self.args.seconds),
-        }
+        } | {f"CPU of the {name} %": 100 * used / self.took_s for name, used in used_s.items()}
         return found
+
+    def _copy(self, stop: threading.Event) -> None:
+        """Again and again, to the disk that is the follower's."""
+        while not stop.is_set():
+            evict(self.files)
+            self.bare.append(copied(self.files, self.args.follower_parent or self.target.folder))
 
     def _watch(self, stop: threading.Event) -> None:
         """Until the high watermark is the log's end."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bench.load import unread
 from tests.recovery import hostile, hostile_peers
 from tidelog import limits
+from tidelog.benchmarks.shapes import MEGABYTE
+from tidelog.benchmarks.targets import TidelogTarget
 
 
 def test_every_kind_at_once(tmp_path: Path) -> None:
@@ -27,6 +30,16 @@ def test_who_never_reads_is_not_answered_for_ever(tmp_path: Path) -> None:
     assert found.problems == []
     assert found.acknowledged == found.read > 0
     assert found.peers["deaf connected"] >= 60
+
+
+def test_many_who_send_much_and_read_nothing(tmp_path: Path) -> None:
+    """500 MB on the way at once: so much is held as the budget says, and all of it is appended."""
+    budget_bytes = 32 << 20
+    setting = f"{unread.BUDGET}={budget_bytes}"
+    with TidelogTarget(tmp_path, settings=(setting,)) as target:
+        found = unread.measure(target, connections=500, requests=1, megabytes=1.0)
+    # (Beside it what 500 connections and the log's own buffers take: 5 MB.)
+    assert found["grown MB"] < 1.5 * budget_bytes / MEGABYTE, found
 
 
 def test_members_that_say_very_much(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ is the curve):
 
 - partitions: produce of one 1 KiB batch a request over all partitions, eight connections with eight
   requests on the wire each: requests a second, CPU of one, memory of the broker, time to create
+  them, time of the first append to each (its files are made then)
 - connections: 255 B batches, one on the wire for each connection, 16 partitions; and what an idle
   connection holds in memory
 - log: how long a start takes and a look-up (a fetch of 4 KiB at a random offset, p50 and p99), with
@@ -97,9 +98,14 @@ def partitions(folder: Path, size: int, seconds: float) -> Figures:
         create_s = time.monotonic() - began
         held = target.memory().pss - at_rest
         workload = Workload("many", "produce", 1024, in_flight=8, connections=min(8, size))
+        with Load(target.cluster(), workload, layout) as load:
+            began = time.monotonic()
+            load.run(max_requests=size)
+            first_s = time.monotonic() - began
         found = produced(target, layout, workload, seconds)
         return found | {
             "create s": create_s,
+            "first appends s": first_s,
             "broker MB": target.memory().pss / 1e6,
             "kB/partition at rest": held / 1e3 / size,
         }

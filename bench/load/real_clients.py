@@ -131,11 +131,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--runs", default=",".join(RUNS), help="of these")
+    parser.add_argument(
+        "--runs", nargs="+", choices=RUNS, default=list(RUNS), metavar="RUN", help="in this order"
+    )
     parser.add_argument("--data-parent", type=Path, help="on the disk that is meant")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args(argv)
-    runs = {name: run for name, run in RUNS.items() if name in args.runs.split(",")}
     kinds: list[type[Target]] = [TidelogTarget, KafkaTarget]
     found: dict[str, dict[str, list[dict[str, float]]]] = {}
     with ExitStack() as stack:
@@ -149,7 +150,9 @@ def main(argv: list[str] | None = None) -> None:
             topic = f"clients-{number + 1}"
             for target in targets:
                 make_topic(target.bootstrap, topic, 1)
-            for name, run in runs.items():
+            for name, run in RUNS.items():
+                if name not in args.runs:
+                    continue
                 for target in targets[:: -1 if number % 2 else 1]:
                     figures = measure(target, run, topic, args)
                     if number >= 0:
